@@ -1,0 +1,38 @@
+# Everything starts here; CI calls these targets and nothing else.
+# PYTHON: any CPython of at least 3.11 with venv. All else is fetched.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p) 2>/dev/null)))
+BIN := .venv/bin
+
+.PHONY: setup demo test check bench gen lock clean
+
+setup: ## the commands edgectl and edgectl-agent in .venv/bin
+	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py run
+
+demo: setup ## from the example policy to verdicts, on this machine
+	@$(BIN)/edgectl demo
+
+test: ## every test, the slow ones too
+	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py dev
+	$(BIN)/python -m pytest
+
+check: ## what must be green at every commit besides the tests
+	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy protos/edgectl_protos device_profiles converters agent host tests/support
+	$(BIN)/lint-imports
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline/v1.binpb
+
+bench: ## figures that the README quotes, measured side by side on this machine
+	@$(PYTHON) tools/setup.py dev
+	$(BIN)/python tools/bench/run.py
+
+gen: ## code generated from the .proto files
+	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. \
+	  $$(find edgectl_protos -name '*.proto' | sort)
+
+lock: ## pins in requirements/, without index addresses
+	$(BIN)/python tools/lock.py
+
+clean: ## remove the environment and caches of this checkout
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The daemon on a device, and the worker process that loads runtimes."""

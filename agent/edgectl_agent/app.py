@@ -1,0 +1,246 @@
+"""The composition root: builds every object of an agent, and owns the order of its start and stop.
+
+Start: lock of the state directory → what an earlier agent left is answered for → servers are bound → ready.
+Stop: no new calls → workers killed → waiting calls released → threads joined → socket and lock gone. A deployment
+that is stopped in the middle goes on at the next start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable
+from concurrent import futures
+from pathlib import Path
+from types import TracebackType
+
+import grpc
+
+from edgectl_agent.config import PROTOCOL_MAX, PROTOCOL_MIN, VERSION, AgentConfig
+from edgectl_agent.core.address import claim_socket, parse_address
+from edgectl_agent.core.atomic import Disk
+from edgectl_agent.core.deployer import Deployer
+from edgectl_agent.core.facts import Facts, Identity, read_boot_id
+from edgectl_agent.core.hello import Hello
+from edgectl_agent.core.installer import Installer
+from edgectl_agent.core.intake import Intake
+from edgectl_agent.core.journal import Journal
+from edgectl_agent.core.layout import Layout
+from edgectl_agent.core.occupancy import Occupancy
+from edgectl_agent.core.outbox import Outbox
+from edgectl_agent.core.probe import Probe
+from edgectl_agent.core.register import Register
+from edgectl_agent.core.runs import Runs
+from edgectl_agent.core.sessions import Sessions
+from edgectl_agent.core.store import Store
+from edgectl_agent.core.telemetry import Telemetry
+from edgectl_agent.core.workers import WorkerPool
+from edgectl_agent.server.artifact import ArtifactServicer
+from edgectl_agent.server.deployment import DeploymentServicer
+from edgectl_agent.server.info import InfoServicer
+from edgectl_agent.server.interceptors import ErrorInterceptor
+from edgectl_agent.server.profile import ProfileServicer
+from edgectl_protos.agent.v1 import (
+    artifact_service_pb2_grpc,
+    deployment_service_pb2_grpc,
+    info_service_pb2_grpc,
+    profile_service_pb2_grpc,
+)
+from edgectl_protos.domain.errors import AddressError, BusyError, DeviceError
+
+__all__ = ["Agent"]
+
+_LOG = logging.getLogger(__name__)
+
+_MAX_MESSAGE_BYTES = 16 << 20
+"""The chunk list of a blob of 100 GB; frames themselves have 1 MiB."""
+
+
+class Agent:
+    """A whole agent. `from_config` builds it, `start` makes it ready, `stop` ends it."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        layout: Layout,
+        deployer: Deployer,
+        runs: Runs,
+        pool: WorkerPool,
+        server_factory: Callable[[], grpc.Server],
+    ) -> None:
+        self._config = config
+        self._layout = layout
+        self._deployer = deployer
+        self._runs = runs
+        self._pool = pool
+        self._server_factory = server_factory
+        self._server: grpc.Server | None = None
+        self._socket: Path | None = None
+        self._lock_fd: int | None = None
+
+    @classmethod
+    def from_config(cls, config: AgentConfig, *, disk: Disk | None = None) -> Agent:
+        """The agent as configured. Tests hand in a disk that fails."""
+        disk = disk or Disk()
+        root = Path("/")
+        layout = Layout(config.state_dir.absolute())
+        pool = WorkerPool(
+            layout,
+            interpreter=lambda runtime: config.interpreters.get(runtime, config.interpreter),
+            arguments=config.worker_arguments,
+            stop_s=config.worker_stop_s,
+            logs_kept=config.worker_logs_kept,
+        )
+        facts = Facts(
+            Identity(config.device, config.board, config.stand_in_for),
+            Telemetry(layout.root, root=root),
+            Probe(pool, config.interpreters, timeout_s=config.probe_timeout_s),
+            root=root,
+        )
+        store = Store(layout, disk, reserve_bytes=config.reserve_bytes, sync_every_bytes=config.sync_every_bytes)
+        sessions = Sessions(layout, pool, load_timeout_s=config.load_timeout_s)
+        register = Register(
+            Journal(layout, disk),
+            Outbox(layout.outbox, disk, kept=config.events_kept),
+            kept=config.deployments_kept,
+        )
+        occupancy = Occupancy()
+        deployer = Deployer(
+            register,
+            store,
+            Installer(
+                store,
+                sessions,
+                parity_timeout_s=config.parity_timeout_s,
+                smoke_timeout_s=config.smoke_timeout_s,
+            ),
+            sessions,
+            occupancy,
+            facts.runtimes,
+            lease_s=config.lease_s,
+            staging_deadline_s=config.staging_deadline_s,
+            cancel_wait_s=config.cancel_wait_s,
+        )
+        runs = Runs(
+            layout,
+            disk,
+            store,
+            sessions,
+            deployer,
+            occupancy,
+            facts,
+            margin_s=config.run_margin_s,
+            kept=config.runs_kept,
+        )
+        hello = Hello(
+            version=VERSION,
+            protocol_min=PROTOCOL_MIN,
+            protocol_max=PROTOCOL_MAX,
+            device=config.device,
+            boot_id=read_boot_id(),
+        )
+
+        def server() -> grpc.Server:
+            made = grpc.server(
+                futures.ThreadPoolExecutor(config.rpc_threads, thread_name_prefix="rpc"),
+                interceptors=[ErrorInterceptor()],
+                options=[("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
+            )
+            info_service_pb2_grpc.add_InfoServiceServicer_to_server(InfoServicer(hello, facts), made)
+            artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(
+                ArtifactServicer(Intake(deployer, store)), made
+            )
+            deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
+                DeploymentServicer(deployer, register), made
+            )
+            profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileServicer(runs), made)
+            return made
+
+        return cls(config, layout, deployer, runs, pool, server)
+
+    def __enter__(self) -> Agent:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> str:
+        """Where hosts find it."""
+        return f"unix:{self._socket}"
+
+    def start(self) -> None:
+        """Be ready for calls when this returns.
+
+        Raises:
+            AddressError: the address is refused, or in use.
+            BusyError: another agent owns the state directory.
+            DeviceError: the state directory cannot be used.
+        """
+        # First, so that a wrong address leaves no trace on the disk.
+        socket = parse_address(self._config.listen)
+        self._lock()
+        try:
+            claim_socket(socket)
+            self._pool.end_leftovers()
+            self._runs.open()
+            self._deployer.open()
+            self._server = self._server_factory()
+            self._bind(self._server, socket)
+            self._server.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End everything; what is unfinished goes on at the next start."""
+        ended = self._server.stop(self._config.stop_grace_s) if self._server is not None else None
+        self._pool.close()
+        self._runs.close()
+        self._deployer.close()
+        if ended is not None:
+            ended.wait()
+        self._pool.reap()
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def _bind(self, server: grpc.Server, socket: Path) -> None:
+        # The socket must never be open to others, not even until its mode is set.
+        umask = os.umask(0o177)
+        try:
+            server.add_insecure_port(f"unix:{socket}")
+        except RuntimeError as exc:
+            raise AddressError(f"cannot listen on {socket}: {exc}") from exc
+        finally:
+            os.umask(umask)
+        self._socket = socket
+
+    def _lock(self) -> None:
+        root = self._layout.root
+        try:
+            self._layout.make()
+            self._lock_fd = os.open(self._layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise DeviceError(
+                f"the state directory {root} cannot be used: {exc.strerror}",
+                hint="choose one that this user may write: edgectl-agent run --state-dir DIR",
+            ) from exc
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            owner = os.read(self._lock_fd, 32).decode(errors="replace").strip()
+            os.close(self._lock_fd)
+            self._lock_fd = None
+            raise BusyError(
+                f"the state directory {root} belongs to a running agent (process {owner or 'unknown'})",
+                hint="stop that one, or choose another: edgectl-agent run --state-dir DIR",
+            ) from exc
+        os.ftruncate(self._lock_fd, 0)
+        os.write(self._lock_fd, f"{os.getpid()}\n".encode())

@@ -1,0 +1,86 @@
+"""What an agent is told at its start. Read once, frozen, and passed down from `app.py`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = [
+    "DEFAULT_RESERVE_BYTES",
+    "MIB",
+    "PROTOCOL_MAX",
+    "PROTOCOL_MIN",
+    "VERSION",
+    "AgentConfig",
+    "default_board",
+    "default_device",
+]
+
+VERSION = "0.1.0"
+"""The distribution's version: reading it from the metadata would cost 2 MB of memory in an idle daemon."""
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+
+MIB = 1 << 20
+DEFAULT_RESERVE_BYTES = 64 * MIB
+
+
+def default_device() -> str:
+    """The name of this device when none is given."""
+    return os.uname().nodename
+
+
+def default_board() -> str:
+    """The board profile that any machine of this architecture fits."""
+    return f"generic-{os.uname().machine}"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """One agent.
+
+    `interpreters` maps a runtime to the Python that holds it; the others are looked for in `interpreter`.
+    Each interpreter must have edgectl-agent installed. `worker_arguments` start the worker in one of them.
+    """
+
+    state_dir: Path
+    listen: str
+    device: str = field(default_factory=default_device)
+    board: str = field(default_factory=default_board)
+    stand_in_for: str = ""
+
+    interpreter: str = sys.executable
+    interpreters: Mapping[str, str] = field(default_factory=dict)
+    worker_arguments: tuple[str, ...] = ("-m", "edgectl_agent.worker")
+
+    rpc_threads: int = 16
+    """One per concurrent call, streams included; each is started when first needed."""
+    stop_grace_s: float = 2.0
+
+    reserve_bytes: int = DEFAULT_RESERVE_BYTES
+    """Left free on the disk by every installation: for the journal, the samples, and everybody else."""
+    sync_every_bytes: int = 16 * MIB
+    """Uploaded bytes that one fsync makes durable together."""
+
+    lease_s: float = 30.0
+    """A staging deployment whose host was silent for this long may be superseded."""
+    staging_deadline_s: float = 3600.0
+    """A staging deployment whose host was silent for this long fails by itself."""
+    cancel_wait_s: float = 10.0
+
+    probe_timeout_s: float = 180.0
+    load_timeout_s: float = 600.0
+    parity_timeout_s: float = 1800.0
+    smoke_timeout_s: float = 300.0
+    run_margin_s: float = 900.0
+    """Time a run may take beyond what it measures: load, warm-up, summary."""
+    worker_stop_s: float = 3.0
+
+    deployments_kept: int = 50
+    events_kept: int = 1000
+    runs_kept: int = 20
+    worker_logs_kept: int = 10

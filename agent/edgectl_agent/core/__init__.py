@@ -1,0 +1,1 @@
+"""The agent's own work: store, state machine, workers. No numpy, no runtime."""

@@ -1,0 +1,95 @@
+"""Where everything of one agent lies under its state directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgectl_protos.domain.artifact import Digest
+
+__all__ = ["Layout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of a state directory. All of them are on one file system, so that links and renames work."""
+
+    root: Path
+
+    @property
+    def blobs(self) -> Path:
+        """Complete, verified blobs, named by the hex of their sha256; manifests among them."""
+        return self.root / "blobs" / "sha256"
+
+    @property
+    def partial(self) -> Path:
+        """Uploads that are not committed yet."""
+        return self.root / "partial"
+
+    @property
+    def releases(self) -> Path:
+        """Release directories, named by the hex of their digest."""
+        return self.root / "releases"
+
+    @property
+    def deployments(self) -> Path:
+        """The journal."""
+        return self.root / "deployments"
+
+    @property
+    def damaged(self) -> Path:
+        """Journal documents that could not be read."""
+        return self.root / "deployments" / "damaged"
+
+    @property
+    def runs(self) -> Path:
+        """Samples and outcomes of runs."""
+        return self.root / "runs"
+
+    @property
+    def logs(self) -> Path:
+        """What workers print."""
+        return self.root / "logs"
+
+    @property
+    def workers(self) -> Path:
+        """One file for each live worker process."""
+        return self.root / "workers"
+
+    @property
+    def outbox(self) -> Path:
+        """Events that no host has acknowledged."""
+        return self.root / "outbox.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one daemon that owns this directory."""
+        return self.root / "lock"
+
+    @property
+    def current(self) -> Path:
+        """Link to the installed release."""
+        return self.root / "current"
+
+    @property
+    def previous(self) -> Path:
+        """Link to the release before it."""
+        return self.root / "previous"
+
+    def release(self, digest: Digest) -> Path:
+        """The directory of one release."""
+        return self.releases / digest.hex
+
+    def make(self) -> None:
+        """Create the directories that are missing."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (
+            self.blobs,
+            self.partial,
+            self.releases,
+            self.damaged,
+            self.runs,
+            self.logs,
+            self.workers,
+        ):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""The gRPC face of the agent: one servicer a service, each decode, call, encode."""

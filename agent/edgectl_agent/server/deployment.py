@@ -1,0 +1,68 @@
+"""Installing a release."""
+# ruff: noqa: N802 (methods are named as the service names them)
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+
+from edgectl_agent.core.deployer import Deployer
+from edgectl_agent.core.register import Register
+from edgectl_protos.agent.v1 import deployment_service_pb2, deployment_service_pb2_grpc
+from edgectl_protos.codec.wire import to_wire
+
+__all__ = ["DeploymentServicer"]
+
+
+class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
+    """edgectl.agent.v1.DeploymentService."""
+
+    def __init__(self, deployer: Deployer, register: Register) -> None:
+        self._deployer = deployer
+        self._register = register
+
+    def Create(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Plan a release, or re-attach to its deployment."""
+        return to_wire(
+            self._deployer.create(request.manifest, owner=request.owner, deployment_id=request.deployment_id)
+        )
+
+    def Start(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Let it go on by itself."""
+        return to_wire(self._deployer.start(request.deployment_id))
+
+    def Get(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """The deployment as it stands."""
+        return to_wire(self._deployer.get(request.deployment_id))
+
+    def List(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """All deployments, newest first, and what is installed."""
+        deployments, links = self._deployer.installed()
+        return deployment_service_pb2.ListReply(
+            deployments=[to_wire(deployment) for deployment in deployments],
+            current=str(links.current or ""),
+            previous=str(links.previous or ""),
+        )
+
+    def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        """Events until the deployment rests."""
+        context.add_callback(self._register.wake)
+        for event in self._register.watch(
+            request.deployment_id, after_sequence=request.after_sequence, live=context.is_active
+        ):
+            yield to_wire(event)
+
+    def Acknowledge(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Forget events that the host has."""
+        self._register.acknowledge(request.up_to_sequence)
+        return deployment_service_pb2.AcknowledgeReply()
+
+    def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Withdraw."""
+        return to_wire(self._deployer.cancel(request.deployment_id))
+
+    def Rollback(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Put the previous release back."""
+        return to_wire(self._deployer.rollback(owner=request.owner))

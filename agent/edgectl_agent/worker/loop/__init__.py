@@ -1,0 +1,1 @@
+"""The control loop: scheduler, stages, queue, recorder."""

@@ -1,0 +1,220 @@
+"""Runs the loop: ticks on an absolute schedule, each stamped, nothing else done while measuring.
+
+A tick: wake → (if the queue is empty) the stages of one inference → merge → publish. Nothing in it writes,
+logs or collects garbage. Order of a run: `warm_up` (closed loop, by rule) → `measure`; `smoke` is a few
+ticks of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from edgectl_agent.worker.loop.check import MAX_TICKS
+from edgectl_agent.worker.loop.clock import Clock
+from edgectl_agent.worker.loop.queue import ActionQueue
+from edgectl_agent.worker.loop.recorder import BEGIN, SCHEDULED, SLOT, WAKE, Recorder
+from edgectl_agent.worker.loop.schedule import Grid, next_slot
+from edgectl_agent.worker.loop.sources import Source, repeats
+from edgectl_agent.worker.loop.stages import Observer, build_stages
+from edgectl_agent.worker.loop.warm_up import WarmUpRule
+from edgectl_agent.worker.pipeline import Pipeline
+from edgectl_agent.worker.release import Array
+from edgectl_protos.domain.loop import LoopSpec, Mode, Op, Policy
+from edgectl_protos.domain.run import WarmUp
+
+__all__ = ["Loop", "Measurement", "publish_nowhere"]
+
+_LEAD_NS = 5_000_000
+_PROGRESS_EVERY_NS = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was recorded. `slots` is the number of ticks scheduled (paced) or run (closed)."""
+
+    recorder: Recorder
+    grid: Grid
+    slots: int
+    wall_ns: int
+    cpu_ns: int
+    observed: int
+
+
+def publish_nowhere(action: Array) -> None:
+    """The null sink: edgectl moves no robot."""
+
+
+class Loop:
+    """One loop over opened sources and a loaded policy."""
+
+    def __init__(
+        self,
+        spec: LoopSpec,
+        policy: Policy,
+        pipeline: Pipeline,
+        sources: Sequence[Source],
+        clock: Clock,
+        publish: Callable[[Array], None] = publish_nowhere,
+    ) -> None:
+        self._spec = spec
+        self._sources = sources
+        self._clock = clock
+        self._publish = publish
+        self._queue = ActionQueue(spec.execution.use)
+        self._observer = Observer(sources, policy, pipeline, resize=spec.has(Op.RESIZE))
+        self.stages, self._finish = build_stages(spec, policy, self._observer, pipeline)
+        self._runs: tuple[Callable[[Any], Any], ...] = tuple(stage.run for stage in self.stages)
+        self._tick_ns = 0.0
+        self.first_overhead_ns: int | None = None
+        """Duration of the first tick without its model stage."""
+
+    def smoke(self) -> int:
+        """Run two inferences and every tick between them, unpaced; how many ticks that were."""
+        ticks = self._spec.execution.use + 1
+        self._start(repeat=None)
+        recorder = self._recorder(ticks)
+        for index in range(ticks):
+            self._tick(recorder, index, self._clock.now_ns(), self._clock.now_ns())
+        return ticks
+
+    def warm_up(self, progress: Callable[[float], None]) -> WarmUp:
+        """Run unpaced until the rule is met or its cap is reached."""
+        rule = WarmUpRule()
+        self._start(repeat=True)
+        recorder = self._recorder(1)
+        now = self._clock.now_ns
+        started = reported = now()
+        ticks = 0
+        over = False
+        while not over:
+            fresh = self._queue.empty
+            wake = now()
+            self._tick(recorder, 0, wake, wake)
+            ticks += 1
+            if fresh:
+                done = now()
+                over = rule.add(done - wake, (done - started) / 1e9)
+                if done - reported > _PROGRESS_EVERY_NS:
+                    reported = done
+                    progress(rule.progress)
+        self._tick_ns = (now() - started) / ticks
+        return rule.result
+
+    def measure(self) -> Measurement:
+        """Measure for `measure_s`, paced or closed.
+
+        Raises:
+            SourceError: a source ended before the time was over.
+        """
+        paced = self._spec.mode is Mode.PACED
+        with _no_garbage_collection():
+            return self._measure_paced() if paced else self._measure_closed()
+
+    def _measure_paced(self) -> Measurement:
+        spec, clock = self._spec, self._clock
+        now, sleep_until = clock.now_ns, clock.sleep_until
+        slots = max(1, round(spec.measure_s * spec.rate_hz))
+        recorder = self._recorder(slots)
+        self._start(repeat=None)
+        grid = Grid(now() + _LEAD_NS, spec.rate_hz)
+        for source in self._sources:
+            source.pace(grid)
+        sleep_until(grid.t0_ns)
+        cpu = clock.cpu_ns()
+        count, slot = 0, 0
+        while slot < slots:
+            due = grid.at(slot)
+            sleep_until(due)
+            self._tick(recorder, count, due, now(), slot)
+            count += 1
+            slot = next_slot(grid, slot, now(), spec.overrun)
+        # The run ends where its last slot does, so that rates are ticks over the time they stand for.
+        sleep_until(grid.at(slots))
+        recorder.count = count
+        return self._measured(recorder, grid, slots, now() - grid.t0_ns, clock.cpu_ns() - cpu)
+
+    def _measure_closed(self) -> Measurement:
+        spec, clock = self._spec, self._clock
+        now = clock.now_ns
+        # Room for ticks twice as fast as those of the warm-up; if they are faster still, the run is shorter.
+        room = math.ceil(2 * spec.measure_s * 1e9 / max(self._tick_ns, 1e3)) + 1
+        self._start(repeat=None)
+        recorder = self._recorder(min(MAX_TICKS, room))
+        started = now()
+        cpu = clock.cpu_ns()
+        end = started + int(spec.measure_s * 1e9)
+        count = 0
+        wake = started
+        while wake < end and count < recorder.capacity:
+            self._tick(recorder, count, wake, wake, count)
+            count += 1
+            wake = now()
+        recorder.count = count
+        grid = Grid(started, spec.rate_hz)
+        return self._measured(recorder, grid, count, now() - started, clock.cpu_ns() - cpu)
+
+    def _measured(self, recorder: Recorder, grid: Grid, slots: int, wall_ns: int, cpu_ns: int) -> Measurement:
+        observed = min(source.distinct for source in self._sources)
+        return Measurement(recorder, grid, slots, wall_ns, cpu_ns, observed)
+
+    def _recorder(self, capacity: int) -> Recorder:
+        return Recorder([stage.id for stage in self.stages], capacity)
+
+    def _start(self, *, repeat: bool | None) -> None:
+        """Begin from the first frames; `repeat` None is what each source says itself."""
+        self._queue.clear()
+        for source in self._sources:
+            source.start(repeat=repeats(source.spec) if repeat is None else repeat)
+
+    def _tick(self, recorder: Recorder, index: int, due: int, wake: int, slot: int = 0) -> None:
+        now, cells, queue = self._clock.now_ns, recorder.cells, self._queue
+        base = index * recorder.width
+        cells[base + SLOT] = slot
+        cells[base + SCHEDULED] = due
+        cells[base + WAKE] = wake
+        cell = base + BEGIN
+        cells[cell] = now()
+        inferred = queue.empty
+        if inferred:
+            value: Any = wake
+            for run in self._runs:
+                value = run(value)
+                cell += 1
+                cells[cell] = now()
+            queue.put(self._finish(value), self._observer.oldest_ns)
+        else:
+            cell += len(self._runs)
+        action = queue.pop()
+        cells[cell + 1] = now()
+        self._publish(action)
+        cells[cell + 2] = now()
+        cells[cell + 4] = queue.source_ns
+        cells[cell + 5] = inferred
+        cells[cell + 3] = now()
+        if self.first_overhead_ns is None:
+            self.first_overhead_ns = self._without_model(cells, base)
+
+    def _without_model(self, cells: memoryview[int], base: int) -> int:
+        model = next(index for index, stage in enumerate(self.stages) if stage.op == Op.MODEL.value)
+        begin = base + BEGIN
+        published = cells[begin + len(self.stages) + 2]
+        return int(published - cells[base + WAKE] - (cells[begin + model + 1] - cells[begin + model]))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+        gc.unfreeze()

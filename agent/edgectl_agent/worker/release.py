@@ -1,0 +1,107 @@
+"""Reads a release directory: manifest, loop, processing arrays, golden cases.
+
+The directory was verified by the daemon, file by file; still no pickle is ever loaded, and what does not fit
+together is refused here, before a runtime sees it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgectl_protos.codec.document import from_bytes
+from edgectl_protos.domain.artifact import Digest, safe_path
+from edgectl_protos.domain.bundle import MANIFEST_NAME, Component, Manifest
+from edgectl_protos.domain.errors import BundleCorruptError, BundleError, NotFoundError
+from edgectl_protos.domain.loop import LoopSpec
+
+__all__ = ["Array", "Release", "read_npz", "read_release"]
+
+Array = npt.NDArray[Any]
+
+_NO_ARCHIVE = (AttributeError, TypeError)
+"""What Python raises for an .npy where an .npz should be: an array is no context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release as it lies on the device. `component` is its only graph."""
+
+    directory: Path
+    digest: Digest
+    manifest: Manifest
+    loop: LoopSpec
+    component: Component
+    arrays: dict[str, Array]
+
+    def path(self, relative: str) -> Path:
+        """The file of the release at this path.
+
+        Raises:
+            BundlePathError: the path leaves the release.
+        """
+        return self.directory / safe_path(relative)
+
+    def golden(self) -> dict[str, Array]:
+        """The golden cases; empty when the release has none.
+
+        Raises:
+            BundleCorruptError: the file cannot be read.
+        """
+        golden = self.manifest.golden
+        return read_npz(self.path(golden.path)) if golden else {}
+
+
+def read_release(directory: Path) -> Release:
+    """Read what a worker needs of the release.
+
+    Raises:
+        NotFoundError: there is no release in this directory.
+        BundleError: its parts do not fit together.
+        BundleCorruptError: a file of it cannot be read.
+    """
+    try:
+        data = (directory / MANIFEST_NAME).read_bytes()
+    except FileNotFoundError as exc:
+        raise NotFoundError(f"no release in {directory}", hint="deploy it first: edgectl deploy") from exc
+    manifest = from_bytes(Manifest, data, what=MANIFEST_NAME)
+    if len(manifest.components) != 1:
+        names = ", ".join(component.name for component in manifest.components) or "none"
+        raise BundleError(f"a worker runs policies of one graph; this release has: {names}")
+    loop_path = directory / safe_path(manifest.loop)
+    try:
+        loop = from_bytes(LoopSpec, loop_path.read_bytes(), what=manifest.loop)
+    except OSError as exc:
+        raise BundleCorruptError(f"{manifest.loop} cannot be read: {exc.strerror}") from exc
+    arrays = manifest.policy.arrays
+    return Release(
+        directory=directory,
+        digest=Digest(hashlib.sha256(data).hexdigest()),
+        manifest=manifest,
+        loop=loop,
+        component=manifest.components[0],
+        arrays=read_npz(directory / safe_path(arrays)) if arrays else {},
+    )
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """All arrays of an .npz, without pickles.
+
+    Raises:
+        BundleCorruptError: it is missing, damaged, or holds pickled objects.
+    """
+    try:
+        # Opened here, since np.load leaves the file open when it is no archive.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, *_NO_ARCHIVE, zipfile.BadZipFile, zlib.error) as exc:
+        raise BundleCorruptError(
+            f"{path.name} cannot be read: {exc}", hint="deploy the bundle again: edgectl deploy"
+        ) from exc

@@ -1,0 +1,38 @@
+"""Which runtimes there are: a name, and where its class stands. The one table a new runtime is added to."""
+
+from __future__ import annotations
+
+import importlib
+
+from edgectl_agent.worker.runtimes.base import Runtime
+from edgectl_protos.domain.device import RuntimeFacts
+from edgectl_protos.domain.errors import RuntimeMissingError
+
+__all__ = ["RUNTIMES", "create", "probe_all"]
+
+RUNTIMES: dict[str, str] = {
+    "reference": "edgectl_agent.worker.runtimes.reference:ReferenceRuntime",
+    "onnxrt": "edgectl_agent.worker.runtimes.onnxrt:OnnxRuntime",
+    "openvino": "edgectl_agent.worker.runtimes.openvino:OpenVinoRuntime",
+}
+
+
+def create(name: str) -> Runtime:
+    """A new runtime of this name, with nothing imported yet.
+
+    Raises:
+        RuntimeMissingError: this agent does not know it.
+    """
+    if name not in RUNTIMES:
+        raise RuntimeMissingError(
+            f"this agent knows no runtime {name!r}; it knows: {', '.join(RUNTIMES)}",
+            hint="update the agent on the device, or convert for one of these: edgectl convert",
+        )
+    module, _, attribute = RUNTIMES[name].partition(":")
+    runtime: Runtime = getattr(importlib.import_module(module), attribute)()
+    return runtime
+
+
+def probe_all() -> tuple[RuntimeFacts, ...]:
+    """What every known runtime offers here; each one found is imported into this process."""
+    return tuple(create(name).probe() for name in RUNTIMES)

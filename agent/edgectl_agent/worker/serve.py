@@ -1,0 +1,101 @@
+"""Answers the daemon's requests, one at a time, until it hangs up.
+
+A member of the error tree becomes a `Failure` frame; any other exception is a defect, which goes to the log
+with its traceback and to the daemon as reason `internal`. Nothing here is fatal to the worker but a damaged
+stream.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from edgectl_agent import frames
+from edgectl_agent.worker.runtimes.registry import probe_all
+from edgectl_agent.worker.session import Session
+from edgectl_protos.domain.deployment import Failure
+from edgectl_protos.domain.errors import EdgectlError, InternalError, StateError
+from edgectl_protos.domain.run import RunPhase
+
+__all__ = ["Worker", "serve"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class Worker:
+    """The state between requests: at most one loaded release."""
+
+    def __init__(self, send: Callable[[Any], None], *, started_s: float) -> None:
+        self._send = send
+        self._started_s = started_s
+        self._session: Session | None = None
+        self._handlers: dict[type, Callable[[Any], Any]] = {
+            frames.Probe: self._probe,
+            frames.Load: self._load,
+            frames.Parity: self._parity,
+            frames.Smoke: self._smoke,
+            frames.Run: self._run,
+        }
+
+    def answer(self, request: Any) -> Any:
+        """The reply to a request, or a `Failure`."""
+        try:
+            handler = self._handlers.get(type(request))
+            if handler is None:
+                raise StateError(f"{type(request).__name__} is not a request")
+            return handler(request)
+        except EdgectlError as exc:
+            _LOG.info("%s: %s", exc.reason, exc.message)
+            return Failure(exc.reason, exc.message, exc.hint)
+        except Exception as exc:  # noqa: BLE001 (the boundary of the process: the daemon must get its answer)
+            _LOG.exception("%s failed", type(request).__name__)
+            return Failure(
+                InternalError.reason,
+                f"the worker has a defect: {type(exc).__name__}: {exc}",
+                hint="the traceback is in the worker's log on the device",
+            )
+
+    def _probe(self, _: frames.Probe) -> frames.ProbeReply:
+        return frames.ProbeReply(probe_all())
+
+    def _load(self, request: frames.Load) -> frames.Loaded:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        self._session = Session(Path(request.release_dir), request.threads, started_s=self._started_s)
+        return self._session.loaded
+
+    def _parity(self, _: frames.Parity) -> frames.ParityReply:
+        session = self._loaded_session()
+        return frames.ParityReply(session.parity(lambda share: self._progress(RunPhase.MEASURING, share)))
+
+    def _smoke(self, _: frames.Smoke) -> frames.SmokeReply:
+        return frames.SmokeReply(self._loaded_session().smoke())
+
+    def _run(self, request: frames.Run) -> frames.RunReply:
+        return frames.RunReply(self._loaded_session().run(request, self._progress))
+
+    def _loaded_session(self) -> Session:
+        if self._session is None:
+            raise StateError("no release is loaded in this worker")
+        return self._session
+
+    def _progress(self, phase: RunPhase, share: float) -> None:
+        self._send(frames.Progress(phase, share))
+
+
+def serve(requests: BinaryIO, replies: BinaryIO, *, started_s: float) -> None:
+    """Answer until the requests end.
+
+    Raises:
+        WorkerError: the stream of requests is damaged.
+    """
+
+    def send(message: Any) -> None:
+        frames.write_frame(replies, message)
+
+    worker = Worker(send, started_s=started_s)
+    while (request := frames.read_frame(requests)) is not None:
+        send(worker.answer(request))

@@ -1,0 +1,114 @@
+"""Bundles on the host: a directory with `edgectl.bundle.json` and `blobs/sha256/<hex>`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgectl_converters.card import sha256_of
+from edgectl_protos.codec.document import canonical_bytes, from_bytes
+from edgectl_protos.domain.artifact import CHUNK_SIZE_BYTES, Chunk, Digest, FileEntry
+from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
+from edgectl_protos.domain.errors import BundleCorruptError, BundleError
+
+__all__ = [
+    "add_files",
+    "blob_path",
+    "chunks_of",
+    "is_bundle",
+    "read_bundle",
+    "read_manifest",
+    "write_manifest",
+]
+
+_HINT = "convert the checkpoint again: edgectl convert"
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether this is a bundle's directory."""
+    return (path / MANIFEST_NAME).is_file()
+
+
+def blob_path(bundle: Path, digest: Digest) -> Path:
+    """Where the bytes of a digest stand."""
+    return bundle / "blobs" / "sha256" / digest.hex
+
+
+def add_files(bundle: Path, files: Mapping[str, Path], *, owned: Path | None = None) -> tuple[FileEntry, ...]:
+    """Bring files into the bundle as blobs; their entries, by path.
+
+    What lies below `owned` is edgectl's own and never changes, so it is linked where the disk allows; anything else
+    is copied, since its owner may write to it later.
+    """
+    (bundle / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+    entries = []
+    for path, source in sorted(files.items()):
+        digest = sha256_of(source)
+        blob = blob_path(bundle, digest)
+        if not blob.exists():
+            linked = False
+            if owned is not None and source.is_relative_to(owned):
+                # Another file system, or one without links.
+                with contextlib.suppress(OSError):
+                    os.link(source, blob)
+                    linked = True
+            if not linked:
+                shutil.copyfile(source, blob)
+        entries.append(FileEntry(path, source.stat().st_size, digest))
+    return tuple(entries)
+
+
+def write_manifest(bundle: Path, manifest: Manifest) -> None:
+    """Write the canonical manifest, which completes the bundle."""
+    (bundle / MANIFEST_NAME).write_bytes(canonical_bytes(manifest))
+
+
+def read_manifest(bundle: Path) -> tuple[Manifest, bytes]:
+    """The manifest and its bytes, whose sha256 is the release digest; blobs are not looked at.
+
+    Raises:
+        BundleError: there is no bundle, or its manifest is not valid.
+    """
+    try:
+        data = (bundle / MANIFEST_NAME).read_bytes()
+    except OSError as exc:
+        raise BundleError(f"{bundle} is no bundle: {exc.strerror}", hint=_HINT) from exc
+    return from_bytes(Manifest, data, what=MANIFEST_NAME), data
+
+
+def read_bundle(bundle: Path) -> tuple[Manifest, bytes]:
+    """The manifest and its bytes, every blob checked against its digest.
+
+    Raises:
+        BundleError: there is no bundle, or its manifest is not valid.
+        BundleCorruptError: a blob is missing, truncated or altered.
+    """
+    manifest, data = read_manifest(bundle)
+    for entry in manifest.files:
+        blob = blob_path(bundle, entry.digest)
+        if not blob.is_file():
+            raise BundleCorruptError(
+                f"{bundle.name} lacks the bytes of {entry.path} ({entry.digest.short})", hint=_HINT
+            )
+        size_bytes = blob.stat().st_size
+        if size_bytes != entry.size_bytes:
+            raise BundleCorruptError(f"{entry.path} has {size_bytes} bytes, not {entry.size_bytes}", hint=_HINT)
+        if sha256_of(blob) != entry.digest:
+            raise BundleCorruptError(f"{entry.path} does not match its digest {entry.digest.short}", hint=_HINT)
+    return manifest, data
+
+
+def chunks_of(path: Path) -> tuple[Chunk, ...]:
+    """The chunks in which a blob is offered."""
+    from blake3 import blake3
+
+    chunks = []
+    with open(path, "rb") as file:
+        offset = 0
+        while data := file.read(CHUNK_SIZE_BYTES):
+            chunks.append(Chunk(offset, len(data), blake3(data).hexdigest()))
+            offset += len(data)
+    return tuple(chunks)

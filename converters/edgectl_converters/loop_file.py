@@ -1,0 +1,291 @@
+"""Loop files: the YAML that people read and edit, and the LoopSpec that it means.
+
+Every duration, rate and fraction carries its unit (`33ms`, `30Hz`, `1%`); an unknown key is an error that names it.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from edgectl_converters.observations import find_footage
+from edgectl_protos.domain.errors import LoopSpecError
+from edgectl_protos.domain.loop import (
+    Deadlines,
+    Execution,
+    LoopSpec,
+    Mode,
+    OnEnd,
+    Op,
+    Overrun,
+    Policy,
+    SourceKind,
+    SourceSpec,
+    StageSpec,
+)
+
+_E = TypeVar("_E", bound=enum.Enum)
+
+__all__ = ["derive_loop", "dump_loop", "load_loop", "parse_duration_s", "parse_loop", "parse_rate_hz"]
+
+_DEFAULT_RATE_HZ = 30.0
+_HINT = "see docs/loop.md, or start from: edgectl init CHECKPOINT"
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|µs|ms|s|min)")
+# Decimal, so that what is printed in milliseconds is read back as the same number of seconds.
+_SECONDS = {"us": "1e-6", "µs": "1e-6", "ms": "1e-3", "s": "1", "min": "60"}
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*Hz")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+_STAGES = (("dec", Op.DECODE), ("norm", Op.NORMALISE), ("act", Op.MODEL), ("post", Op.UNNORMALISE))
+
+
+class _Source(msgspec.Struct, forbid_unknown_fields=True):
+    kind: str
+    path: str = ""
+    fps: float = 0.0
+    seed: int = 0
+    on_end: str = "fail"
+
+
+class _Stage(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    op: str
+
+
+class _Execution(msgspec.Struct, forbid_unknown_fields=True):
+    chunk: int
+    use: int
+    kind: str = "sync_chunk"
+
+
+class _Misses(msgspec.Struct, forbid_unknown_fields=True):
+    rate: str = "1%"
+    run: int = 2
+
+
+class _Deadlines(msgspec.Struct, forbid_unknown_fields=True):
+    tick: str
+    age: str = ""
+    misses: _Misses = msgspec.field(default_factory=_Misses)
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    loop: str
+    name: str
+    rate: str
+    sources: dict[str, _Source]
+    stages: list[_Stage]
+    execution: _Execution
+    deadlines: _Deadlines
+    measure: str = "20s"
+    mode: str = "paced"
+    overrun: str = "skip"
+    sink: str | None = "null"
+    threads: int = 0
+
+
+def derive_loop(policy: Policy, footage: Path | None = None, *, rate_hz: float = _DEFAULT_RATE_HZ) -> LoopSpec:
+    """The loop that a policy's own features ask for, over footage where there is some, else synthetic sources.
+
+    Raises:
+        SourceError: the footage folder does not exist.
+    """
+    sources = []
+    for index, feature in enumerate(policy.observations):
+        found = find_footage(footage, feature.name) if footage is not None else None
+        if found is None:
+            sources.append(SourceSpec(feature.name, SourceKind.SYNTHETIC, seed=index, on_end=OnEnd.REPEAT))
+        else:
+            sources.append(SourceSpec(feature.name, found[1], found[0].name, on_end=OnEnd.REPEAT))
+    needed = {Op.DECODE, Op.MODEL}
+    needed |= {Op.NORMALISE} if policy.pre else set()
+    needed |= {Op.UNNORMALISE} if policy.post else set()
+    return LoopSpec(
+        name=policy.type,
+        rate_hz=rate_hz,
+        sources=tuple(sources),
+        stages=tuple(StageSpec(id_, op) for id_, op in _STAGES if op in needed),
+        execution=Execution(policy.chunk_size, policy.n_action_steps),
+        deadlines=Deadlines(tick_s=1.0 / rate_hz),
+    )
+
+
+def load_loop(path: Path, policy: Policy) -> LoopSpec:
+    """Read a loop file and check that it fits the policy.
+
+    Raises:
+        LoopSpecError: it is not valid, or does not fit.
+    """
+    try:
+        text = path.read_text()
+    except OSError as exc:
+        raise LoopSpecError(f"{path}: {exc.strerror}", hint="write one: edgectl init CHECKPOINT -o loop.yaml") from exc
+    loop = parse_loop(text, what=str(path))
+    names = {feature.name for feature in policy.observations}
+    fed = {source.feature for source in loop.sources}
+    if names != fed:
+        odd = sorted(names ^ fed)[0]
+        why = "has no source" if odd in names else "is no feature of the policy"
+        raise LoopSpecError(f"{path}: {odd!r} {why}; the policy takes: {', '.join(sorted(names))}")
+    if loop.execution.chunk != policy.chunk_size:
+        raise LoopSpecError(f"{path}: chunk {loop.execution.chunk}, but the policy predicts {policy.chunk_size}")
+    for op, wanted in ((Op.NORMALISE, policy.pre), (Op.UNNORMALISE, policy.post)):
+        if wanted and not loop.has(op):
+            raise LoopSpecError(f"{path}: no {op.value} stage, and the policy's processing is never skipped")
+    return loop
+
+
+def parse_loop(text: str, *, what: str) -> LoopSpec:
+    """A loop file's text as a LoopSpec.
+
+    Raises:
+        LoopSpecError: with the place and what was expected.
+    """
+    import yaml
+
+    try:
+        document = yaml.safe_load(text)
+        if isinstance(document, dict) and document.get("loop") != "v1":
+            raise LoopSpecError(f"{what}: `loop: v1` is missing, found {document.get('loop')!r}", hint=_HINT)
+        file = msgspec.convert(document, type=_File)
+    except yaml.YAMLError as exc:
+        raise LoopSpecError(f"{what} is not YAML: {' '.join(str(exc).split())}", hint=_HINT) from exc
+    except msgspec.ValidationError as exc:
+        raise LoopSpecError(f"{what}: {exc}", hint=_HINT) from exc
+    try:
+        return _loop_of(file)
+    except LoopSpecError as exc:
+        raise LoopSpecError(f"{what}: {exc.message}", hint=_HINT) from exc
+
+
+def dump_loop(loop: LoopSpec) -> str:
+    """The loop as the YAML that `parse_loop` reads back, with a word on each line that needs one."""
+    lines = [
+        "loop: v1",
+        f"name: {_quoted(loop.name)}",
+        f"rate: {_number(loop.rate_hz)}Hz",
+        f"mode: {loop.mode.value:<13}# paced: absolute schedule · closed: as fast as it goes, no verdict on pacing",
+        f"overrun: {loop.overrun.value:<10}# skip: drop to the next slot, lost ones are misses · burst: catch up",
+        f"measure: {_number(loop.measure_s)}s",
+        f"threads: {loop.threads:<10}# 0: one per core",
+        "sources:",
+    ]
+    for source in loop.sources:
+        parts = [f"kind: {source.kind.value}"]
+        parts += [f"path: {_quoted(source.path)}"] if source.path else []
+        parts += [f"fps: {_number(source.fps)}"] if source.fps else []
+        parts += [f"seed: {source.seed}"] if source.seed or source.kind is SourceKind.SYNTHETIC else []
+        parts += [f"on_end: {source.on_end.value}"]
+        lines.append(f"  {_quoted(source.feature)}: {{{', '.join(parts)}}}")
+    lines.append("stages:                # a camera of another size needs {id: geo, op: resize} after dec")
+    lines += [f"  - {{id: {stage.id}, op: {stage.op.value}}}" for stage in loop.stages]
+    execution, limits = loop.execution, loop.deadlines
+    use = f"use: {execution.use}"
+    lines.append(
+        f"execution: {{kind: {execution.kind}, chunk: {execution.chunk}, {use}}}  # use: actions per inference"
+    )
+    lines.append(f"sink: {_quoted(loop.sink)}           # edgectl moves no robot")
+    age = f", age: {_number(limits.age_s, 3)}ms" if limits.age_s is not None else ""
+    misses = f"misses: {{rate: {_number(limits.miss_rate, 2)}%, run: {limits.miss_run}}}"
+    lines.append(f"deadlines: {{tick: {_number(limits.tick_s, 3)}ms{age}, {misses}}}")
+    return "\n".join(lines) + "\n"
+
+
+def parse_duration_s(text: str) -> float:
+    """`33ms`, `2s`, `1.5min` in seconds.
+
+    Raises:
+        LoopSpecError: no unit, or no number.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise LoopSpecError(f"{text!r} is no duration; write it with its unit: 500us, 33ms, 20s, 2min")
+    return float(Decimal(found[1]) * Decimal(_SECONDS[found[2]]))
+
+
+def parse_rate_hz(text: str) -> float:
+    """`30Hz` in hertz.
+
+    Raises:
+        LoopSpecError: no unit, or no number.
+    """
+    found = _RATE.fullmatch(text.strip())
+    if found is None:
+        raise LoopSpecError(f"{text!r} is no rate; write it with its unit: 30Hz")
+    return float(found[1])
+
+
+def _parse_fraction(text: str) -> float:
+    found = _PERCENT.fullmatch(text.strip())
+    if found is None:
+        raise LoopSpecError(f"{text!r} is no percentage; write 1%")
+    return float(Decimal(found[1]) / 100)
+
+
+def _number(value: float, shift: int = 0) -> str:
+    """The shortest digits that are this number, times a power of ten, without an exponent."""
+    text = f"{Decimal(repr(float(value))).scaleb(shift):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _quoted(text: str) -> str:
+    import yaml
+
+    if _PLAIN.fullmatch(text) and text.lower() not in ("null", "true", "false", "yes", "no", "on", "off"):
+        return text
+    quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10_000)
+    return quoted.rstrip("\n")
+
+
+def _at(key: str, parse: Callable[[str], float], text: str) -> float:
+    try:
+        return parse(text)
+    except LoopSpecError as exc:
+        raise LoopSpecError(f"{key}: {exc.message}") from exc
+
+
+def _one_of(kind: type[_E], text: str, key: str) -> _E:
+    try:
+        return kind(text)
+    except ValueError:
+        known = ", ".join(str(member.value) for member in kind)
+        raise LoopSpecError(f"{key} {text!r} is not known; known: {known}") from None
+
+
+def _loop_of(file: _File) -> LoopSpec:
+    limits = file.deadlines
+    return LoopSpec(
+        name=file.name,
+        rate_hz=_at("rate", parse_rate_hz, file.rate),
+        sources=tuple(
+            SourceSpec(
+                name,
+                _one_of(SourceKind, s.kind, f"sources.{name}.kind"),
+                s.path,
+                s.fps,
+                s.seed,
+                _one_of(OnEnd, s.on_end, f"sources.{name}.on_end"),
+            )
+            for name, s in file.sources.items()
+        ),
+        stages=tuple(StageSpec(stage.id, _one_of(Op, stage.op, f"stages.{stage.id}.op")) for stage in file.stages),
+        execution=Execution(file.execution.chunk, file.execution.use, file.execution.kind),
+        deadlines=Deadlines(
+            tick_s=_at("deadlines.tick", parse_duration_s, limits.tick),
+            age_s=_at("deadlines.age", parse_duration_s, limits.age) if limits.age else None,
+            miss_rate=_at("deadlines.misses.rate", _parse_fraction, limits.misses.rate),
+            miss_run=limits.misses.run,
+        ),
+        measure_s=_at("measure", parse_duration_s, file.measure),
+        mode=_one_of(Mode, file.mode, "mode"),
+        overrun=_one_of(Overrun, file.overrun, "overrun"),
+        # An unquoted null is what people type, and YAML's word for nothing.
+        sink="null" if file.sink is None else file.sink,
+        threads=file.threads,
+    )

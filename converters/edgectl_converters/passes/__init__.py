@@ -1,0 +1,1 @@
+"""Compression and graph passes between source and target, one file each."""

@@ -1,0 +1,1 @@
+"""Runtimes' artifacts, one file each, of the same name as the device's runtime."""

@@ -1,0 +1,29 @@
+"""Runtime name → target. A new runtime is one line here and one on the device."""
+
+from __future__ import annotations
+
+import importlib
+
+from edgectl_converters.targets.base import Target
+from edgectl_protos.domain.errors import RouteError
+
+__all__ = ["TARGETS", "target"]
+
+TARGETS = {
+    "reference": "edgectl_converters.targets.reference:ReferenceTarget",
+    "onnxrt": "edgectl_converters.targets.onnxrt:OnnxRuntimeTarget",
+    "openvino": "edgectl_converters.targets.openvino:OpenVinoTarget",
+}
+
+
+def target(name: str) -> Target:
+    """The target of this runtime.
+
+    Raises:
+        RouteError: there is none.
+    """
+    if name not in TARGETS:
+        raise RouteError(f"no target {name!r}; edgectl builds for: {', '.join(TARGETS)}")
+    module, _, attribute = TARGETS[name].partition(":")
+    found: Target = getattr(importlib.import_module(module), attribute)()
+    return found

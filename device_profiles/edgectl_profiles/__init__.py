@@ -1,0 +1,1 @@
+"""What edgectl knows about kinds of device, one file a board."""

@@ -1,0 +1,1 @@
+"""Lazy click commands: declare options, call one workflow, render one result."""

@@ -1,0 +1,86 @@
+"""`edgectl deploy`: from a checkpoint to a verdict on devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgectl_host.cli.options import CHECKPOINT, fleet_options, json_option, loop_options, target_options
+from edgectl_host.cli.wiring import Wiring
+from edgectl_protos.domain.artifact import Precision
+
+
+@click.command("deploy")
+@click.argument("subject_path", metavar="CHECKPOINT_OR_BUNDLE", type=CHECKPOINT)
+@fleet_options
+@target_options
+@loop_options
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.option("--no-profile", is_flag=True, help="Install only; do not run the loop.")
+@json_option
+@click.pass_obj
+def command(
+    wiring: Wiring,
+    subject_path: Path,
+    fleet: str,
+    labels: tuple[str, ...],
+    limit: int | None,
+    fleet_file: Path | None,
+    runtime: str | None,
+    precision: Precision | None,
+    footage: Path | None,
+    loop_file: Path | None,
+    measure_s: float | None,
+    rate_hz: float | None,
+    dry_run: bool,
+    no_profile: bool,
+    json_mode: bool,
+) -> None:
+    """Convert a policy once per kind of device, install it, prove it there, run the loop, and say if it holds.
+
+    A checkpoint is a LeRobot policy directory or an ONNX graph; a bundle is what edgectl convert wrote.
+    """
+    from edgectl_host.cli.render.deploy import human_row, human_rows, json_rows
+    from edgectl_host.cli.render.plan import human_plan, json_plan
+    from edgectl_host.workflows.ask import error_of
+    from edgectl_host.workflows.plan import make_plan
+    from edgectl_host.workflows.progress import Step
+    from edgectl_host.workflows.rollout import Rollout, exit_code_of
+    from edgectl_protos.domain.loop import LoopOverrides
+
+    console = wiring.console(json_mode=json_mode)
+    devices = wiring.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
+    overrides = None if no_profile else LoopOverrides(rate_hz=rate_hz, measure_s=measure_s)
+    subject = wiring.subject(subject_path, runtime=runtime, precision=precision, footage=footage, loop_file=loop_file)
+    with console.progress() as progress:
+        for device in devices:
+            progress(Step(device.name, "asking the device"))
+        plan = make_plan(
+            subject.name,
+            devices,
+            connect=wiring.connect,
+            routing=subject.route,
+            converted=subject.converted if dry_run else lambda target: None,
+        )
+        if not dry_run:
+            runs = wiring.runs()
+            rollout = Rollout(
+                connect=wiring.connect,
+                convert=subject.release,
+                owner=wiring.config.owner,
+                measuring=overrides,
+                remember=runs.add_release,
+                record=runs.add,
+                progress=progress,
+            )
+            rows = rollout.run(plan)
+    if dry_run:
+        console.show(human_plan(plan))
+        console.show_json(json_plan(plan))
+        return
+    if len(rows) == 1 and rows[0].failure is not None and rows[0].record is None:
+        raise error_of(rows[0].failure)
+    console.show(human_row(rows[0], console.width) if len(rows) == 1 else human_rows(rows))
+    console.show_json(json_rows(rows))
+    click.get_current_context().exit(exit_code_of(rows))

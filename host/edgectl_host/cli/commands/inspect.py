@@ -1,0 +1,32 @@
+"""`edgectl inspect`: what a checkpoint is, and the ways from it to a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgectl_host.cli.options import checkpoint_argument, json_option
+from edgectl_host.cli.wiring import Wiring
+
+
+@click.command("inspect")
+@checkpoint_argument
+@click.option("--board", metavar="NAME", help="The board to plan for; default: this machine.")
+@json_option
+@click.pass_obj
+def command(wiring: Wiring, checkpoint: Path, board: str | None, json_mode: bool) -> None:
+    """What a checkpoint is, what it needs, and which ways lead to a board.
+
+    Nothing heavy is loaded and nothing is converted.
+    """
+    from edgectl_converters.inspect import inspect
+    from edgectl_converters.route import RouteRequest, plan_routes
+    from edgectl_host.cli.render.checkpoint import human_card, json_card
+    from edgectl_profiles.library import load
+
+    console = wiring.console(json_mode=json_mode)
+    card = inspect(checkpoint)
+    plan = plan_routes(card, load(board or wiring.generic_board()), None, RouteRequest())
+    console.show(human_card(card, plan))
+    console.show_json(json_card(card, plan))

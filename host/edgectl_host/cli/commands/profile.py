@@ -1,0 +1,72 @@
+"""`edgectl profile`: the installed loop, measured again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgectl_host.cli.options import fleet_options, json_option, loop_options
+from edgectl_host.cli.wiring import Wiring
+
+if TYPE_CHECKING:
+    from edgectl_host.runs.record import RunRecord
+    from edgectl_host.transport.base import DeviceClient
+
+
+@click.command("profile")
+@fleet_options
+@loop_options
+@click.option("--mode", type=click.Choice(["paced", "closed"]), help="closed: as fast as it goes, and no verdict.")
+@click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Of the runtime; 0: one per core.")
+@click.option("--samples", is_flag=True, help="Fetch the samples (.npz) as well.")
+@json_option
+@click.pass_obj
+def command(
+    wiring: Wiring,
+    fleet: str,
+    labels: tuple[str, ...],
+    limit: int | None,
+    fleet_file: Path | None,
+    measure_s: float | None,
+    rate_hz: float | None,
+    mode: str | None,
+    threads: int | None,
+    samples: bool,
+    json_mode: bool,
+) -> None:
+    """Run the installed loop and judge it. Devices of one machine take turns."""
+    from edgectl_host.cli.render.runs import human_run
+    from edgectl_host.cli.render.verdicts import human_answers, json_answers
+    from edgectl_host.workflows.ask import error_of, exit_code_of_failures
+    from edgectl_host.workflows.profile import fetch_samples, measure_all
+    from edgectl_protos.domain.loop import LoopOverrides, Mode
+
+    console = wiring.console(json_mode=json_mode)
+    devices = wiring.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
+    runs = wiring.runs()
+
+    def keep(client: DeviceClient, record: RunRecord) -> RunRecord:
+        if samples:
+            record = fetch_samples(client, record, wiring.config.samples_dir)
+        runs.add(record)
+        return record
+
+    with console.progress() as progress:
+        answers = measure_all(
+            devices,
+            LoopOverrides(rate_hz=rate_hz, measure_s=measure_s, mode=Mode(mode) if mode else None, threads=threads),
+            connect=wiring.connect,
+            manifest_of=runs.release,
+            keep=keep,
+            progress=progress,
+        )
+    if len(answers) == 1 and answers[0].failure is not None:
+        raise error_of(answers[0].failure)
+    only = answers[0].value if len(answers) == 1 else None
+    console.show(human_run(only, console.width) if only else human_answers(answers))
+    console.show_json(json_answers(answers))
+    code = exit_code_of_failures([answer.failure for answer in answers])
+    verdicts = {answer.value.exit_code for answer in answers if answer.value}
+    click.get_current_context().exit(code or next((worse for worse in (1, 3) if worse in verdicts), 0))

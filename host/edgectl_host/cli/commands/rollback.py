@@ -1,0 +1,38 @@
+"""`edgectl rollback`: the previous release again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgectl_host.cli.options import fleet_options, json_option
+from edgectl_host.cli.wiring import Wiring
+
+
+@click.command("rollback")
+@fleet_options
+@json_option
+@click.pass_obj
+def command(
+    wiring: Wiring,
+    fleet: str,
+    labels: tuple[str, ...],
+    limit: int | None,
+    fleet_file: Path | None,
+    json_mode: bool,
+) -> None:
+    """Put the previous release back, and see its loop run before saying so."""
+    from edgectl_host.cli.render.fleet import human_rollback, json_rollback
+    from edgectl_host.workflows.ask import error_of, exit_code_of_failures
+    from edgectl_host.workflows.rollback import rollback_all
+
+    console = wiring.console(json_mode=json_mode)
+    devices = wiring.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
+    with console.progress() as progress:
+        answers = rollback_all(devices, connect=wiring.connect, owner=wiring.config.owner, progress=progress)
+    if len(answers) == 1 and answers[0].failure is not None:
+        raise error_of(answers[0].failure)
+    console.show(human_rollback(answers))
+    console.show_json(json_rollback(answers))
+    click.get_current_context().exit(exit_code_of_failures([answer.failure for answer in answers]))

@@ -1,0 +1,1 @@
+"""What results look like: pairs of human_x (for the terminal) and json_x (plain JSON types)."""

@@ -1,0 +1,133 @@
+"""Verdicts side by side: a row for each device, what failed below the table, and targets beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from edgectl_host.cli.render.layout import human_failures, rows_table
+from edgectl_host.cli.render.runs import json_run
+from edgectl_host.quantities import bytes_words, time_words
+from edgectl_host.report.figures import board_words, percentile_words
+from edgectl_host.report.terminal import STYLES
+from edgectl_host.runs.record import RunRecord
+from edgectl_host.workflows.ask import Answer
+from edgectl_protos.codec.document import to_document
+from edgectl_protos.domain.deployment import Failure
+from edgectl_protos.domain.run import SAMPLE_FLOORS, Percentiles
+
+__all__ = ["Line", "human_answers", "human_lines", "human_targets", "json_answers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One device. Without a record it was only installed, or failed."""
+
+    device: str
+    board: str
+    route: str
+    record: RunRecord | None
+    failure: Failure | None
+
+
+def human_lines(lines: Sequence[Line]) -> RenderableType:
+    """The table of a fleet, verdict first, and below it why devices failed."""
+    table = rows_table(
+        ("verdict", "device", "board", "tick", "age", "misses", "replan", "route"),
+        [_row(line) for line in lines],
+        right=("tick", "age", "misses", "replan"),
+        wraps=("board",),
+    )
+    failures = [(line.device, line.failure) for line in lines if line.failure]
+    return Group(table, Text(), human_failures(failures)) if failures else table
+
+
+def human_answers(answers: Sequence[Answer[RunRecord]]) -> RenderableType:
+    """Runs on a fleet."""
+    return human_lines([_line(answer) for answer in answers])
+
+
+def json_answers(answers: Sequence[Answer[RunRecord]]) -> dict[str, Any]:
+    """Runs on a fleet."""
+    return {
+        "devices": [
+            {
+                "device": answer.device.name,
+                "outcome": answer.value.outcome if answer.value else None,
+                "run": json_run(answer.value) if answer.value else None,
+                "failure": to_document(answer.failure),
+            }
+            for answer in answers
+        ]
+    }
+
+
+def human_targets(records: Sequence[tuple[str, RunRecord]]) -> RenderableType:
+    """One policy as several targets on one device."""
+    return rows_table(
+        ("verdict", "", "tick p50", "p95", "age p95", "misses", "replan Hz", "parity", "size"),
+        [
+            (
+                _word(record),
+                label,
+                time_words(record.summary.response.p50),
+                percentile_words(record.summary.response, "p95"),
+                percentile_words(record.summary.age, "p95"),
+                _percent(record.summary.misses.rate),
+                f"{record.summary.rates.replan_hz:.1f}",
+                _parity(record),
+                bytes_words(record.manifest.size_bytes) if record.manifest else "–",
+            )
+            for label, record in records
+        ],
+        right=("tick p50", "p95", "age p95", "misses", "replan Hz", "parity", "size"),
+    )
+
+
+def _line(answer: Answer[RunRecord]) -> Line:
+    record = answer.value
+    if record is None:
+        return Line(answer.device.name, answer.device.board, "", None, answer.failure)
+    summary = record.summary
+    route = f"{summary.runtime} {summary.precision_used}"
+    return Line(answer.device.name, board_words(summary.facts), route, record, None)
+
+
+def _row(line: Line) -> tuple[RenderableType, ...]:
+    record = line.record
+    if record is None:
+        word = Text("FAILED", style="bold red") if line.failure else Text("installed", style="bold")
+        return (word, line.device, line.board, "–", "–", "–", "–", line.route)
+    summary = record.summary
+    return (
+        _word(record),
+        line.device,
+        line.board,
+        _tail(summary.response),
+        _tail(summary.age),
+        _percent(summary.misses.rate),
+        f"{summary.rates.replan_hz:.1f} Hz",
+        line.route,
+    )
+
+
+def _word(record: RunRecord) -> Text:
+    return Text(record.outcome.upper(), style=STYLES[record.outcome])
+
+
+def _tail(values: Percentiles) -> str:
+    tail = values.tail
+    return f"{tail[0]} {time_words(tail[1])}" if tail else f"n/a ({values.n} of {SAMPLE_FLOORS['p50']})"
+
+
+def _percent(ratio: float) -> str:
+    return f"{ratio:.1%}".replace("%", " %")
+
+
+def _parity(record: RunRecord) -> str:
+    figures = record.deployment.parity if record.deployment else ()
+    return f"{max(figure.max_abs_of_range for figure in figures):.1e}" if figures else "–"

@@ -1,0 +1,102 @@
+"""The composition root: builds what commands hand to workflows; what is heavy is imported when asked for.
+
+Tests replace it as a whole; no command builds a collaborator by itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgectl_host.config import HostConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgectl_host.cli.console import Console
+    from edgectl_host.fleet.inventory import Device
+    from edgectl_host.runs.store import RunStore
+    from edgectl_host.transport.base import DeviceClient
+    from edgectl_host.transport.local import LocalAgent
+    from edgectl_host.workflows.convert import Subject
+    from edgectl_protos.domain.artifact import Precision
+
+__all__ = ["Wiring"]
+
+
+class Wiring:
+    """One process's collaborators."""
+
+    def __init__(self, config: HostConfig) -> None:
+        self.config = config
+
+    def console(self, *, json_mode: bool) -> Console:
+        """The terminal."""
+        from edgectl_host.cli.console import Console
+
+        return Console(self.config, json_mode=json_mode)
+
+    def devices(
+        self, *, fleet: str, labels: Sequence[str], limit: int | None, fleet_file: Path | None
+    ) -> tuple[Device, ...]:
+        """The devices that the fleet options select."""
+        from edgectl_host.fleet.inventory import LOCAL, find_fleet_file, load_inventory
+        from edgectl_host.fleet.selectors import parse_selector, select
+
+        # The embedded agent needs no file, not even a valid one.
+        if fleet == LOCAL and fleet_file is None:
+            path = None
+        else:
+            path = find_fleet_file(fleet_file, cwd=Path.cwd(), config_dir=self.config.config_dir)
+        selectors = [parse_selector(text) for text in labels]
+        return select(load_inventory(path), fleet, selectors, limit)
+
+    def generic_board(self) -> str:
+        """The profile for any machine of this one's architecture."""
+        import platform
+
+        machine = platform.machine()
+        return "generic-" + {"arm64": "aarch64", "AMD64": "x86_64"}.get(machine, machine)
+
+    def connect(self, device: Device) -> DeviceClient:
+        """A connection to a device; the embedded agent is started when it does not run."""
+        from edgectl_host.fleet.inventory import LOCAL
+        from edgectl_host.transport.grpc import GrpcDeviceClient
+
+        if device.name == LOCAL:
+            return self.local_agent().ensure_running()
+        return GrpcDeviceClient.connect(device.name, device.address)
+
+    def local_agent(self) -> LocalAgent:
+        """The embedded agent."""
+        from edgectl_host.transport.local import LocalAgent
+
+        return LocalAgent(self.config.local_agent_dir, self.config.local_socket)
+
+    def runs(self) -> RunStore:
+        """The database of runs."""
+        from edgectl_host.runs.store import RunStore
+
+        return RunStore(self.config.runs_database)
+
+    def subject(
+        self,
+        path: Path,
+        *,
+        runtime: str | None = None,
+        precision: Precision | None = None,
+        footage: Path | None = None,
+        loop_file: Path | None = None,
+    ) -> Subject:
+        """What is deployed: a checkpoint to convert, or a bundle as it is."""
+        from edgectl_host.workflows.convert import open_subject
+
+        return open_subject(
+            path,
+            runtime=runtime,
+            precision=precision,
+            footage=footage,
+            loop_file=loop_file,
+            cache_dir=self.config.cache_dir,
+            config_dir=self.config.config_dir,
+        )

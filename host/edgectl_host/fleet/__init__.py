@@ -1,0 +1,1 @@
+"""Named devices, selectors, and the rollout plan as data."""

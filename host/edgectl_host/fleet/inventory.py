@@ -1,0 +1,215 @@
+"""The fleet file: named devices with labels, and groups of them.
+
+Order: parse YAML with the line of every key → refuse duplicate keys → convert device by device, so that an
+error names its line and key → check that groups name devices. The fleet `local` (the embedded agent) is
+always there and cannot be redefined.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from edgectl_protos.domain.artifact import Precision
+from edgectl_protos.domain.errors import FleetError
+
+__all__ = ["LOCAL", "Device", "Inventory", "find_fleet_file", "load_inventory", "parse_inventory"]
+
+LOCAL = "local"
+"""The device and fleet that need no file: an agent on this machine, started when needed."""
+
+ALL = "all"
+FILE_NAME = "fleet.yaml"
+_Lines = dict[tuple[str, ...], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One named device. `board` empty: recognised by its facts. `address` empty: the embedded agent.
+
+    `runtime` and `precision` are what this device is to be given, unless the command says otherwise.
+    """
+
+    name: str
+    address: str = ""
+    board: str = ""
+    stand_in: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    runtime: str | None = None
+    precision: Precision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All known devices and groups. `path` is None when there is no fleet file."""
+
+    devices: dict[str, Device]
+    groups: dict[str, tuple[str, ...]]
+    path: Path | None = None
+
+    def fleet(self, name: str) -> tuple[Device, ...]:
+        """The devices of a group, the one device of this name, or `all` of the file.
+
+        Raises:
+            FleetError: the name is not known.
+        """
+        if name == ALL and self.path is not None:
+            return tuple(device for device in self.devices.values() if device.name != LOCAL)
+        if name in self.groups:
+            return tuple(self.devices[member] for member in self.groups[name])
+        if name in self.devices:
+            return (self.devices[name],)
+        known = [*self.groups, *self.devices]
+        close = difflib.get_close_matches(name, known, n=1)
+        where = f" in {self.path}" if self.path else " (there is no fleet file)"
+        raise FleetError(
+            f"no fleet, group or device {name!r}{where}; known: {', '.join(sorted(known))}",
+            hint=f"did you mean --fleet {close[0]}?"
+            if close
+            else "add it to fleet.yaml, or name another file: --fleet-file PATH",
+        )
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    """A device as the file has it."""
+
+    address: str
+    board: str = ""
+    stand_in: bool = False
+    labels: dict[str, str] = {}
+    runtime: str | None = None
+    precision: Precision | None = None
+
+
+_BUILTIN = {LOCAL: Device(LOCAL)}
+
+
+def find_fleet_file(explicit: Path | None, *, cwd: Path, config_dir: Path) -> Path | None:
+    """The fleet file to read: the one asked for, else ./fleet.yaml, else the one in the config directory.
+
+    Raises:
+        FleetError: the one asked for is not there.
+    """
+    if explicit is not None:
+        if not explicit.is_file():
+            raise FleetError(f"fleet file {explicit} is not there", hint="check --fleet-file PATH")
+        return explicit
+    for path in (cwd / FILE_NAME, config_dir / FILE_NAME):
+        if path.is_file():
+            return path
+    return None
+
+
+def load_inventory(path: Path | None) -> Inventory:
+    """Read a fleet file; None is the inventory of the embedded agent alone.
+
+    Raises:
+        FleetError: the file cannot be read, or is not a valid fleet; names file, line and key.
+    """
+    if path is None:
+        return Inventory(dict(_BUILTIN), {})
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise FleetError(f"{path}: cannot be read: {exc}") from exc
+    return parse_inventory(text, path)
+
+
+def parse_inventory(text: str, path: Path) -> Inventory:
+    """The inventory written in a fleet file.
+
+    Raises:
+        FleetError: not YAML, an unknown or duplicate key, a wrong type, or a group of unknown devices.
+    """
+    document, lines = _read_yaml(text, path)
+    top = _mapping(document, (), lines, path)
+    for key in top:
+        if key not in ("devices", "groups"):
+            raise _error(path, lines, (key,), "unknown key; known: devices, groups")
+    devices = dict(_BUILTIN)
+    for name, raw in _mapping(top.get("devices"), ("devices",), lines, path).items():
+        if name in (LOCAL, ALL):
+            raise _error(path, lines, ("devices", name), "the name is reserved")
+        devices[name] = _device(name, raw, lines, path)
+    groups: dict[str, tuple[str, ...]] = {}
+    for name, raw in _mapping(top.get("groups"), ("groups",), lines, path).items():
+        if name in devices or name == ALL:
+            raise _error(path, lines, ("groups", name), "a device has this name, or it is reserved")
+        groups[name] = _group(name, raw, devices, lines, path)
+    return Inventory(devices, groups, path)
+
+
+def _device(name: str, raw: Any, lines: _Lines, path: Path) -> Device:
+    try:
+        entry = msgspec.convert(raw, _Entry)
+    except msgspec.ValidationError as exc:
+        message, _, place = str(exc).partition(" - at ")
+        # msgspec writes `$.labels[...]` for some value of a mapping.
+        inside = tuple(part for part in place.replace("[...]", "").strip("`$.").split(".") if part)
+        raise _error(path, lines, ("devices", name, *inside), message) from exc
+    if entry.stand_in and not entry.board:
+        raise _error(path, lines, ("devices", name, "stand_in"), "a stand-in needs the board it stands in for")
+    return Device(name, **{key: getattr(entry, key) for key in _Entry.__struct_fields__})
+
+
+def _group(name: str, raw: Any, devices: dict[str, Device], lines: _Lines, path: Path) -> tuple[str, ...]:
+    place = ("groups", name)
+    if not isinstance(raw, list) or not raw:
+        raise _error(path, lines, place, f"expected a list of device names, got {raw!r}")
+    for member in raw:
+        if member not in (name for name in devices if name != LOCAL):
+            raise _error(path, lines, place, f"no device {member!r}; known: {', '.join(sorted(devices))}")
+    return tuple(dict.fromkeys(raw))
+
+
+def _mapping(value: Any, place: tuple[str, ...], lines: _Lines, path: Path) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _error(path, lines, place, f"expected a mapping, got {value!r}")
+    for key in value:
+        if not isinstance(key, str) or not key:
+            raise _error(path, lines, place, f"expected a name as key, got {key!r}")
+    return value
+
+
+def _read_yaml(text: str, path: Path) -> tuple[Any, _Lines]:
+    lines: _Lines = {}
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            _walk(node, (), lines, path)
+        return yaml.safe_load(text), lines
+    except yaml.MarkedYAMLError as exc:
+        line = f":{exc.problem_mark.line + 1}" if exc.problem_mark else ""
+        raise FleetError(f"{path}{line}: not YAML: {exc.problem}", hint=_HINT) from exc
+    # PyYAML lets impossible dates, control characters and bottomless nesting through as these.
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        raise FleetError(f"{path}: not YAML: {exc}", hint=_HINT) from exc
+
+
+def _walk(node: Any, place: tuple[str, ...], lines: _Lines, path: Path) -> None:
+    """Note the line of every key down to a device's labels; the file has no deeper places."""
+    if not isinstance(node, yaml.MappingNode) or len(place) > 3:
+        return
+    for key, value in node.value:
+        inner = (*place, str(key.value))
+        if inner in lines:
+            raise _error(path, {inner: key.start_mark.line + 1}, inner, "written twice")
+        lines[inner] = key.start_mark.line + 1
+        _walk(value, inner, lines, path)
+
+
+_HINT = "the form of a fleet file is shown in README.md"
+
+
+def _error(path: Path, lines: _Lines, place: tuple[str, ...], message: str) -> FleetError:
+    nearest = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in lines), ())
+    line = f":{lines[nearest]}" if nearest else ""
+    key = f" {'.'.join(place)}:" if place else ""
+    return FleetError(f"{path}{line}:{key} {message}", hint=_HINT)

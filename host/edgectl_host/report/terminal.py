@@ -1,0 +1,81 @@
+"""A run for the terminal: the verdict first, then where the time went, then where the figures come from.
+
+Everything fits the console's width; a verdict that does not is broken between its parts.
+"""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgectl_host.report.figures import COLUMNS, notes, outcome_word, provenance, stage_rows, verdict_parts
+from edgectl_host.runs.record import CAPACITY, RunRecord
+
+__all__ = ["STYLES", "report", "stage_table", "verdict_line"]
+
+STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", CAPACITY: "bold cyan"}
+_BAR_CELLS = 10
+_WIDTH_FOR_BARS = 90
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def report(record: RunRecord, width: int) -> RenderableType:
+    """The whole report."""
+    return Group(
+        verdict_line(record, width),
+        Text(),
+        stage_table(record, width),
+        Text(notes(record), style="dim"),
+        Text(),
+        _provenance_table(record),
+    )
+
+
+def verdict_line(record: RunRecord, width: int) -> Text:
+    """The verdict and its figures."""
+    word = outcome_word(record)
+    line = Text.assemble((word, STYLES[record.outcome]), " " * max(2, 6 - len(word)))
+    indent = len(line.plain)
+    column = indent
+    for index, part in enumerate(verdict_parts(record)):
+        separator = " · " if index else ""
+        if column + len(separator) + len(part) > width:
+            line.append(f"\n{' ' * indent}")
+            separator, column = "", indent
+        line.append(separator + part)
+        column += len(separator) + len(part)
+    return line
+
+
+def stage_table(record: RunRecord, width: int) -> Table:
+    """The waterfall; a narrow terminal gets the figures without the bars."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    for name in (*COLUMNS, "max"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("")
+    for row in stage_rows(record.summary):
+        share = "" if row.share is None else f"{row.share:.1%}".replace("%", " %")
+        mark = _bar(row.share) if row.share is not None and width >= _WIDTH_FOR_BARS else ""
+        style = "dim" if row.share is None else None
+        cells = [Text(cell, style="dim" if cell.startswith("n/a") else "") for cell in row.cells]
+        table.add_row(row.stage, str(row.n), *cells, share, Text(mark, style="cyan"), style=style)
+    return table
+
+
+def _provenance_table(record: RunRecord) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for key, value in provenance(record):
+        loud = "USED" in value or "NOT STEADY" in value or value.startswith("stand-in")
+        table.add_row(key, Text(value, style="yellow" if loud else ""))
+    return table
+
+
+def _bar(share: float) -> str:
+    eighths = round(min(max(share, 0.0), 1.0) * _BAR_CELLS * 8)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()

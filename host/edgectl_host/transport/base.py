@@ -1,0 +1,134 @@
+"""A device as the workflows see it. `grpc.py` is the real one; tests have an in-memory one.
+
+Every method raises only members of the error tree; the device's own refusals arrive with the reason and hint
+that the device gave. `tests/contracts/device_client.py` says what each must do.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+from edgectl_protos.domain.artifact import Chunk, Digest
+from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
+from edgectl_protos.domain.device import DeviceFacts, HelloReply
+from edgectl_protos.domain.loop import LoopOverrides
+from edgectl_protos.domain.run import RunEvent
+
+__all__ = ["DeviceClient", "Installed", "Offered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What the device lacks of a blob: indices into the offered chunks."""
+
+    complete: bool
+    missing: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Deployments, newest first, and which releases are installed."""
+
+    deployments: tuple[Deployment, ...]
+    current: Digest | None
+    previous: Digest | None
+
+
+class DeviceClient(abc.ABC):
+    """One connection to one agent."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def __enter__(self) -> DeviceClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """End the connection."""
+
+    @abc.abstractmethod
+    def hello(self) -> HelloReply:
+        """Who answers.
+
+        Raises:
+            UnreachableError: nobody.
+            ProtocolError: no common protocol version.
+        """
+
+    @abc.abstractmethod
+    def facts(self, *, refresh: bool = False) -> DeviceFacts:
+        """The environment stamp."""
+
+    @abc.abstractmethod
+    def create(self, manifest: bytes, *, owner: str, deployment_id: str) -> Deployment:
+        """Plan a release, or re-attach to the deployment that already carries it.
+
+        Raises:
+            BusyError: another deployment holds the device.
+            BundleError: the manifest is not acceptable.
+        """
+
+    @abc.abstractmethod
+    def offer(self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]) -> Offered:
+        """Reserve space for a blob and learn what is missing.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+
+    @abc.abstractmethod
+    def upload(self, deployment_id: str, digest: Digest, pieces: Iterable[tuple[int, bytes]]) -> None:
+        """Send chunks by index; returns when they are durable on the device."""
+
+    @abc.abstractmethod
+    def commit(self, deployment_id: str, digest: Digest) -> None:
+        """Verify the whole blob and make it visible.
+
+        Raises:
+            BundleCorruptError: the bytes do not match the digest; the device has dropped them.
+        """
+
+    @abc.abstractmethod
+    def start(self, deployment_id: str) -> Deployment:
+        """Let the staged deployment go on by itself."""
+
+    @abc.abstractmethod
+    def get(self, deployment_id: str) -> Deployment:
+        """The deployment as it stands."""
+
+    @abc.abstractmethod
+    def installed(self) -> Installed:
+        """All deployments that the device remembers."""
+
+    @abc.abstractmethod
+    def watch(self, deployment_id: str, *, after_sequence: int = 0) -> Iterator[DeploymentEvent]:
+        """Events of a deployment until it rests; each is acknowledged once it was yielded."""
+
+    @abc.abstractmethod
+    def cancel(self, deployment_id: str) -> Deployment:
+        """Withdraw a deployment that has not begun to activate."""
+
+    @abc.abstractmethod
+    def rollback(self, *, owner: str) -> Deployment:
+        """Put the previous release back.
+
+        Raises:
+            StateError: there is no previous release.
+        """
+
+    @abc.abstractmethod
+    def run(self, run_id: str, overrides: LoopOverrides) -> Iterator[RunEvent]:
+        """Measure the installed loop; the last event has the summary. A failed run raises its failure."""
+
+    @abc.abstractmethod
+    def fetch_samples(self, run_id: str) -> Iterator[bytes]:
+        """The spooled samples of a finished run: the bytes of an .npz."""

@@ -1,0 +1,1 @@
+"""Use cases; collaborators are parameters. No click, no grpc."""

@@ -1,0 +1,126 @@
+"""Measures the installed loop: on one device, or on several, those of one machine one after another."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgectl_host.fleet.inventory import Device
+from edgectl_host.runs.record import RunRecord
+from edgectl_host.transport.base import DeviceClient
+from edgectl_host.workflows.ask import Answer, ask_all, failure_of
+from edgectl_host.workflows.crew import Connect, Crew
+from edgectl_host.workflows.progress import Progress, Step
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.bundle import Manifest
+from edgectl_protos.domain.errors import EdgectlError, LoopError, RunsError
+from edgectl_protos.domain.loop import LoopOverrides
+from edgectl_protos.domain.run import RunPhase, RunSummary
+
+__all__ = ["fetch_samples", "measure", "measure_all", "stamped"]
+
+_WORDS = {
+    RunPhase.LOADING: "loading the policy",
+    RunPhase.WARMING_UP: "warming up",
+    RunPhase.MEASURING: "measuring",
+    RunPhase.DONE: "measured",
+    RunPhase.FAILED: "failed",
+}
+
+
+def measure(
+    client: DeviceClient,
+    device: Device,
+    overrides: LoopOverrides,
+    *,
+    manifest_of: Callable[[Digest], Manifest | None],
+    progress: Progress,
+) -> RunRecord:
+    """Run the installed loop once.
+
+    Raises:
+        EdgectlError: the device's own failure, or LoopError when it ended without a summary.
+    """
+    run_id = uuid.uuid4().hex[:12]
+    summary = None
+    for event in client.run(run_id, overrides):
+        quiet = event.phase is RunPhase.MEASURING
+        progress(Step(device.name, _WORDS[event.phase], event.progress or None, quiet=quiet))
+        summary = event.summary or summary
+    if summary is None:
+        raise LoopError(f"{device.name}: the run ended without a summary", hint="see the agent's log")
+    summary = stamped(summary, device)
+    deployment = client.get(summary.deployment_id)
+    return RunRecord.of(device.name, summary, deployment, manifest_of(summary.release))
+
+
+def stamped(summary: RunSummary, device: Device) -> RunSummary:
+    """The summary, saying what it stands in for when the fleet file knows and the device itself does not."""
+    facts = summary.facts
+    if device.stand_in and not facts.stand_in_for:
+        facts = replace(facts, stand_in_for=device.board)
+    return replace(summary, facts=facts)
+
+
+def fetch_samples(client: DeviceClient, record: RunRecord, folder: Path) -> RunRecord:
+    """Copy the spooled samples of a run here; the record then says where they are.
+
+    Raises:
+        RunsError: they cannot be written.
+    """
+    path = folder / f"{record.summary.run_id}.npz"
+    partial = path.with_suffix(".partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            for data in client.fetch_samples(record.summary.run_id):
+                file.write(data)
+        partial.replace(path)
+    except EdgectlError:
+        partial.unlink(missing_ok=True)
+        raise
+    except OSError as exc:
+        raise RunsError(f"samples cannot be written to {path}: {exc}") from exc
+    return replace(record, samples_path=str(path))
+
+
+def measure_all(
+    devices: Sequence[Device],
+    overrides: LoopOverrides,
+    *,
+    connect: Connect,
+    manifest_of: Callable[[Digest], Manifest | None],
+    keep: Callable[[DeviceClient, RunRecord], RunRecord],
+    progress: Progress,
+) -> tuple[Answer[RunRecord], ...]:
+    """A run on each device; devices of one machine take turns, since they share its cores.
+
+    `keep` records a finished run while the connection is still open.
+    """
+    asked = ask_all(devices, connect, lambda client: client.facts().machine_id)
+    answers: dict[str, Answer[RunRecord]] = {
+        answer.device.name: Answer(answer.device, failure=answer.failure) for answer in asked
+    }
+    machines: dict[str, list[Device]] = {}
+    for answer in asked:
+        if answer.value is not None:
+            machines.setdefault(answer.value, []).append(answer.device)
+    crew = Crew(connect)
+    guarded = crew.guarded(progress)
+
+    def take_turns(members: list[Device]) -> None:
+        for device in members:
+            try:
+                with crew.connected(device) as client:
+                    record = measure(client, device, overrides, manifest_of=manifest_of, progress=guarded)
+                    answers[device.name] = Answer(device, keep(client, record))
+                progress(Step(device.name, record.outcome, done=True))
+            except EdgectlError as exc:
+                progress(Step(device.name, f"failed: {exc.message}", done=True))
+                answers[device.name] = Answer(device, failure=failure_of(exc))
+
+    crew.run([functools.partial(take_turns, members) for members in machines.values()])
+    return tuple(answers[device.name] for device in devices)

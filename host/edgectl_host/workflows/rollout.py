@@ -1,0 +1,163 @@
+"""Carries out a plan on a fleet: one conversion per distinct target, a row and a verdict for each device.
+
+Order: conversions, one after another (each takes all cores) → installs, up to 16 at once → measurements, one
+device of a machine after another and only when nothing installs on that machine any more, since its
+agents share the cores. A device that fails costs its own row and no other.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from edgectl_host.runs.record import RunRecord
+from edgectl_host.workflows.ask import exit_code_of_failures, failure_of
+from edgectl_host.workflows.crew import Connect, Crew
+from edgectl_host.workflows.deploy import Install, install
+from edgectl_host.workflows.plan import DeployPlan, DevicePlan
+from edgectl_host.workflows.profile import measure
+from edgectl_host.workflows.progress import Progress, Step
+from edgectl_host.workflows.release import Convert, Release, Target
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.bundle import Manifest
+from edgectl_protos.domain.deployment import Failure
+from edgectl_protos.domain.errors import EdgectlError
+from edgectl_protos.domain.loop import LoopOverrides
+
+__all__ = ["Rollout", "Row", "exit_code_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one device. A failure beside a record: the figures are there, and were not kept."""
+
+    plan: DevicePlan
+    release: Release | None = None
+    install: Install | None = None
+    record: RunRecord | None = None
+    failure: Failure | None = None
+
+
+@dataclass(slots=True)
+class _Machine:
+    """Agents that share cores: how many installs are still to end, and the rows to be measured then."""
+
+    waiting: int = 0
+    ready: list[int] = field(default_factory=list)
+
+
+class Rollout:
+    """One rollout. `measuring` None installs only; `remember` and `record` keep releases and runs."""
+
+    def __init__(
+        self,
+        *,
+        connect: Connect,
+        convert: Convert,
+        owner: str,
+        measuring: LoopOverrides | None,
+        remember: Callable[[Digest, Manifest], None],
+        record: Callable[[RunRecord], None],
+        progress: Progress,
+    ) -> None:
+        self._crew = Crew(connect)
+        self._convert = convert
+        self._owner = owner
+        self._measuring = measuring
+        self._remember = remember
+        self._record = record
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._machines: dict[str, _Machine] = {}
+
+    def run(self, plan: DeployPlan) -> tuple[Row, ...]:
+        """Convert, install and measure; rows in the order of the plan."""
+        rows = self._converted(plan)
+        todo = [index for index, row in enumerate(rows) if row.failure is None]
+        for index in todo:
+            self._machines.setdefault(_machine(rows[index]), _Machine()).waiting += 1
+        self._crew.run([functools.partial(self._device, index, rows) for index in todo])
+        return tuple(rows)
+
+    def _converted(self, plan: DeployPlan) -> list[Row]:
+        done: dict[Target, Release | Failure] = {}
+        for target in plan.targets:
+            try:
+                release = self._convert(target, self._progress)
+                self._remember(release.digest, release.manifest)
+                done[target] = release
+            except EdgectlError as exc:
+                self._progress(Step(str(target), f"failed: {exc.message}", done=True))
+                done[target] = failure_of(exc)
+        rows = []
+        for row in plan.rows:
+            made = done.get(row.route.target) if row.route else None
+            if row.failure is not None or made is None:
+                rows.append(Row(row, failure=row.failure))
+            elif isinstance(made, Failure):
+                rows.append(Row(row, failure=made))
+            else:
+                rows.append(Row(row, release=made))
+        return rows
+
+    def _device(self, index: int, rows: list[Row]) -> None:
+        rows[index] = self._install(rows[index])
+        machine = self._machines[_machine(rows[index])]
+        with self._lock:
+            machine.waiting -= 1
+            if rows[index].failure is None:
+                machine.ready.append(index)
+            last = machine.waiting == 0
+        # The last install of a machine goes on to measure all of its agents, in the order of the plan.
+        if last and self._measuring is not None:
+            for ready in sorted(machine.ready):
+                rows[ready] = self._measure(rows[ready], self._measuring)
+
+    def _install(self, row: Row) -> Row:
+        assert row.release is not None, "only rows with a release are installed"
+        device = row.plan.device
+        progress = self._crew.guarded(self._progress)
+        try:
+            with self._crew.connected(device) as client:
+                installed = install(client, row.release, owner=self._owner, progress=progress)
+        except EdgectlError as exc:
+            return self._failed(row, exc)
+        text = "already installed" if installed.already else "installed"
+        self._progress(Step(device.name, text, done=self._measuring is None))
+        return replace(row, install=installed)
+
+    def _measure(self, row: Row, overrides: LoopOverrides) -> Row:
+        assert row.release is not None, "only installed rows are measured"
+        device, manifest = row.plan.device, row.release.manifest
+        progress = self._crew.guarded(self._progress)
+        try:
+            with self._crew.connected(device) as client:
+                record = measure(client, device, overrides, manifest_of=lambda _: manifest, progress=progress)
+        except EdgectlError as exc:
+            return self._failed(row, exc)
+        self._progress(Step(device.name, record.outcome, done=True))
+        try:
+            self._record(record)
+        except EdgectlError as exc:
+            # The figures are shown all the same; that they are not kept is told beside them.
+            return replace(row, record=record, failure=failure_of(exc))
+        return replace(row, record=record)
+
+    def _failed(self, row: Row, error: EdgectlError) -> Row:
+        self._progress(Step(row.plan.device.name, f"failed: {error.message}", done=True))
+        return replace(row, failure=failure_of(error))
+
+
+def exit_code_of(rows: tuple[Row, ...]) -> int:
+    """0 all passed · 1 a verdict failed · 3 one is inconclusive · else the code of devices that failed."""
+    code = exit_code_of_failures([row.failure for row in rows])
+    if code:
+        return code
+    verdicts = {row.record.exit_code for row in rows if row.record is not None}
+    return next((code for code in (1, 3) if code in verdicts), 0)
+
+
+def _machine(row: Row) -> str:
+    return row.plan.facts.machine_id if row.plan.facts else row.plan.device.name

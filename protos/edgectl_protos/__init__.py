@@ -1,0 +1,1 @@
+"""What host and agent agree on. Importing the package imports nothing."""

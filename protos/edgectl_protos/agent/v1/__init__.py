@@ -1,0 +1,1 @@
+"""Services of edgectl.agent.v1: .proto files and the code generated from them."""

@@ -1,0 +1,144 @@
+"""Domain dataclasses as JSON documents: the bundle manifest, loop files, the journal, the worker protocol.
+
+Strict in both directions: an unknown key, a missing key without a default, or a value of another type is an
+error that names its place. Standard library only, so the agent daemon and its workers can use it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import json
+import math
+import types
+import typing
+from typing import Any, TypeVar
+
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.errors import BundleError, EdgectlError
+
+__all__ = ["DocumentError", "canonical_bytes", "from_bytes", "from_document", "to_document"]
+
+T = TypeVar("T")
+
+
+class DocumentError(BundleError):
+    """A JSON document does not have the shape that its type asks for."""
+
+    reason = "document_invalid"
+    exit_code = 43
+
+
+def to_document(value: Any) -> Any:
+    """The value as plain JSON types. Enums by value, digests as `sha256:…`, None and defaults included."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if isinstance(value, Digest):
+            return str(value)
+        return {field.name: to_document(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, (tuple, list)):
+        return [to_document(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): to_document(item) for key, item in value.items()}
+    return value
+
+
+def canonical_bytes(value: Any) -> bytes:
+    """The one way a value is written when its digest matters: sorted keys, no spaces, no NaN."""
+    document = to_document(value)
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def from_bytes(cls: type[T], data: bytes, *, what: str) -> T:
+    """Parse JSON bytes into a dataclass.
+
+    Raises:
+        DocumentError: not JSON, or not of this type; `what` names the document.
+    """
+    try:
+        document = json.loads(data)
+    except ValueError as exc:
+        raise DocumentError(f"{what} is not JSON: {exc}") from exc
+    return from_document(cls, document, what=what)
+
+
+def from_document(cls: type[T], document: Any, *, what: str) -> T:
+    """Build a dataclass from plain JSON types.
+
+    Raises:
+        DocumentError: a key is unknown or missing, or a value has another type.
+        EdgectlError: the dataclass itself refuses its values.
+    """
+    result: T = _read(cls, document, what)
+    return result
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        options = [option for option in typing.get_args(kind) if option is not types.NoneType]
+        return None if value is None else _read(options[0], value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise DocumentError(f"{where}: expected a list, got {value!r}")
+        item = typing.get_args(kind)[0]
+        return tuple(_read(item, entry, f"{where}[{index}]") for index, entry in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise DocumentError(f"{where}: expected an object, got {value!r}")
+        item = typing.get_args(kind)[1]
+        return {key: _read(item, entry, f"{where}.{key}") for key, entry in value.items()}
+    if isinstance(kind, type):
+        return _read_plain(kind, value, where)
+    raise TypeError(f"{where}: {kind!r} has no JSON form")
+
+
+def _read_plain(kind: type, value: Any, where: str) -> Any:
+    if kind is Digest:
+        return Digest.parse(_expect(str, value, where))
+    if issubclass(kind, enum.Enum):
+        try:
+            return kind(value)
+        except ValueError:
+            known = ", ".join(str(member.value) for member in kind)
+            raise DocumentError(f"{where}: {value!r} is not known; known: {known}") from None
+    if dataclasses.is_dataclass(kind):
+        return _read_dataclass(kind, value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    return _expect(kind, value, where)
+
+
+def _expect(kind: Any, value: Any, where: str) -> Any:
+    if type(value) is not kind:
+        raise DocumentError(f"{where}: expected {kind.__name__}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DocumentError(f"{where}: {value!r} is not finite")
+    return value
+
+
+def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise DocumentError(f"{where}: expected an object, got {value!r}")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = sorted(set(value) - set(fields))
+    if unknown:
+        raise DocumentError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(fields)}")
+    hints = _hints(kind)
+    arguments = {}
+    for name, field in fields.items():
+        if name in value:
+            arguments[name] = _read(hints[name], value[name], f"{where}.{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise DocumentError(f"{where}: missing key {name!r}")
+    try:
+        return kind(**arguments)
+    except EdgectlError as exc:
+        raise type(exc)(f"{where}: {exc.message}", hint=exc.hint) from exc

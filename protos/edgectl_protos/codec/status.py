@@ -1,0 +1,95 @@
+"""The one table from errors to gRPC status and back.
+
+An error crosses the wire as a status code, the message, and two pieces of trailing metadata: its reason and
+its hint (percent-encoded UTF-8, since metadata values are ASCII). A status without a reason comes from gRPC
+itself: the agent is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, unquote
+
+import grpc
+
+from edgectl_protos.codec import document
+from edgectl_protos.domain import errors
+
+__all__ = ["HINT_KEY", "REASON_KEY", "STATUS", "error_from_rpc", "metadata_of", "status_of"]
+
+REASON_KEY = "edgectl-reason"
+HINT_KEY = "edgectl-hint"
+
+_Code = grpc.StatusCode
+
+STATUS: dict[type[errors.EdgectlError], grpc.StatusCode] = {
+    errors.InternalError: _Code.INTERNAL,
+    errors.UsageError: _Code.INVALID_ARGUMENT,
+    errors.CheckpointError: _Code.INVALID_ARGUMENT,
+    errors.CheckpointFormatError: _Code.INVALID_ARGUMENT,
+    errors.CheckpointCorruptError: _Code.DATA_LOSS,
+    errors.ProcessorError: _Code.INVALID_ARGUMENT,
+    errors.StatisticsError: _Code.INVALID_ARGUMENT,
+    errors.LoopSpecError: _Code.INVALID_ARGUMENT,
+    errors.FleetError: _Code.INVALID_ARGUMENT,
+    errors.ProfileError: _Code.INVALID_ARGUMENT,
+    errors.RouteError: _Code.UNIMPLEMENTED,
+    errors.ToolchainError: _Code.FAILED_PRECONDITION,
+    errors.OperatorError: _Code.UNIMPLEMENTED,
+    errors.GateError: _Code.FAILED_PRECONDITION,
+    errors.ParityError: _Code.FAILED_PRECONDITION,
+    errors.PrecisionError: _Code.FAILED_PRECONDITION,
+    errors.NonFiniteError: _Code.FAILED_PRECONDITION,
+    errors.BundleError: _Code.INVALID_ARGUMENT,
+    errors.BundleCorruptError: _Code.DATA_LOSS,
+    errors.BundlePathError: _Code.INVALID_ARGUMENT,
+    document.DocumentError: _Code.INVALID_ARGUMENT,
+    errors.DeviceError: _Code.INTERNAL,
+    errors.UnreachableError: _Code.UNAVAILABLE,
+    errors.BusyError: _Code.ABORTED,
+    errors.DiskFullError: _Code.RESOURCE_EXHAUSTED,
+    errors.WorkerError: _Code.ABORTED,
+    errors.RuntimeMissingError: _Code.FAILED_PRECONDITION,
+    errors.NotFoundError: _Code.NOT_FOUND,
+    errors.StateError: _Code.FAILED_PRECONDITION,
+    errors.AddressError: _Code.INVALID_ARGUMENT,
+    errors.ProtocolError: _Code.FAILED_PRECONDITION,
+    errors.LoopError: _Code.FAILED_PRECONDITION,
+    errors.SourceError: _Code.FAILED_PRECONDITION,
+    errors.ShapeError: _Code.INVALID_ARGUMENT,
+    errors.CancelledError: _Code.CANCELLED,
+    errors.RunsError: _Code.INTERNAL,
+}
+
+
+def status_of(error: errors.EdgectlError) -> grpc.StatusCode:
+    """The status with which this error leaves a server."""
+    return STATUS[type(error)]
+
+
+def metadata_of(error: errors.EdgectlError) -> tuple[tuple[str, str], ...]:
+    """The trailing metadata with which this error leaves a server."""
+    return ((REASON_KEY, error.reason), (HINT_KEY, quote(error.hint)))
+
+
+def error_from_rpc(rpc_error: grpc.RpcError, *, device: str) -> errors.EdgectlError:
+    """The error behind a failed call; `device` is named when the agent itself is gone."""
+    trailing: Any = rpc_error.trailing_metadata() or ()
+    metadata = {str(key): str(value) for key, value in trailing}
+    reason = metadata.get(REASON_KEY)
+    details = rpc_error.details() or ""
+    if reason is not None:
+        cls = errors.error_by_reason(reason)
+        return cls(details, hint=unquote(metadata.get(HINT_KEY, "")))
+    code = rpc_error.code()
+    if code is grpc.StatusCode.CANCELLED:
+        return errors.CancelledError(f"{device}: the call was cancelled")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return errors.ProtocolError(
+            f"{device}: the agent does not know this call ({details})",
+            hint="install the same version on host and device: edgectl doctor",
+        )
+    return errors.UnreachableError(
+        f"{device}: the agent does not answer ({code.name.lower()}: {details})",
+        hint="is it running? edgectl doctor; start it there: edgectl-agent run",
+    )

@@ -1,0 +1,168 @@
+"""Domain dataclasses as protobuf messages, field by field of the same name.
+
+`MESSAGES` pairs each domain class with its message and `ENUMS` each enum member with its wire value; a test
+checks that both are complete and that every field of a pair has its twin. None and "unset" are the same
+thing; a digest travels as `sha256:<hex>`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from edgectl_protos.agent.v1 import (
+    artifact_service_pb2,
+    deployment_service_pb2,
+    info_service_pb2,
+    profile_service_pb2,
+)
+from edgectl_protos.common.v1 import device_pb2, failure_pb2, loop_pb2
+from edgectl_protos.domain import artifact, deployment, device, loop, run
+from edgectl_protos.domain.errors import ProtocolError
+
+__all__ = ["ENUMS", "MESSAGES", "from_wire", "to_wire"]
+
+T = TypeVar("T")
+
+MESSAGES: dict[type, Any] = {
+    artifact.Chunk: artifact_service_pb2.Chunk,
+    deployment.Deployment: deployment_service_pb2.Deployment,
+    deployment.DeploymentEvent: deployment_service_pb2.DeploymentEvent,
+    deployment.Failure: failure_pb2.Failure,
+    deployment.ParityFigure: deployment_service_pb2.ParityFigure,
+    device.DeviceFacts: device_pb2.DeviceFacts,
+    device.HelloReply: info_service_pb2.HelloReply,
+    device.RuntimeFacts: device_pb2.RuntimeFacts,
+    loop.Deadlines: loop_pb2.Deadlines,
+    loop.Execution: loop_pb2.Execution,
+    loop.LoopOverrides: loop_pb2.LoopOverrides,
+    loop.LoopSpec: loop_pb2.LoopSpec,
+    loop.SourceSpec: loop_pb2.SourceSpec,
+    loop.StageSpec: loop_pb2.StageSpec,
+    run.ColdStart: profile_service_pb2.ColdStart,
+    run.Misses: profile_service_pb2.Misses,
+    run.Percentiles: profile_service_pb2.Percentiles,
+    run.Rates: profile_service_pb2.Rates,
+    run.RunEvent: profile_service_pb2.RunEvent,
+    run.RunSummary: profile_service_pb2.RunSummary,
+    run.StageFigures: profile_service_pb2.StageFigures,
+    run.WarmUp: profile_service_pb2.WarmUp,
+}
+
+ENUMS: dict[enum.Enum, int] = {
+    artifact.Precision.FP32: device_pb2.PRECISION_FP32,
+    artifact.Precision.FP16: device_pb2.PRECISION_FP16,
+    artifact.Precision.BF16: device_pb2.PRECISION_BF16,
+    artifact.Precision.INT8: device_pb2.PRECISION_INT8,
+    deployment.State.PLANNED: deployment_service_pb2.STATE_PLANNED,
+    deployment.State.STAGING: deployment_service_pb2.STATE_STAGING,
+    deployment.State.VERIFIED: deployment_service_pb2.STATE_VERIFIED,
+    deployment.State.BUILDING: deployment_service_pb2.STATE_BUILDING,
+    deployment.State.PARITY: deployment_service_pb2.STATE_PARITY,
+    deployment.State.WAIT_WINDOW: deployment_service_pb2.STATE_WAIT_WINDOW,
+    deployment.State.ACTIVATING: deployment_service_pb2.STATE_ACTIVATING,
+    deployment.State.PROBATION: deployment_service_pb2.STATE_PROBATION,
+    deployment.State.COMMITTED: deployment_service_pb2.STATE_COMMITTED,
+    deployment.State.FAILED: deployment_service_pb2.STATE_FAILED,
+    deployment.State.ROLLING_BACK: deployment_service_pb2.STATE_ROLLING_BACK,
+    deployment.State.ROLLED_BACK: deployment_service_pb2.STATE_ROLLED_BACK,
+    deployment.State.INCONSISTENT: deployment_service_pb2.STATE_INCONSISTENT,
+    loop.SourceKind.VIDEO: loop_pb2.SOURCE_KIND_VIDEO,
+    loop.SourceKind.IMAGE: loop_pb2.SOURCE_KIND_IMAGE,
+    loop.SourceKind.RECORDED: loop_pb2.SOURCE_KIND_RECORDED,
+    loop.SourceKind.SYNTHETIC: loop_pb2.SOURCE_KIND_SYNTHETIC,
+    loop.OnEnd.FAIL: loop_pb2.ON_END_FAIL,
+    loop.OnEnd.REPEAT: loop_pb2.ON_END_REPEAT,
+    loop.Op.DECODE: loop_pb2.OP_DECODE,
+    loop.Op.RESIZE: loop_pb2.OP_RESIZE,
+    loop.Op.NORMALISE: loop_pb2.OP_NORMALISE,
+    loop.Op.MODEL: loop_pb2.OP_MODEL,
+    loop.Op.UNNORMALISE: loop_pb2.OP_UNNORMALISE,
+    loop.Mode.PACED: loop_pb2.MODE_PACED,
+    loop.Mode.CLOSED: loop_pb2.MODE_CLOSED,
+    loop.Overrun.SKIP: loop_pb2.OVERRUN_SKIP,
+    loop.Overrun.BURST: loop_pb2.OVERRUN_BURST,
+    run.RunPhase.LOADING: profile_service_pb2.RUN_PHASE_LOADING,
+    run.RunPhase.WARMING_UP: profile_service_pb2.RUN_PHASE_WARMING_UP,
+    run.RunPhase.MEASURING: profile_service_pb2.RUN_PHASE_MEASURING,
+    run.RunPhase.DONE: profile_service_pb2.RUN_PHASE_DONE,
+    run.RunPhase.FAILED: profile_service_pb2.RUN_PHASE_FAILED,
+}
+
+_MEMBERS: dict[tuple[type, int], enum.Enum] = {(type(member), number): member for member, number in ENUMS.items()}
+
+
+def to_wire(value: Any) -> Any:
+    """The message of a domain object; its class must be in `MESSAGES`."""
+    message = MESSAGES[type(value)]()
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if item is None:
+            continue
+        if isinstance(item, tuple):
+            getattr(message, field.name).extend([_scalar_to_wire(entry) for entry in item])
+        elif type(item) in MESSAGES:
+            getattr(message, field.name).CopyFrom(to_wire(item))
+        else:
+            setattr(message, field.name, _scalar_to_wire(item))
+    return message
+
+
+def from_wire(cls: Callable[..., T], message: Any) -> T:
+    """The domain object of a message.
+
+    Raises:
+        ProtocolError: an enum value of a newer peer, or a value that the domain refuses.
+    """
+    arguments = {name: _field_from_wire(kind, message, name) for name, kind in _fields(cls).items()}
+    return cls(**arguments)
+
+
+@functools.cache
+def _fields(cls: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _scalar_to_wire(value: Any) -> Any:
+    if type(value) in MESSAGES:
+        return to_wire(value)
+    if isinstance(value, enum.Enum):
+        return ENUMS[value]
+    if isinstance(value, artifact.Digest):
+        return str(value)
+    return value
+
+
+def _field_from_wire(kind: Any, message: Any, name: str) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        if not message.HasField(name):
+            return None
+        kind = next(option for option in typing.get_args(kind) if option is not types.NoneType)
+        return _scalar_from_wire(kind, getattr(message, name))
+    if origin is tuple:
+        item = typing.get_args(kind)[0]
+        return tuple(_scalar_from_wire(item, entry) for entry in getattr(message, name))
+    return _scalar_from_wire(kind, getattr(message, name))
+
+
+def _scalar_from_wire(kind: Any, value: Any) -> Any:
+    if kind in MESSAGES:
+        return from_wire(kind, value)
+    if kind is artifact.Digest:
+        return artifact.Digest.parse(value)
+    if issubclass(kind, enum.Enum):
+        member = _MEMBERS.get((kind, value))
+        if member is None:
+            raise ProtocolError(
+                f"{kind.__name__} {value} is not known to this version of edgectl",
+                hint="install the same version on host and device: edgectl doctor",
+            )
+        return member
+    return value

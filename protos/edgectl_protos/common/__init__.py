@@ -1,0 +1,1 @@
+"""Messages used by more than one service, by version."""

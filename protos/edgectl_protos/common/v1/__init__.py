@@ -1,0 +1,1 @@
+"""Messages of edgectl.common.v1: .proto files and the code generated from them."""

@@ -1,0 +1,1 @@
+"""The words of edgectl as frozen dataclasses: standard library only."""

@@ -1,0 +1,126 @@
+"""Digests, tensors and files: what an artifact is made of."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from edgectl_protos.domain.errors import BundleError, BundlePathError
+
+__all__ = [
+    "CHUNK_SIZE_BYTES",
+    "Chunk",
+    "DType",
+    "Digest",
+    "FileEntry",
+    "Precision",
+    "TensorSpec",
+    "safe_path",
+]
+
+CHUNK_SIZE_BYTES = 1 << 20
+"""Chunks of an upload: one gRPC frame each, and the unit of resumption."""
+
+_HEX64 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """A sha256 of some bytes. `str(digest)` is `sha256:<hex>`."""
+
+    hex: str
+
+    def __post_init__(self) -> None:
+        if not _HEX64.fullmatch(self.hex):
+            raise BundleError(f"not a sha256 digest: {self.hex!r}")
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Read `sha256:<64 hex digits>`.
+
+        Raises:
+            BundleError: the text is anything else.
+        """
+        algorithm, _, hex_digits = text.partition(":")
+        if algorithm != "sha256":
+            raise BundleError(f"not a sha256 digest: {text!r}")
+        return cls(hex_digits)
+
+    def __str__(self) -> str:
+        return f"sha256:{self.hex}"
+
+    @property
+    def short(self) -> str:
+        """The first twelve hex digits, for people."""
+        return self.hex[:12]
+
+
+class DType(enum.Enum):
+    """Element types of tensors, named as numpy names them."""
+
+    UINT8 = "uint8"
+    INT8 = "int8"
+    INT32 = "int32"
+    INT64 = "int64"
+    BOOL = "bool"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
+class Precision(enum.Enum):
+    """The precision at which the bulk of a graph is computed."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, element type and shape of one graph input or output; -1 marks a free dimension."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One verified piece of a blob; `blake3` is the hex digest of its bytes."""
+
+    offset: int
+    size_bytes: int
+    blake3: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a bundle: a relative path inside it, and the blob that holds its bytes."""
+
+    path: str
+    size_bytes: int
+    digest: Digest
+
+    def __post_init__(self) -> None:
+        safe_path(self.path)
+        if self.size_bytes < 0:
+            raise BundleError(f"{self.path}: negative size {self.size_bytes}")
+
+
+def safe_path(path: str) -> PurePosixPath:
+    """The path, if it stays inside the folder it is joined to.
+
+    Raises:
+        BundlePathError: it is absolute, empty, or has a `..`, `.`, backslash or NUL part.
+    """
+    parts = path.split("/")
+    if not path or "\\" in path or "\0" in path or any(part in ("", ".", "..") for part in parts):
+        raise BundlePathError(
+            f"unsafe path in bundle: {path!r}",
+            hint="the bundle was not written by edgectl; convert the checkpoint again: edgectl convert",
+        )
+    return PurePosixPath(path)

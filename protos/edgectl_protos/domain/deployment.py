@@ -1,0 +1,111 @@
+"""A deployment: a release on a device, and where it stands in the state machine.
+
+    PLANNED → STAGING → VERIFIED → BUILDING → PARITY → WAIT_WINDOW → ACTIVATING → PROBATION → COMMITTED
+       └────────┴──────────┴──────────┴─────────┴────────┴──► FAILED     └──────────┴──► ROLLING_BACK
+                                                                ROLLING_BACK → ROLLED_BACK | INCONSISTENT
+
+`TRANSITIONS` is the whole truth about what may follow what; the agent's `core/lifecycle.py` decides when.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from edgectl_protos.domain.artifact import Digest
+
+__all__ = ["TERMINAL", "TRANSITIONS", "Deployment", "DeploymentEvent", "Failure", "ParityFigure", "State"]
+
+
+class State(enum.Enum):
+    """Where a deployment stands."""
+
+    PLANNED = "planned"
+    STAGING = "staging"
+    VERIFIED = "verified"
+    BUILDING = "building"
+    PARITY = "parity"
+    WAIT_WINDOW = "wait_window"
+    ACTIVATING = "activating"
+    PROBATION = "probation"
+    COMMITTED = "committed"
+    FAILED = "failed"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+    INCONSISTENT = "inconsistent"
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.PLANNED: frozenset({State.STAGING, State.FAILED}),
+    State.STAGING: frozenset({State.VERIFIED, State.FAILED}),
+    State.VERIFIED: frozenset({State.BUILDING, State.FAILED}),
+    State.BUILDING: frozenset({State.PARITY, State.FAILED}),
+    State.PARITY: frozenset({State.WAIT_WINDOW, State.FAILED}),
+    State.WAIT_WINDOW: frozenset({State.ACTIVATING, State.FAILED}),
+    State.ACTIVATING: frozenset({State.PROBATION, State.ROLLING_BACK}),
+    State.PROBATION: frozenset({State.COMMITTED, State.ROLLING_BACK}),
+    # A committed release is left only by the rollback that a person asks for.
+    State.COMMITTED: frozenset({State.ROLLING_BACK}),
+    State.ROLLING_BACK: frozenset({State.ROLLED_BACK, State.INCONSISTENT}),
+    State.FAILED: frozenset(),
+    State.ROLLED_BACK: frozenset(),
+    State.INCONSISTENT: frozenset(),
+}
+
+TERMINAL = frozenset({State.COMMITTED, State.FAILED, State.ROLLED_BACK, State.INCONSISTENT})
+"""States in which a deployment rests; `COMMITTED` alone means that it is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a deployment or run did not succeed: the error, as it crosses processes."""
+
+    reason: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ParityFigure:
+    """How far one output was from its golden value, over all cases.
+
+    `max_abs_of_range` is the largest absolute difference divided by (max - min) of the expected values.
+    """
+
+    output: str
+    cases: int
+    max_abs: float
+    max_abs_of_range: float
+    cosine: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One deployment. Times are seconds since the epoch on the device's clock, for people only."""
+
+    id: str
+    release: Digest
+    name: str
+    state: State
+    owner: str
+    created_s: float
+    changed_s: float
+    transitions: int = 0
+    previous: Digest | None = None
+    failure: Failure | None = None
+    parity: tuple[ParityFigure, ...] = ()
+    precision: str = ""
+    provider: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentEvent:
+    """A step of a deployment, kept in the device's outbox until the host has acknowledged it."""
+
+    sequence: int
+    deployment_id: str
+    state: State
+    at_s: float
+    detail: str = ""
+    failure: Failure | None = None

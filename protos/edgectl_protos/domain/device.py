@@ -1,0 +1,68 @@
+"""What a device is and can do: facts are read on it, profiles are known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgectl_protos.domain.artifact import Precision
+
+__all__ = ["DeviceFacts", "HelloReply", "RuntimeFacts"]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFacts:
+    """One runtime found on the device, probed by loading it in a worker.
+
+    `precisions` are those with real kernels on this processor; `problem` says why it cannot be used.
+    """
+
+    name: str
+    version: str
+    providers: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """The environment stamp of a device; every run carries one.
+
+    `machine_id` is equal for agents that share a machine. `stand_in_for` names the board that this machine
+    merely stands in for, and is shown in every output.
+    """
+
+    device: str
+    machine_id: str
+    board: str
+    arch: str
+    os: str
+    kernel: str
+    libc: str
+    python: str
+    cpu_model: str
+    cpu_count: int
+    isa: tuple[str, ...]
+    memory_bytes: int
+    disk_free_bytes: int
+    governor: str
+    temperature_c: float | None
+    load_1min: float
+    preempt_rt: bool
+    runtimes: tuple[RuntimeFacts, ...]
+    stand_in_for: str = ""
+
+    def runtime(self, name: str) -> RuntimeFacts | None:
+        """The runtime of this name, if the device has it."""
+        return next((runtime for runtime in self.runtimes if runtime.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class HelloReply:
+    """Who answers, and in which protocol versions (inclusive range)."""
+
+    agent_version: str
+    protocol_min: int
+    protocol_max: int
+    device: str
+    boot_id: str
+    capabilities: tuple[str, ...]

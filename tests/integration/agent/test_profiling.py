@@ -1,0 +1,198 @@
+"""Runs of the installed loop, through the real server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+
+from edgectl_protos.codec.wire import from_wire
+from edgectl_protos.domain.bundle import MANIFEST_NAME
+from edgectl_protos.domain.deployment import State
+from edgectl_protos.domain.errors import BusyError, NotFoundError, StateError, UsageError
+from edgectl_protos.domain.loop import LoopOverrides
+from edgectl_protos.domain.run import RunEvent, RunPhase
+from edgectl_testkit.raw_client import RawClient
+from edgectl_testkit.serve import serve
+
+
+def worker_pids(state):
+    return [int(path.name) for path in (state / "workers").iterdir()]
+
+
+def next_phase(call, phase):
+    """The first event of this phase."""
+    for message in call:
+        event = from_wire(RunEvent, message)
+        if event.phase is phase:
+            return event
+    raise AssertionError(f"no {phase}")
+
+
+def deploy_when_free(client, bundle, deployment_id):
+    """Install a bundle; a call that was cancelled ends its run a moment later."""
+    for _ in range(200):
+        with contextlib.suppress(BusyError):
+            assert client.deploy(bundle, deployment_id).state is State.COMMITTED
+            return
+        time.sleep(0.02)
+    raise AssertionError("the device was not freed")
+
+
+def test_a_run_tells_its_phases_and_ends_with_a_summary_and_samples(client, bundle):
+    client.deploy(bundle(), "d-1")
+    events = list(client.run("r-1", LoopOverrides(measure_s=0.2, rate_hz=100.0)))
+    assert [event.phase for event in events] == [
+        *(RunPhase.LOADING, RunPhase.WARMING_UP, RunPhase.MEASURING, RunPhase.DONE)
+    ]
+    summary = events[-1].summary
+    assert (summary.run_id, summary.deployment_id, summary.loop.rate_hz) == ("r-1", "d-1", 100.0)
+    assert summary.facts.device == "bench"
+    assert client.samples("r-1") == b"PK samples of r-1"
+    assert client.samples("r-1", offset=11) == b"of r-1"
+
+
+def test_a_finished_run_is_remembered_across_a_restart(state, bundle):
+    with serve(state) as address, RawClient(address) as client:
+        client.deploy(bundle(), "d-1")
+        last = list(client.run("r-1"))[-1]
+    with serve(state) as address, RawClient(address) as client:
+        assert list(client.run("r-1")) == [last]
+        assert client.samples("r-1")
+
+
+def test_no_worker_is_started_by_a_restart_but_the_first_run_starts_one(state, bundle):
+    with serve(state) as address, RawClient(address) as client:
+        client.deploy(bundle(), "d-1")
+        assert len(worker_pids(state)) == 1
+    with serve(state) as address, RawClient(address) as client:
+        assert client.listing()[1]
+        assert worker_pids(state) == []
+        assert list(client.run("r-1"))[-1].phase is RunPhase.DONE
+        assert len(worker_pids(state)) == 1
+
+
+def test_the_worker_that_passed_its_gates_is_the_one_that_runs(client, bundle, state):
+    client.deploy(bundle(), "d-1")
+    before = worker_pids(state)
+    list(client.run("r-1"))
+    assert worker_pids(state) == before
+
+
+def test_a_second_run_finds_the_device_busy_and_so_does_a_deployment(client, bundle, address):
+    client.deploy(bundle("v1", wishes={"run_s": 30}), "d-1")
+    call = client.run_call("r-1")
+    next_phase(call, RunPhase.MEASURING)
+    with RawClient(address) as other:
+        with pytest.raises(BusyError, match="run r-1 is measuring"):
+            list(other.run("r-2"))
+        with pytest.raises(BusyError, match="run r-1 is measuring"):
+            other.create((bundle("v2") / MANIFEST_NAME).read_bytes(), "d-2")
+        with pytest.raises(BusyError):
+            other.rollback()
+    call.cancel()
+
+
+def test_a_run_finds_the_device_busy_while_a_deployment_holds_it(client, bundle):
+    client.deploy(bundle("v1"), "d-1")
+    client.stage(bundle("v2"), "d-2", owner="alice")
+    with pytest.raises(BusyError, match="d-2 of alice"):
+        list(client.run("r-1"))
+
+
+def test_a_cancelled_call_ends_the_run_and_frees_the_device(client, bundle, state):
+    client.deploy(bundle(wishes={"run_s": 30}), "d-1")
+    call = client.run_call("r-1")
+    next_phase(call, RunPhase.MEASURING)
+    (pid,) = worker_pids(state)
+    call.cancel()
+    deploy_when_free(client, bundle("v2"), "d-2")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert list(client.run("r-1"))[-1].phase is RunPhase.DONE
+
+
+def test_a_second_call_attaches_to_the_run_and_keeps_it_alive(client, bundle, address):
+    client.deploy(bundle(wishes={"run_s": 0.5}), "d-1")
+    call = client.run_call("r-1")
+    next_phase(call, RunPhase.MEASURING)
+    with RawClient(address) as other:
+        attached = other.run("r-1")
+        assert next(attached).phase is RunPhase.LOADING
+        call.cancel()
+        assert list(attached)[-1].phase is RunPhase.DONE
+
+
+def test_a_worker_killed_in_mid_run_costs_its_run_and_not_the_agent(client, bundle, state):
+    client.deploy(bundle("v1", wishes={"run_s": 30}), "d-1")
+    call = client.run_call("r-1")
+    next_phase(call, RunPhase.MEASURING)
+    (pid,) = worker_pids(state)
+    os.kill(pid, signal.SIGKILL)
+    failed = next_phase(call, RunPhase.FAILED)
+    assert failed.failure.reason == "worker_crashed"
+    assert "SIGKILL" in failed.failure.message
+    assert "stub: Run" in failed.failure.hint
+    assert client.get("d-1").state is State.COMMITTED
+    assert client.deploy(bundle("v2"), "d-2").state is State.COMMITTED
+    assert list(client.run("r-2"))[-1].phase is RunPhase.DONE
+
+
+def test_a_run_that_fails_says_why_and_may_be_tried_again_under_its_id(client, bundle):
+    client.deploy(bundle(wishes={"fail": {"Run": ["source_failed", "the video ends"]}}), "d-1")
+    for _ in range(2):
+        last = list(client.run("r-1"))[-1]
+        assert (last.phase, last.failure.reason) == (RunPhase.FAILED, "source_failed")
+    with pytest.raises(NotFoundError, match="no samples of run 'r-1'"):
+        client.samples("r-1")
+
+
+def test_overrides_that_make_no_sense_fail_before_a_worker_is_asked(client, bundle):
+    client.deploy(bundle(), "d-1")
+    last = list(client.run("r-1", LoopOverrides(rate_hz=-1.0)))[-1]
+    assert (last.phase, last.failure.reason) == (RunPhase.FAILED, "loop_invalid")
+    assert list(client.run("r-2"))[-1].phase is RunPhase.DONE
+
+
+def test_a_run_that_hangs_ends_at_its_deadline(state, bundle):
+    with serve(state, run_margin_s=0.2) as address, RawClient(address) as client:
+        client.deploy(bundle(wishes={"run_s": 30}), "d-1")
+        last = list(client.run("r-1"))[-1]
+    assert "did not answer Run in time" in last.failure.message
+
+
+def test_only_the_last_runs_are_kept(state, bundle):
+    with serve(state, runs_kept=2) as address, RawClient(address) as client:
+        client.deploy(bundle(), "d-1")
+        for number in range(4):
+            list(client.run(f"r-{number}"))
+    assert sorted(path.name for path in (state / "runs").iterdir()) == ["r-2.json", "r-2.npz", "r-3.json", "r-3.npz"]
+
+
+def test_names_and_offsets_that_reach_elsewhere_are_refused(client, bundle):
+    client.deploy(bundle(), "d-1")
+    with pytest.raises(UsageError):
+        client.samples("../deployments/d-1")
+    with pytest.raises(UsageError):
+        list(client.run("../r"))
+    list(client.run("r-1"))
+    with pytest.raises(UsageError, match="offset -1"):
+        client.samples("r-1", offset=-1)
+
+
+def test_with_nothing_installed_there_is_nothing_to_run(client):
+    with pytest.raises(StateError, match="nothing is installed") as caught:
+        list(client.run("r-1"))
+    assert "edgectl deploy" in caught.value.hint
+
+
+def test_an_agent_that_stops_ends_its_run(state, bundle):
+    with serve(state) as address, RawClient(address) as client:
+        client.deploy(bundle(wishes={"run_s": 30}), "d-1")
+        next_phase(client.run_call("r-1"), RunPhase.MEASURING)
+        (pid,) = worker_pids(state)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

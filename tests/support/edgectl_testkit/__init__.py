@@ -1,0 +1,1 @@
+"""What tests share: small bundles, a served agent, fakes and faults."""

@@ -1,0 +1,185 @@
+"""The stubs of an agent's services with the codec around them, and the steps of an installation one by one.
+
+For tests of the agent itself, which need to stop half-way or say the wrong thing; the host's own client is
+`edgectl_host.transport.grpc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+from blake3 import blake3
+
+from edgectl_protos.agent.v1 import (
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
+    deployment_service_pb2,
+    deployment_service_pb2_grpc,
+    info_service_pb2,
+    info_service_pb2_grpc,
+    profile_service_pb2,
+    profile_service_pb2_grpc,
+)
+from edgectl_protos.codec.document import from_bytes
+from edgectl_protos.codec.status import error_from_rpc
+from edgectl_protos.codec.wire import from_wire, to_wire
+from edgectl_protos.domain.artifact import CHUNK_SIZE_BYTES, Chunk, Digest
+from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
+from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
+from edgectl_protos.domain.device import DeviceFacts, HelloReply
+from edgectl_protos.domain.loop import LoopOverrides
+from edgectl_protos.domain.run import RunEvent
+
+__all__ = ["RawClient", "chunks_of", "manifest_of"]
+
+
+def chunks_of(data: bytes, *, size_bytes: int = CHUNK_SIZE_BYTES) -> tuple[Chunk, ...]:
+    """Chunks of some bytes."""
+    pieces = [data[at : at + size_bytes] for at in range(0, len(data), size_bytes)]
+    return tuple(Chunk(index * size_bytes, len(piece), blake3(piece).hexdigest()) for index, piece in enumerate(pieces))
+
+
+def manifest_of(bundle: Path) -> Manifest:
+    """The manifest of a bundle directory."""
+    return from_bytes(Manifest, (bundle / MANIFEST_NAME).read_bytes(), what=MANIFEST_NAME)
+
+
+class RawClient:
+    """One connection. Every method raises members of the error tree."""
+
+    def __init__(self, address: str) -> None:
+        self.channel = grpc.insecure_channel(address)
+        self.info = info_service_pb2_grpc.InfoServiceStub(self.channel)
+        self.artifact = artifact_service_pb2_grpc.ArtifactServiceStub(self.channel)
+        self.deployment = deployment_service_pb2_grpc.DeploymentServiceStub(self.channel)
+        self.profile = profile_service_pb2_grpc.ProfileServiceStub(self.channel)
+
+    def __enter__(self) -> RawClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.channel.close()
+
+    def hello(self, protocol_min: int = 1, protocol_max: int = 1) -> HelloReply:
+        request = info_service_pb2.HelloRequest(protocol_min=protocol_min, protocol_max=protocol_max)
+        return from_wire(HelloReply, _call(self.info.Hello, request))
+
+    def facts(self, *, refresh: bool = False) -> DeviceFacts:
+        return from_wire(DeviceFacts, _call(self.info.GetFacts, info_service_pb2.GetFactsRequest(refresh=refresh)))
+
+    def create(self, manifest: bytes, deployment_id: str, *, owner: str = "tester") -> Deployment:
+        request = deployment_service_pb2.CreateRequest(manifest=manifest, owner=owner, deployment_id=deployment_id)
+        return from_wire(Deployment, _call(self.deployment.Create, request))
+
+    def offer(
+        self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]
+    ) -> tuple[bool, tuple[int, ...]]:
+        request = artifact_service_pb2.OfferRequest(
+            deployment_id=deployment_id,
+            digest=str(digest),
+            size_bytes=size_bytes,
+            chunks=[to_wire(chunk) for chunk in chunks],
+        )
+        reply = _call(self.artifact.Offer, request)
+        return reply.complete, tuple(reply.missing)
+
+    def upload(self, deployment_id: str, digest: Digest, pieces: Iterable[tuple[int, bytes]]) -> int:
+        frames = (
+            artifact_service_pb2.UploadFrame(deployment_id=deployment_id, digest=str(digest), chunk=index, data=data)
+            for index, data in pieces
+        )
+        durable: int = _call(self.artifact.Upload, frames).durable_bytes
+        return durable
+
+    def commit(self, deployment_id: str, digest: Digest) -> None:
+        _call(
+            self.artifact.Commit,
+            artifact_service_pb2.CommitRequest(deployment_id=deployment_id, digest=str(digest)),
+        )
+
+    def start(self, deployment_id: str) -> Deployment:
+        request = deployment_service_pb2.StartRequest(deployment_id=deployment_id)
+        return from_wire(Deployment, _call(self.deployment.Start, request))
+
+    def get(self, deployment_id: str) -> Deployment:
+        request = deployment_service_pb2.GetRequest(deployment_id=deployment_id)
+        return from_wire(Deployment, _call(self.deployment.Get, request))
+
+    def listing(self) -> tuple[list[Deployment], str, str]:
+        reply = _call(self.deployment.List, deployment_service_pb2.ListRequest())
+        return [from_wire(Deployment, d) for d in reply.deployments], reply.current, reply.previous
+
+    def watch(self, deployment_id: str, *, after: int = 0, acknowledge: bool = False) -> Iterator[DeploymentEvent]:
+        request = deployment_service_pb2.WatchRequest(deployment_id=deployment_id, after_sequence=after)
+        for message in _stream(self.deployment.Watch(request)):
+            event = from_wire(DeploymentEvent, message)
+            yield event
+            if acknowledge:
+                self.acknowledge(event.sequence)
+
+    def acknowledge(self, up_to: int) -> None:
+        _call(self.deployment.Acknowledge, deployment_service_pb2.AcknowledgeRequest(up_to_sequence=up_to))
+
+    def cancel(self, deployment_id: str) -> Deployment:
+        request = deployment_service_pb2.CancelRequest(deployment_id=deployment_id)
+        return from_wire(Deployment, _call(self.deployment.Cancel, request))
+
+    def rollback(self, *, owner: str = "tester") -> Deployment:
+        request = deployment_service_pb2.RollbackRequest(owner=owner)
+        return from_wire(Deployment, _call(self.deployment.Rollback, request))
+
+    def run_call(self, run_id: str, overrides: LoopOverrides | None = None) -> Any:
+        """The call itself, to be iterated or cancelled."""
+        wire = to_wire(overrides or LoopOverrides())
+        return self.profile.Run(profile_service_pb2.RunRequest(run_id=run_id, overrides=wire))
+
+    def run(self, run_id: str, overrides: LoopOverrides | None = None) -> Iterator[RunEvent]:
+        for message in _stream(self.run_call(run_id, overrides)):
+            yield from_wire(RunEvent, message)
+
+    def samples(self, run_id: str, offset: int = 0) -> bytes:
+        request = profile_service_pb2.FetchSamplesRequest(run_id=run_id, offset=offset)
+        return b"".join(piece.data for piece in _stream(self.profile.FetchSamples(request)))
+
+    # --- several steps ---------------------------------------------------------------------------------
+
+    def stage(self, bundle: Path, deployment_id: str, *, owner: str = "tester") -> Deployment:
+        """Create a deployment and send what is missing."""
+        created = self.create((bundle / MANIFEST_NAME).read_bytes(), deployment_id, owner=owner)
+        for entry in manifest_of(bundle).files:
+            data = (bundle / "blobs/sha256" / entry.digest.hex).read_bytes()
+            complete, missing = self.offer(created.id, entry.digest, len(data), chunks_of(data))
+            if complete:
+                continue
+            at = CHUNK_SIZE_BYTES
+            self.upload(created.id, entry.digest, [(i, data[i * at : (i + 1) * at]) for i in missing])
+            self.commit(created.id, entry.digest)
+        return created
+
+    def deploy(self, bundle: Path, deployment_id: str, *, owner: str = "tester") -> Deployment:
+        """Install a bundle as far as it goes; the deployment at rest."""
+        created = self.stage(bundle, deployment_id, owner=owner)
+        self.start(created.id)
+        for _ in self.watch(created.id, acknowledge=True):
+            pass
+        return self.get(created.id)
+
+
+def _call(method: Any, request: Any) -> Any:
+    try:
+        return method(request, timeout=30)
+    except grpc.RpcError as exc:
+        raise error_from_rpc(exc, device="bench") from exc
+
+
+def _stream(call: Any) -> Iterator[Any]:
+    try:
+        yield from call
+    except grpc.RpcError as exc:
+        raise error_from_rpc(exc, device="bench") from exc

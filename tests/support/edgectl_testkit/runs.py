@@ -1,0 +1,90 @@
+"""A plausible run for tests of verdicts, reports and the database."""
+
+from __future__ import annotations
+
+from edgectl_protos.domain.artifact import Digest, Precision
+from edgectl_protos.domain.device import DeviceFacts, RuntimeFacts
+from edgectl_protos.domain.run import (
+    ColdStart,
+    Misses,
+    Percentiles,
+    Rates,
+    RunSummary,
+    StageFigures,
+    WarmUp,
+)
+from edgectl_testkit.bundles import tiny_loop, with_rate
+
+
+def device_facts(device: str = "bench-nuc", *, machine_id: str = "m-1", stand_in_for: str = "") -> DeviceFacts:
+    """Facts of an x86-64 machine with all three runtimes."""
+    fp32 = (Precision.FP32,)
+    return DeviceFacts(
+        device=device,
+        machine_id=machine_id,
+        board="generic-x86_64",
+        arch="x86_64",
+        os="Debian GNU/Linux 12",
+        kernel="6.1.0",
+        libc="glibc 2.36",
+        python="3.11.7",
+        cpu_model="Example CPU",
+        cpu_count=2,
+        isa=("avx2", "avx512_bf16", "avx512_vnni", "avx512f"),
+        memory_bytes=24 << 30,
+        disk_free_bytes=80 << 30,
+        governor="performance",
+        temperature_c=None,
+        load_1min=0.1,
+        preempt_rt=False,
+        runtimes=(
+            RuntimeFacts("reference", "1.23.2", ("reference",), fp32),
+            RuntimeFacts("onnxrt", "1.32.0", ("CPUExecutionProvider",), (*fp32, Precision.INT8)),
+            RuntimeFacts("openvino", "2026.4.1", ("CPU",), (*fp32, Precision.BF16, Precision.INT8)),
+        ),
+        stand_in_for=stand_in_for,
+    )
+
+
+def run_summary(run_id: str = "run-1", *, device: str = "bench-nuc", stand_in_for: str = "") -> RunSummary:
+    """A 30 Hz run of 500 ticks that holds its deadlines."""
+    times = Percentiles(500, 0.009, 0.0100, 0.0110, 0.0115, 0.0130, None, 0.0150)
+    return RunSummary(
+        run_id=run_id,
+        deployment_id="d-1",
+        release=Digest("ab" * 32),
+        name="tiny",
+        loop=with_rate(tiny_loop(), 30.0),
+        facts=device_facts(device, stand_in_for=stand_in_for),
+        runtime="onnxrt",
+        runtime_version="1.32.0",
+        precision_asked="fp32",
+        precision_used="fp32",
+        provider="CPUExecutionProvider",
+        threads=2,
+        started_s=1.79e9,
+        measured_s=16.7,
+        ticks=500,
+        inferences=250,
+        warm_up=WarmUp(40, 0.4, True),
+        cold_start=ColdStart(0.2, 0.1, 0.02, 0.35),
+        response=times,
+        service=times,
+        wake=Percentiles(500, 0.00001, 0.00002, 0.00003, 0.00004, 0.0001, None, 0.0003),
+        jitter=Percentiles(500, 0.0, 0.0001, 0.0005, 0.0008, 0.002, None, 0.004),
+        age=times,
+        misses=Misses(0, 0.0, 0, 0),
+        starved_ticks=0,
+        rates=Rates(30.0, 30.0, 15.0, 15.0),
+        stages=(
+            StageFigures("dec", "decode", Percentiles(250, 0.001, 0.0012, 0.0013, 0.0014, max=0.002), 0.12),
+            StageFigures("act", "model", Percentiles(250, 0.008, 0.0085, 0.0095, 0.0099, max=0.013), 0.87),
+            StageFigures("pub", "publish", Percentiles(500, 0.0, 0.00001, 0.00001, 0.00001, 0.00002), 0.01),
+        ),
+        overhead_share=0.002,
+        peak_rss_bytes=180 << 20,
+        cpu_utilisation=0.97,
+        temperature_start_c=None,
+        temperature_peak_c=None,
+        samples_bytes=40_000,
+    )

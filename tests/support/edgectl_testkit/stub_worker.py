@@ -1,0 +1,146 @@
+"""A worker that computes nothing: it speaks the frames and does what the release's `stub.json` says.
+
+Run as a script by an agent under test. Keys of `stub.json`, all optional: `loaded_precision`, `parity_error` (of
+range), `fail` ({request: [reason, message]}), `die_in` (request), `hang_in` (request), `run_s` (how long a run
+measures). Only the standard library and the frames are imported, so that it is up in a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from edgectl_agent import frames
+from edgectl_protos.codec.document import from_bytes
+from edgectl_protos.domain.artifact import Digest, Precision
+from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
+from edgectl_protos.domain.deployment import Failure, ParityFigure
+from edgectl_protos.domain.device import RuntimeFacts
+from edgectl_protos.domain.loop import LoopSpec
+from edgectl_protos.domain.run import (
+    ColdStart,
+    Misses,
+    Percentiles,
+    Rates,
+    RunPhase,
+    RunSummary,
+    WarmUp,
+)
+
+RUNTIME = "stub"
+
+
+class Stub:
+    """The state between requests."""
+
+    def __init__(self, replies: BinaryIO) -> None:
+        self._replies = replies
+        self._release = Path()
+        self._wishes: dict[str, Any] = {}
+
+    def answer(self, request: Any) -> Any:
+        name = type(request).__name__
+        if isinstance(request, frames.Load):
+            self._release = Path(request.release_dir)
+            self._wishes = json.loads((self._release / "stub.json").read_text())
+        print("stub:", name, flush=True)
+        if self._wishes.get("die_in") == name:
+            print("stub: dying as I was told", flush=True)
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self._wishes.get("hang_in") == name:
+            time.sleep(600)
+        if name in self._wishes.get("fail", {}):
+            reason, message = self._wishes["fail"][name]
+            return Failure(reason, message, "the stub's hint")
+        return getattr(self, f"_{name.lower()}")(request)
+
+    def _probe(self, _: frames.Probe) -> frames.ProbeReply:
+        precisions = (Precision.FP32, Precision.INT8)
+        broken = RuntimeFacts("broken", "", (), (), problem="its library does not load")
+        return frames.ProbeReply((RuntimeFacts(RUNTIME, "1.0", ("none",), precisions), broken))
+
+    def _load(self, _: frames.Load) -> frames.Loaded:
+        precision = self._wishes.get("loaded_precision", self._manifest.components[0].precision.value)
+        return frames.Loaded(RUNTIME, "1.0", precision, "none", 0.01, 0.01)
+
+    def _parity(self, _: frames.Parity) -> frames.ParityReply:
+        golden = self._manifest.golden
+        if golden is None:
+            return frames.ParityReply(())
+        error = self._wishes.get("parity_error", 0.0)
+        passed = error <= golden.tolerance.max_abs_of_range
+        return frames.ParityReply((ParityFigure("action", golden.count, error, error, 1.0, passed),))
+
+    def _smoke(self, _: frames.Smoke) -> frames.SmokeReply:
+        return frames.SmokeReply(3)
+
+    def _run(self, request: frames.Run) -> frames.RunReply:
+        frames.write_frame(self._replies, frames.Progress(RunPhase.WARMING_UP, 0.1))
+        frames.write_frame(self._replies, frames.Progress(RunPhase.MEASURING, 0.2))
+        time.sleep(self._wishes.get("run_s", 0.0))
+        Path(request.spool_path).write_bytes(b"PK samples of " + request.run_id.encode())
+        manifest_bytes = (self._release / MANIFEST_NAME).read_bytes()
+        loop = from_bytes(LoopSpec, (self._release / self._manifest.loop).read_bytes(), what="loop")
+        none = Percentiles(0)
+        return frames.RunReply(
+            RunSummary(
+                run_id=request.run_id,
+                deployment_id=request.deployment_id,
+                release=Digest(self._release.name),
+                name=from_bytes(Manifest, manifest_bytes, what=MANIFEST_NAME).name,
+                loop=request.overrides.apply(loop),
+                facts=request.facts,
+                runtime=RUNTIME,
+                runtime_version="1.0",
+                precision_asked="fp32",
+                precision_used="fp32",
+                provider="none",
+                threads=1,
+                started_s=0.0,
+                measured_s=0.0,
+                ticks=0,
+                inferences=0,
+                warm_up=WarmUp(0, 0.0, False),
+                cold_start=ColdStart(0.0, 0.0, 0.0, 0.0),
+                response=none,
+                service=none,
+                wake=none,
+                jitter=none,
+                age=none,
+                misses=Misses(0, 0.0, 0, 0),
+                starved_ticks=0,
+                rates=Rates(0.0, 0.0, 0.0, 0.0),
+                stages=(),
+                overhead_share=0.0,
+                peak_rss_bytes=0,
+                cpu_utilisation=0.0,
+                temperature_start_c=None,
+                temperature_peak_c=None,
+                samples_bytes=0,
+            )
+        )
+
+    @property
+    def _manifest(self) -> Manifest:
+        return from_bytes(Manifest, (self._release / MANIFEST_NAME).read_bytes(), what=MANIFEST_NAME)
+
+
+def main() -> int:
+    """Answer requests until the daemon hangs up."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--reply-fd", type=int, required=True)
+    with os.fdopen(parser.parse_args().reply_fd, "wb") as replies:
+        stub = Stub(replies)
+        while (request := frames.read_frame(sys.stdin.buffer)) is not None:
+            frames.write_frame(replies, stub.answer(request))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Errors become status in one place, for calls of every shape."""
+
+from __future__ import annotations
+
+import logging
+from concurrent import futures
+
+import grpc
+import pytest
+
+from edgectl_agent.server.interceptors import ErrorInterceptor
+from edgectl_protos.codec.status import error_from_rpc
+from edgectl_protos.domain.errors import InternalError, ParityError
+from edgectl_testkit.serve import short_folder
+
+SHAPES = ("unary_unary", "stream_unary", "unary_stream")
+
+
+def refuse(request, context):
+    if request == b"defect" or not isinstance(request, bytes):
+        for item in request if not isinstance(request, bytes) else ():
+            assert item
+        raise ZeroDivisionError("1/0")
+    raise ParityError("0.3 ≠ 0.1", hint="größer " + "x" * 9000)
+
+
+def refuse_late(request, context):
+    yield b"first"
+    refuse(request, context)
+
+
+class Handler(grpc.GenericRpcHandler):
+    def service(self, details):
+        shape = details.method.rsplit("/", 1)[1]
+        behaviour = refuse_late if shape == "unary_stream" else refuse
+        return getattr(grpc, f"{shape}_rpc_method_handler")(behaviour)
+
+
+@pytest.fixture(scope="module")
+def channel():
+    server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[ErrorInterceptor()])
+    server.add_generic_rpc_handlers((Handler(),))
+    with short_folder() as folder:
+        server.add_insecure_port(f"unix:{folder}/s")
+        server.start()
+        with grpc.insecure_channel(f"unix:{folder}/s") as channel:
+            yield channel
+        server.stop(None).wait()
+
+
+def call(channel, shape, request):
+    method = getattr(channel, shape)(f"/test/{shape}")
+    try:
+        reply = method(iter([request]) if shape.startswith("stream") else request)
+        list(reply)
+    except grpc.RpcError as exc:
+        return error_from_rpc(exc, device="bench")
+    raise AssertionError("no error")
+
+
+@pytest.mark.parametrize("shape", ["unary_unary", "unary_stream"])
+def test_an_error_of_the_tree_crosses_as_itself_with_a_hint_of_bearable_length(channel, shape):
+    error = call(channel, shape, b"parity")
+    assert (type(error), error.message) == (ParityError, "0.3 ≠ 0.1")
+    assert error.hint.startswith("größer xxx")
+    assert len(error.hint) == 1500
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_defect_is_logged_with_its_traceback_and_crosses_without_one(channel, shape, caplog):
+    with caplog.at_level(logging.ERROR):
+        error = call(channel, shape, b"defect")
+    assert type(error) is InternalError
+    assert "ZeroDivisionError: 1/0" in error.message
+    assert "Traceback" not in error.message + error.hint
+    assert any(record.exc_info for record in caplog.records)

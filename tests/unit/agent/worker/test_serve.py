@@ -1,0 +1,145 @@
+from dataclasses import replace
+
+import pytest
+
+from edgectl_agent import frames
+from edgectl_agent.worker import session as session_module
+from edgectl_agent.worker.serve import Worker
+from edgectl_protos.codec.document import canonical_bytes
+from edgectl_protos.domain.deployment import Failure
+from edgectl_protos.domain.loop import LoopOverrides, Mode, OnEnd, SourceKind
+from edgectl_protos.domain.run import RunPhase
+from edgectl_testkit.bundles import CAMERAS, release_dir, tiny_bundle, tiny_loop
+from edgectl_testkit.runs import device_facts
+from edgectl_testkit.video import write_video
+
+
+@pytest.fixture
+def sent():
+    return []
+
+
+@pytest.fixture
+def worker(sent):
+    return Worker(sent.append, started_s=0.25)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    bundle, _ = tiny_bundle(tmp_path / "bundle", runtime="onnxrt")
+    return release_dir(bundle, tmp_path / "release")
+
+
+def run(folder, **overrides):
+    changes = {"measure_s": 0.2, "rate_hz": 200.0} | overrides
+    return frames.Run("r", "d", LoopOverrides(**changes), device_facts(), str(folder / "spool.npz"))
+
+
+@pytest.mark.parametrize("request_", [frames.Parity(), frames.Smoke()])
+def test_nothing_can_be_asked_before_a_release_is_loaded(worker, request_):
+    assert worker.answer(request_).reason == "wrong_state"
+
+
+def test_a_failure_carries_reason_message_and_hint(worker, tmp_path):
+    failure = worker.answer(frames.Load(str(tmp_path), 0))
+    assert isinstance(failure, Failure)
+    assert failure.reason == "not_found"
+    assert "edgectl deploy" in failure.hint
+
+
+def test_a_defect_is_answered_too_and_its_traceback_goes_to_the_log(worker, tmp_path, monkeypatch, caplog):
+    def broken(folder):
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(session_module, "read_release", broken)
+    failure = worker.answer(frames.Load(str(tmp_path), 0))
+    assert (failure.reason, "ZeroDivisionError: of ours" in failure.message) == ("internal", True)
+    assert "Traceback" in caplog.text
+
+
+def test_a_reply_is_no_request(worker):
+    assert worker.answer(frames.SmokeReply(3)).reason == "wrong_state"
+
+
+def test_a_failed_load_leaves_nothing_loaded(worker, folder, tmp_path):
+    assert isinstance(worker.answer(frames.Load(str(folder), 1)), frames.Loaded)
+    worker.answer(frames.Load(str(tmp_path / "none"), 1))
+    assert worker.answer(frames.Smoke()).reason == "wrong_state"
+
+
+def test_what_was_loaded_is_read_back_from_the_runtime(worker, folder):
+    loaded = worker.answer(frames.Load(str(folder), 1))
+    assert (loaded.runtime, loaded.precision, loaded.provider) == (
+        "onnxrt",
+        "fp32",
+        "CPUExecutionProvider",
+    )
+    assert loaded.import_s > 0.25
+    assert loaded.load_s > 0
+
+
+def test_parity_and_smoke_and_run_follow_a_load(worker, folder, sent):
+    worker.answer(frames.Load(str(folder), 1))
+    assert worker.answer(frames.Parity()).figures[0].passed
+    assert worker.answer(frames.Smoke()) == frames.SmokeReply(3)
+    summary = worker.answer(run(folder)).summary
+    assert (summary.run_id, summary.deployment_id, summary.name) == ("r", "d", "tiny")
+    assert summary.ticks + summary.misses.skipped == 40
+    assert 0.2 <= summary.measured_s < 5
+    assert summary.threads == 1
+    assert summary.samples_bytes == (folder / "spool.npz").stat().st_size
+    assert summary.loop.deadlines.tick_s == 1 / 200
+    assert (summary.precision_asked, summary.precision_used) == ("fp32", "fp32")
+    assert summary.cpu_utilisation > 0
+    assert summary.peak_rss_bytes > 10 << 20
+    cold = summary.cold_start
+    assert cold.first_action_s > cold.import_s + cold.load_s + cold.first_inference_s
+    assert cold.import_s > 0.25
+    phases = [progress.phase for progress in sent]
+    assert phases[-2:] == [RunPhase.WARMING_UP, RunPhase.MEASURING]
+
+
+def test_threads_are_those_asked_for_or_those_of_the_loop(worker, tmp_path):
+    loop = replace(tiny_loop(), threads=1)
+    bundle, _ = tiny_bundle(tmp_path / "b", runtime="onnxrt", loop=loop)
+    folder = release_dir(bundle, tmp_path / "r")
+    worker.answer(frames.Load(str(folder), 0))
+    assert worker.answer(run(folder)).summary.threads == 1
+    worker.answer(frames.Load(str(folder), 2))
+    assert worker.answer(run(folder)).summary.threads == 2
+    assert worker.answer(run(folder, threads=1)).summary.threads == 1
+
+
+def test_a_closed_run_reports_what_the_machine_can_do(worker, folder):
+    worker.answer(frames.Load(str(folder), 1))
+    summary = worker.answer(run(folder, mode=Mode.CLOSED)).summary
+    assert summary.rates.command_hz > 200
+    assert summary.loop.mode is Mode.CLOSED
+
+
+def test_a_video_that_ends_in_the_middle_of_a_run_fails_it_and_not_the_worker(worker, tmp_path):
+    loop = tiny_loop()
+    video = replace(loop.sources[0], kind=SourceKind.VIDEO, path="v.mp4", on_end=OnEnd.FAIL, feature=CAMERAS[0])
+    loop = replace(loop, sources=(video, *loop.sources[1:]))
+    path = write_video(tmp_path / "v.mp4", list(range(20, 220, 20)), size=(8, 10))
+    bundle, _ = tiny_bundle(tmp_path / "b", runtime="onnxrt", loop=loop, extra={"v.mp4": path.read_bytes()})
+    folder = release_dir(bundle, tmp_path / "r")
+    worker.answer(frames.Load(str(folder), 1))
+    failure = worker.answer(run(folder))
+    assert failure.reason == "source_failed"
+    assert "ended at frame 10" in failure.message
+    # Ten frames are enough for ten inferences, two ticks each: the warm-up did not use them up.
+    assert isinstance(worker.answer(run(folder, measure_s=0.05)), frames.RunReply)
+    assert isinstance(worker.answer(frames.Smoke()), frames.SmokeReply)
+
+
+def test_a_loop_that_does_not_fit_the_policy_is_refused(worker, folder):
+    loop = tiny_loop()
+    (folder / "loop.json").write_bytes(canonical_bytes(replace(loop, sources=loop.sources[1:])))
+    worker.answer(frames.Load(str(folder), 1))
+    assert worker.answer(frames.Smoke()).reason == "loop_invalid"
+
+
+def test_probe_answers_for_every_runtime(worker):
+    names = [facts.name for facts in worker.answer(frames.Probe()).runtimes]
+    assert names == ["reference", "onnxrt", "openvino"]

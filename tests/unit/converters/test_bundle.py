@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from blake3 import blake3
+
+from edgectl_converters.bundle import (
+    add_files,
+    blob_path,
+    chunks_of,
+    is_bundle,
+    read_bundle,
+    read_manifest,
+    write_manifest,
+)
+from edgectl_protos.domain.artifact import CHUNK_SIZE_BYTES
+from edgectl_protos.domain.bundle import MANIFEST_NAME
+from edgectl_protos.domain.errors import BundleCorruptError, BundleError, BundlePathError
+from edgectl_testkit.bundles import tiny_bundle
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return tiny_bundle(tmp_path / "bundle")[0]
+
+
+def test_a_bundle_is_read_with_the_bytes_that_its_digest_names(bundle):
+    manifest, data = read_bundle(bundle)
+    assert data == (bundle / MANIFEST_NAME).read_bytes()
+    assert manifest.name == "tiny"
+    assert is_bundle(bundle)
+    assert not is_bundle(bundle.parent)
+
+
+def test_writing_what_was_read_gives_the_same_bytes(bundle, tmp_path):
+    manifest, data = read_bundle(bundle)
+    write_manifest(tmp_path, manifest)
+    assert (tmp_path / MANIFEST_NAME).read_bytes() == data
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match="no bundle"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "extend", "remove"])
+def test_a_damaged_blob_is_named_by_its_path(bundle, damage):
+    entry = read_manifest(bundle)[0].file("full.onnx")
+    blob = blob_path(bundle, entry.digest)
+    data = bytearray(blob.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+    if damage == "truncate":
+        data = data[:-1]
+    if damage == "extend":
+        data += b"\0"
+    if damage == "remove":
+        blob.unlink()
+    else:
+        blob.write_bytes(bytes(data))
+    with pytest.raises(BundleCorruptError, match=r"full\.onnx"):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize("path", ["../escape.onnx", "/etc/passwd", "a/../../b", "a\\b", ""])
+def test_a_path_that_leaves_the_bundle_is_refused(bundle, path):
+    document = json.loads((bundle / MANIFEST_NAME).read_bytes())
+    document["files"].append({**document["files"][0], "path": path})
+    (bundle / MANIFEST_NAME).write_text(json.dumps(document))
+    with pytest.raises(BundlePathError):
+        read_bundle(bundle)
+
+
+def test_a_digest_cannot_name_a_path(bundle):
+    document = json.loads((bundle / MANIFEST_NAME).read_bytes())
+    document["files"][0]["digest"] = "sha256:../../../etc/passwd"
+    (bundle / MANIFEST_NAME).write_text(json.dumps(document))
+    with pytest.raises(BundleError):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"schema": "edgectl.dev/bundle/v9"}'])
+def test_a_manifest_that_is_none_is_refused(bundle, data):
+    (bundle / MANIFEST_NAME).write_bytes(data)
+    with pytest.raises(BundleError):
+        read_bundle(bundle)
+
+
+def test_equal_files_share_a_blob(tmp_path):
+    (tmp_path / "one").write_bytes(b"same")
+    (tmp_path / "two").write_bytes(b"same")
+    entries = add_files(tmp_path / "b", {"x.bin": tmp_path / "one", "y/z.bin": tmp_path / "two"})
+    assert [entry.path for entry in entries] == ["x.bin", "y/z.bin"]
+    assert len(list((tmp_path / "b/blobs/sha256").iterdir())) == 1
+
+
+def test_changing_the_source_afterwards_does_not_change_the_bundle(tmp_path):
+    source = tmp_path / "footage.mp4"
+    source.write_bytes(b"before")
+    (entry,) = add_files(tmp_path / "b", {"footage.mp4": source})
+    source.write_bytes(b"after!")
+    assert blob_path(tmp_path / "b", entry.digest).read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_SIZE_BYTES, CHUNK_SIZE_BYTES + 1])
+def test_chunks_cover_a_file_and_carry_their_hashes(tmp_path, size):
+    data = bytes(range(256)) * (size // 256 + 1)
+    path = tmp_path / "blob"
+    path.write_bytes(data[:size])
+    chunks = chunks_of(path)
+    assert sum(chunk.size_bytes for chunk in chunks) == size
+    for chunk in chunks:
+        piece = data[chunk.offset : chunk.offset + chunk.size_bytes]
+        assert chunk.blake3 == blake3(piece).hexdigest()
+    assert len(chunks) == -(-size // CHUNK_SIZE_BYTES)

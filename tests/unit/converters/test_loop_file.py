@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgectl_converters.loop_file import derive_loop, dump_loop, load_loop, parse_duration_s, parse_loop, parse_rate_hz
+from edgectl_protos.domain.errors import LoopSpecError, SourceError
+from edgectl_protos.domain.loop import (
+    Deadlines,
+    Execution,
+    LoopOverrides,
+    LoopSpec,
+    Mode,
+    OnEnd,
+    Op,
+    Overrun,
+    SourceKind,
+    SourceSpec,
+    StageSpec,
+)
+from edgectl_testkit.bundles import CAMERAS, STATE, tiny_policy
+
+TEXT = dump_loop(derive_loop(tiny_policy()))
+
+
+def test_a_derived_loop_asks_for_what_the_policy_has():
+    loop = derive_loop(tiny_policy())
+    assert [source.feature for source in loop.sources] == [*CAMERAS, STATE]
+    assert {source.kind for source in loop.sources} == {SourceKind.SYNTHETIC}
+    assert [stage.op for stage in loop.stages] == [Op.DECODE, Op.NORMALISE, Op.MODEL, Op.UNNORMALISE]
+    assert loop.execution == Execution(4, 2)
+    assert loop.deadlines.tick_s == pytest.approx(1 / 30)
+    assert loop.deadlines.age_s is None
+
+
+def test_a_derived_loop_takes_footage_where_there_is_some_and_repeats_it(tmp_path):
+    np.save(tmp_path / f"{STATE}.npy", np.zeros((3, 3), np.float32))
+    loop = derive_loop(tiny_policy(), tmp_path)
+    state = next(source for source in loop.sources if source.feature == STATE)
+    assert (state.kind, state.path, state.on_end) == (SourceKind.RECORDED, f"{STATE}.npy", OnEnd.REPEAT)
+    assert loop.sources[0].kind is SourceKind.SYNTHETIC
+
+
+def test_footage_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(SourceError, match="absent"):
+        derive_loop(tiny_policy(), tmp_path / "absent")
+
+
+def test_a_policy_without_processing_gets_no_stages_for_it():
+    loop = derive_loop(replace(tiny_policy(), pre=(), post=(), arrays=""))
+    assert [stage.op for stage in loop.stages] == [Op.DECODE, Op.MODEL]
+
+
+def test_what_init_prints_is_read_back_as_it_was():
+    loop = derive_loop(tiny_policy())
+    assert parse_loop(dump_loop(loop), what="loop.yaml") == loop
+
+
+def test_the_default_deadline_still_follows_the_rate_after_a_round_trip():
+    loop = parse_loop(TEXT, what="loop.yaml")
+    changed = LoopOverrides(rate_hz=50.0).apply(loop)
+    assert changed.deadlines.tick_s == pytest.approx(1 / 50)
+
+
+names = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=12)
+seconds = st.floats(1e-4, 1000).filter(lambda value: value == value)
+
+
+@given(
+    name=names,
+    rate=st.floats(0.01, 9999),
+    sources=st.lists(
+        st.builds(
+            SourceSpec,
+            feature=names,
+            kind=st.sampled_from(SourceKind),
+            path=st.one_of(st.just(""), names),
+            fps=st.floats(0, 1000),
+            seed=st.integers(0, 2**31),
+            on_end=st.sampled_from(OnEnd),
+        ),
+        min_size=1,
+        max_size=3,
+        unique_by=lambda source: source.feature,
+    ),
+    use=st.integers(1, 8),
+    deadlines=st.builds(
+        Deadlines,
+        tick_s=seconds,
+        age_s=st.one_of(st.none(), seconds),
+        miss_rate=st.floats(0, 1),
+        miss_run=st.integers(0, 9),
+    ),
+    measure=st.floats(0.01, 86_000),
+    mode=st.sampled_from(Mode),
+    overrun=st.sampled_from(Overrun),
+    threads=st.integers(0, 64),
+)
+def test_any_loop_is_read_back_as_it_was(name, rate, sources, use, deadlines, measure, mode, overrun, threads):
+    loop = LoopSpec(
+        name=name,
+        rate_hz=rate,
+        sources=tuple(sources),
+        stages=(StageSpec("dec", Op.DECODE), StageSpec("act", Op.MODEL)),
+        execution=Execution(8, use),
+        deadlines=deadlines,
+        measure_s=measure,
+        mode=mode,
+        overrun=overrun,
+        threads=threads,
+    )
+    assert parse_loop(dump_loop(loop), what="x") == loop
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "seen"),
+    [
+        ("loop: v1", "loop: v2", "loop: v1"),
+        ("loop: v1", "loop: v1\nspeed: 3", "speed"),
+        ("rate: 30Hz", "rate: 30", "rate"),
+        ("rate: 30Hz", "rate: fast", "Hz"),
+        ("rate: 30Hz", "rate: 0Hz", "rate"),
+        ("measure: 20s", "measure: 20", "measure"),
+        ("on_end: repeat", "on_end: loop", "loop"),
+        ("kind: synthetic", "kind: v4l2", "v4l2"),
+        ("kind: synthetic", "kind: synthetic, colour: red", "colour"),
+        ("op: model", "op: think", "think"),
+        ("mode: paced", "mode: paced2", "paced2"),
+        ("use: 2", "use: 5", "uses 5 of a chunk of 4"),
+        ("use: 2", "use: two", "use"),
+        ("run: 2", "run: 2, streak: 1", "streak"),
+        ("rate: 1%", "rate: 0.01", "rate"),
+        ("op: decode}", "op: decode}\n  - {id: dec2, op: decode}", "order"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_key(old, new, seen):
+    assert old in TEXT
+    with pytest.raises(LoopSpecError) as caught:
+        parse_loop(TEXT.replace(old, new, 1), what="my-loop.yaml")
+    assert "my-loop.yaml" in str(caught.value)
+    assert seen in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "3", "- a", "loop: [", "\0", "null", "loop: v1"])
+def test_a_file_that_is_no_loop_is_refused(text):
+    with pytest.raises(LoopSpecError, match="x.yaml"):
+        parse_loop(text, what="x.yaml")
+
+
+@given(st.text(max_size=60))
+def test_any_text_gives_one_of_our_errors(text):
+    with pytest.raises(LoopSpecError):
+        parse_loop(text, what="x")
+
+
+@pytest.mark.parametrize("sink", ["sink: null", 'sink: "null"'])
+def test_the_null_sink_is_understood_with_and_without_quotes(sink):
+    lines = [sink if line.startswith("sink:") else line for line in TEXT.splitlines()]
+    assert parse_loop("\n".join(lines), what="x").sink == "null"
+
+
+def test_an_unknown_sink_moves_no_robot():
+    lines = ["sink: so101" if line.startswith("sink:") else line for line in TEXT.splitlines()]
+    with pytest.raises(LoopSpecError, match="so101"):
+        parse_loop("\n".join(lines), what="x")
+
+
+@pytest.mark.parametrize(("text", "value"), [("500us", 5e-4), ("33ms", 0.033), ("20s", 20.0), ("1.5 min", 90.0)])
+def test_durations_carry_their_unit(text, value):
+    assert parse_duration_s(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["33", "ms", "-3ms", "3 weeks", "1e3s s", ""])
+def test_a_duration_without_sense_is_refused(text):
+    with pytest.raises(LoopSpecError, match="unit"):
+        parse_duration_s(text)
+
+
+@pytest.mark.parametrize("text", ["30", "Hz", "30 FPS", "-1Hz"])
+def test_a_rate_without_sense_is_refused(text):
+    with pytest.raises(LoopSpecError, match="30Hz"):
+        parse_rate_hz(text)
+
+
+def load(tmp_path, loop, policy=None):
+    (tmp_path / "loop.yaml").write_text(dump_loop(loop))
+    return load_loop(tmp_path / "loop.yaml", policy or tiny_policy())
+
+
+def test_a_loop_file_that_is_not_there_says_how_to_write_one(tmp_path):
+    with pytest.raises(LoopSpecError) as caught:
+        load_loop(tmp_path / "loop.yaml", tiny_policy())
+    assert "edgectl init" in caught.value.hint
+
+
+def test_a_loop_that_fits_is_taken_as_it_is(tmp_path):
+    loop = derive_loop(tiny_policy(), rate_hz=12.5)
+    assert load(tmp_path, loop) == loop
+
+
+def test_a_loop_must_feed_every_feature_and_no_other(tmp_path):
+    loop = derive_loop(tiny_policy())
+    with pytest.raises(LoopSpecError, match=r"'observation\.state' has no source"):
+        load(tmp_path, replace(loop, sources=loop.sources[:-1]))
+    odd = SourceSpec("observation.depth", SourceKind.SYNTHETIC)
+    with pytest.raises(LoopSpecError, match=r"observation\.depth"):
+        load(tmp_path, replace(loop, sources=(*loop.sources, odd)))
+
+
+def test_a_loop_may_not_invent_a_chunk_or_skip_processing(tmp_path):
+    loop = derive_loop(tiny_policy())
+    with pytest.raises(LoopSpecError, match="predicts 4"):
+        load(tmp_path, replace(loop, execution=Execution(10, 2)))
+    for op in (Op.NORMALISE, Op.UNNORMALISE):
+        stages = tuple(stage for stage in loop.stages if stage.op is not op)
+        with pytest.raises(LoopSpecError, match=op.value):
+            load(tmp_path, replace(loop, stages=stages))

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgectl_converters.card import CheckpointCard
+from edgectl_converters.route import RouteRequest, plan_routes
+from edgectl_profiles.library import load
+from edgectl_protos.domain.artifact import Digest, Precision
+from edgectl_protos.domain.device import DeviceFacts, RuntimeFacts
+from edgectl_protos.domain.errors import RouteError
+from edgectl_testkit.bundles import tiny_policy
+
+CARD = CheckpointCard(Path("act"), "lerobot", tiny_policy(), 50_000_000, 200_000_000, "lerobot", Digest("0" * 64))
+CPU = (Precision.FP32, Precision.INT8)
+RUNTIMES = (
+    RuntimeFacts("openvino", "2026.4", ("CPU",), (*CPU, Precision.BF16)),
+    RuntimeFacts("onnxrt", "1.32", ("CPUExecutionProvider",), CPU),
+    RuntimeFacts("reference", "1.23", ("onnx",), (Precision.FP32,)),
+)
+FACTS = DeviceFacts(
+    device="bench", machine_id="m", board="", arch="x86_64", os="Debian", kernel="6", libc="glibc 2.36",
+    python="3.11", cpu_model="AMD EPYC", cpu_count=2, isa=("avx2", "avx512_bf16"), memory_bytes=8 << 30,
+    disk_free_bytes=1 << 33, governor="", temperature_c=None, load_1min=0.0, preempt_rt=False, runtimes=RUNTIMES,
+)  # fmt: skip
+X86 = load("generic-x86_64")
+
+
+def names(plan):
+    return [route.runtime for route in plan.routes]
+
+
+def reason(plan, runtime):
+    return next(rejected.reason for rejected in plan.rejected if rejected.runtime == runtime)
+
+
+def test_routes_stand_in_the_boards_order_at_fp32():
+    plan = plan_routes(CARD, X86, FACTS, RouteRequest())
+    assert names(plan) == ["openvino", "onnxrt", "reference"]
+    assert {route.precision for route in plan.routes} == {Precision.FP32}
+    assert plan.best().runtime == "openvino"
+    assert plan.best().proof == "native"
+
+
+def test_a_precision_is_never_chosen_but_asked_for():
+    plan = plan_routes(CARD, X86, FACTS, RouteRequest(precision=Precision.INT8))
+    assert names(plan) == ["openvino", "onnxrt"]
+    assert "fp32" in reason(plan, "reference")
+
+
+def test_a_runtime_that_is_asked_for_is_the_only_one_considered():
+    assert names(plan_routes(CARD, X86, FACTS, RouteRequest(runtime="reference"))) == ["reference"]
+
+
+def test_fp16_on_x86_is_refused_with_what_there_is():
+    plan = plan_routes(CARD, X86, FACTS, RouteRequest("onnxrt", Precision.FP16))
+    with pytest.raises(RouteError, match="onnxrt fp16: .*fp32, int8"):
+        plan.best()
+
+
+def test_a_planned_runtime_says_so():
+    plan = plan_routes(CARD, load("jetson-orin-nano"), None, RouteRequest())
+    assert "planned" in reason(plan, "tensorrt")
+    assert plan.best().runtime == "onnxrt"
+
+
+def test_an_unknown_runtime_is_named():
+    with pytest.raises(RouteError, match="tensorflow fp32: edgectl has no such runtime"):
+        plan_routes(CARD, X86, FACTS, RouteRequest(runtime="tensorflow")).best()
+
+
+def test_what_the_device_lacks_rejects_the_way_and_the_next_is_taken():
+    without = replace(FACTS, runtimes=RUNTIMES[1:])
+    plan = plan_routes(CARD, X86, without, RouteRequest())
+    assert plan.best().runtime == "onnxrt"
+    assert "bench does not know it" in reason(plan, "openvino")
+    broken = replace(FACTS, runtimes=(replace(RUNTIMES[0], problem="glibc 2.31"), *RUNTIMES[1:]))
+    assert "glibc 2.31" in reason(plan_routes(CARD, X86, broken, RouteRequest()), "openvino")
+
+
+def test_kernels_that_the_processor_lacks_reject_a_precision():
+    old = replace(FACTS, runtimes=(replace(RUNTIMES[0], precisions=CPU), *RUNTIMES[1:]))
+    plan = plan_routes(CARD, X86, old, RouteRequest("openvino", Precision.BF16))
+    assert "no bf16 kernels on bench" in reason(plan, "openvino")
+
+
+def test_another_machine_than_the_board_is_rejected_everywhere():
+    plan = plan_routes(CARD, load("raspberry-pi-5"), FACTS, RouteRequest())
+    assert not plan.routes
+    assert "bench is x86_64, raspberry-pi-5 is aarch64" in reason(plan, "onnxrt")
+
+
+def test_a_declared_stand_in_is_taken_with_a_note():
+    stand_in = replace(FACTS, stand_in_for="raspberry-pi-5")
+    plan = plan_routes(CARD, load("raspberry-pi-5"), stand_in, RouteRequest())
+    assert plan.best().runtime == "onnxrt"
+    assert plan.best().notes == ("stand-in for raspberry-pi-5",)
+
+
+def test_every_rejection_is_in_the_error():
+    nothing = replace(FACTS, runtimes=())
+    with pytest.raises(RouteError) as caught:
+        plan_routes(CARD, X86, nothing, RouteRequest()).best()
+    assert all(name in str(caught.value) for name in ("openvino", "onnxrt", "reference"))
+
+
+def test_estimates_grow_with_the_weights_and_fall_with_the_precision():
+    fp32 = plan_routes(CARD, X86, FACTS, RouteRequest()).best()
+    int8 = plan_routes(CARD, X86, FACTS, RouteRequest(precision=Precision.INT8)).best()
+    assert fp32.disk_bytes == 200_000_000
+    assert fp32.memory_bytes > fp32.disk_bytes
+    assert int8.disk_bytes < fp32.disk_bytes
+    assert int8.memory_bytes < fp32.memory_bytes
+
+
+@pytest.mark.parametrize(("what", "word"), [("memory_bytes", "memory"), ("disk_free_bytes", "disk")])
+def test_a_policy_that_does_not_fit_is_rejected_with_both_numbers(what, word):
+    plan = plan_routes(CARD, X86, replace(FACTS, **{what: 100 << 20}), RouteRequest())
+    assert not plan.routes
+    assert word in reason(plan, "openvino")
+    assert "0.1 GB" in reason(plan, "openvino")

@@ -1,0 +1,342 @@
+"""Commands end to end over devices in memory: what is printed, what is kept, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from edgectl_protos.domain.deployment import State
+from edgectl_protos.domain.errors import ParityError, SourceError
+from edgectl_protos.domain.run import Misses, Percentiles
+from edgectl_testkit.bundles import tiny_bundle, tiny_graph
+
+
+def lines(text: str) -> list[str]:
+    return text.rstrip("\n").split("\n")
+
+
+# --- deploy
+
+
+def test_deploy_on_one_device_prints_the_verdict_first(cli, bundle):
+    result = cli("deploy", bundle)
+    assert result.code == 0
+    assert lines(result.out)[0].startswith("PASS  tick p99 13.0 ms ≤ 33.3 ms · age p99")
+    assert max(map(len, lines(result.out))) <= 100
+    assert "installed on local (6." in lines(result.out)[-1]
+    assert "local: installed\n" in result.err
+    assert cli.fakes["local"].deployments[0].owner.startswith("ada@")
+
+
+def test_deploy_again_sends_nothing_and_runs_the_loop_again(cli, bundle):
+    cli("deploy", bundle)
+    received = cli.fakes["local"].received_bytes
+    result = cli("deploy", bundle)
+    assert "already installed on local: nothing was sent" in result.out
+    assert cli.fakes["local"].received_bytes == received
+    assert len(cli("runs", "--json").document) == 2
+
+
+def test_deploy_with_json_is_one_document_with_everything(cli, bundle):
+    result = cli("deploy", bundle, "--json", "--measure", "3s", "--rate", "50Hz")
+    device = result.document["devices"][0]
+    assert (device["device"], device["outcome"], device["already_installed"]) == ("local", "pass", False)
+    assert device["run"]["summary"]["loop"]["rate_hz"] == 50.0
+    assert device["run"]["summary"]["loop"]["measure_s"] == 3.0
+    assert device["run"]["manifest"]["name"] == "tiny"
+    assert device["deployment"]["state"] == "committed"
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "word"),
+    [
+        (lambda summary: replace(summary, misses=Misses(30, 0.06, 9, 0)), 1, "FAIL"),
+        (lambda summary: replace(summary, response=Percentiles(9)), 3, "INCONCLUSIVE"),
+    ],
+)
+def test_the_verdict_is_the_exit_code(cli, bundle, change, code, word):
+    cli.fakes["local"].summary = change
+    result = cli("deploy", bundle)
+    assert result.code == code
+    assert result.out.startswith(word)
+
+
+def test_one_device_that_fails_ends_with_its_own_error(cli, bundle):
+    cli.fakes["local"].fails_at = (State.PARITY, ParityError("action differs by 0.3", hint="look"))
+    result = cli("deploy", bundle)
+    assert result.code == 31
+    assert result.out == ""
+    assert "error[parity_failed]: action differs by 0.3 (not activated)\nhint: look\n" in result.err
+
+
+def test_a_fleet_gets_a_row_each_and_partial_when_one_fails(cli, bundle):
+    cli.fakes["nuc-2"].gone = True
+    result = cli("deploy", bundle, "--fleet", "all")
+    assert result.code == 4
+    header, *rows = lines(result.out)[:4]
+    assert header.split() == ["verdict", "device", "board", "tick", "age", "misses", "replan", "route"]
+    assert [row.split()[:2] for row in rows] == [["PASS", "nuc-1"], ["FAILED", "nuc-2"], ["PASS", "pi-1"]]
+    assert "stand-in for" in rows[2]
+    assert "raspberry-pi-5" in lines(result.out)[4]
+    assert max(map(len, lines(result.out))) <= 100
+    assert "nuc-2: error[agent_unreachable]: the agent does not answer" in result.out
+    assert "installed on nuc-1 (6." in result.out
+
+
+def test_labels_and_limit_narrow_the_fleet(cli, bundle):
+    result = cli("deploy", bundle, "--fleet", "all", "-l", "site=lab", "--limit", 1, "--json")
+    assert [device["device"] for device in result.document["devices"]] == ["nuc-1"]
+
+
+def test_dry_run_prints_the_plan_and_changes_nothing(cli, bundle):
+    cli.fakes["nuc-2"].gone = True
+    result = cli("deploy", bundle, "--fleet", "all", "--dry-run")
+    assert result.code == 0
+    assert "releases to make: reference fp32" in result.out
+    assert "≤" in result.out
+    assert all(not fake.deployments for fake in cli.fakes.values())
+    assert max(map(len, lines(result.out))) <= 100
+    plan = cli("deploy", bundle, "--fleet", "all", "--dry-run", "--json").document
+    assert [row["failure"] is None for row in plan["devices"]] == [True, False, True]
+    assert plan["devices"][2]["stand_in_for"] == "raspberry-pi-5"
+    assert plan["devices"][0]["send_bytes"] > 0
+
+
+def test_no_profile_installs_only(cli, bundle):
+    result = cli("deploy", bundle, "--no-profile")
+    assert result.code == 0
+    assert lines(result.out) == [lines(result.out)[-1]]
+    assert "run" not in cli.fakes["local"].calls
+
+
+def test_an_unknown_fleet_is_refused_before_anything_is_read(cli, tmp_path):
+    result = cli("deploy", tmp_path / "nothing", "--fleet", "nucz")
+    assert result.code == 16
+    assert "hint: did you mean --fleet nucs?" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["/nothing/here"], 10, "checkpoint_invalid"),
+        (["."], 11, "checkpoint_unknown"),
+        (["BUNDLE", "--precision", "int8"], 2, "usage"),
+        (["BUNDLE", "--measure", "20"], 2, "usage"),
+        (["BUNDLE", "-l", "nonsense"], 2, "usage"),
+        (["BUNDLE", "-l", "a=b"], 16, "fleet_invalid"),
+        (["BUNDLE", "--fleet-file", "nope.yaml"], 16, "fleet_invalid"),
+        (["GRAPH", "--runtime", "tensorrt"], 20, "no_route"),
+        (["GRAPH", "--precision", "fp16"], 20, "no_route"),
+    ],
+)
+def test_bad_arguments_have_a_reason_a_hint_and_a_code(cli, bundle, tmp_path, arguments, code, reason):
+    graph = tmp_path / "tiny.onnx"
+    graph.write_bytes(tiny_graph())
+    names = {"BUNDLE": bundle, "GRAPH": graph}
+    result = cli("deploy", *(names.get(argument, argument) for argument in arguments))
+    assert result.code == code
+    assert f"error[{reason}]: " in result.err
+    assert "\nhint: " in result.err
+    assert "Traceback" not in result.err
+    assert not cli.fakes["local"].deployments
+
+
+def test_a_bundle_with_a_flipped_bit_is_refused_before_any_device_is_asked(cli, bundle):
+    blob = max((bundle / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+    result = cli("deploy", bundle)
+    assert result.code == 41
+    assert cli.fakes["local"].calls == []
+
+
+def test_a_bundle_with_a_path_that_leaves_it_is_refused(cli, bundle):
+    manifest = bundle / "edgectl.bundle.json"
+    document = json.loads(manifest.read_bytes())
+    document["files"][0]["path"] = "../../etc/passwd"
+    manifest.write_text(json.dumps(document))
+    assert cli("deploy", bundle).code == 42
+
+
+def test_a_run_that_cannot_be_kept_is_told_beside_its_figures(cli, bundle, home):
+    cli("runs")
+    (home.data_dir / "runs.db").write_bytes(b"no database" * 1000)
+    result = cli("deploy", bundle)
+    assert result.code == 64
+    assert "error[runs_database]" in result.err
+
+
+# --- profile, rollback, status
+
+
+def test_profile_measures_what_is_installed(cli, bundle):
+    cli("deploy", bundle, "--no-profile")
+    result = cli("profile", "--mode", "closed", "--measure", "1s")
+    assert result.code == 0
+    assert result.out.startswith("CAPACITY  tick")
+    assert "checkpoint   sha256:" in result.out
+
+
+def test_profile_of_nothing_says_so(cli):
+    result = cli("profile")
+    assert result.code == 57
+    assert "edgectl deploy" in result.err
+
+
+def test_profile_of_a_fleet_is_a_table_and_partial(cli, bundle):
+    cli("deploy", bundle, "--fleet", "all", "--no-profile")
+    cli.fakes["pi-1"].fails_run = SourceError("the video ended")
+    result = cli("profile", "--fleet", "all")
+    assert result.code == 4
+    assert "pi-1: error[source_failed]: the video ended" in result.out
+    assert max(map(len, lines(result.out))) <= 100
+    document = cli("profile", "--fleet", "all", "--json").document
+    assert [device["outcome"] for device in document["devices"]] == ["pass", "pass", None]
+
+
+def test_profile_fetches_samples_when_asked(cli, bundle, home):
+    cli("deploy", bundle, "--no-profile")
+    document = cli("profile", "--samples", "--json").document
+    path = document["devices"][0]["run"]["samples_path"]
+    assert path.startswith(str(home.samples_dir))
+
+
+def test_rollback_says_what_runs_again(cli, tmp_path):
+    for name in ("one", "two"):
+        cli("deploy", tiny_bundle(tmp_path / name, name=name)[0], "--no-profile")
+    result = cli("rollback")
+    assert result.code == 0
+    assert result.out.startswith("local  runs one ")
+    assert cli("rollback").code == 57
+
+
+def test_rollback_of_a_fleet_is_partial_when_one_cannot(cli, tmp_path):
+    for name in ("one", "two"):
+        cli("deploy", tiny_bundle(tmp_path / name, name=name)[0], "--no-profile", "--fleet", "nuc-1")
+    result = cli("rollback", "--fleet", "nucs")
+    assert result.code == 4
+    assert "nuc-2: error[wrong_state]: " in result.out
+
+
+def test_status_shows_each_device_and_who_does_not_answer(cli, bundle):
+    cli("deploy", bundle, "--no-profile", "--fleet", "nucs")
+    cli.fakes["pi-1"].gone = True
+    result = cli("status", "--fleet", "all")
+    assert result.code == 4
+    assert "current   tiny " in result.out
+    assert "pi-1: error[agent_unreachable]: " in result.out
+    assert max(map(len, lines(result.out))) <= 100
+    assert [device["failure"] is None for device in cli("status", "--fleet", "all", "--json").document] == [
+        True, True, False,
+    ]  # fmt: skip
+
+
+def test_status_shows_a_failed_deployment_beside_what_still_runs(cli, tmp_path):
+    cli("deploy", tiny_bundle(tmp_path / "one", name="one")[0], "--no-profile")
+    cli.fakes["local"].fails_at = (State.PARITY, ParityError("differs"))
+    cli("deploy", tiny_bundle(tmp_path / "two", name="two")[0], "--no-profile")
+    out = cli("status").out
+    assert "current          one " in out
+    assert "last deployment  failed · two" in out
+
+
+# --- runs and reports
+
+
+def test_runs_are_listed_shown_and_reported(cli, bundle):
+    assert "no run is recorded yet" in cli("runs").out
+    cli("deploy", bundle, "--fleet", "pi-1")
+    table = cli("runs").out
+    assert "PASS" in table
+    assert "stand-in for raspberry-pi-5" in table
+    run_id = cli("runs", "--json").document[0]["id"]
+    cli.wiring.config = replace(cli.wiring.config, columns=80)
+    narrow = cli("runs").out
+    # An id that is cut off cannot be typed.
+    assert run_id in narrow
+    assert max(map(len, lines(narrow))) <= 80
+    cli.wiring.config = replace(cli.wiring.config, columns=None)
+    shown = cli("runs", "show", run_id[:6])
+    assert shown.out.startswith("PASS  tick")
+    assert shown.out == cli("report", run_id).out == cli("report").out
+    assert cli("report", "--format", "markdown").out.startswith("**PASS** tick")
+    assert cli("report", "--format", "json").document == cli("runs", "show", "last", "--json").document
+
+
+def test_an_unknown_run_is_refused(cli):
+    result = cli("report", "zzz", "--json")
+    assert result.code == 64
+    assert result.document["error"]["reason"] == "runs_database"
+
+
+# --- checkpoints
+
+
+def test_init_prints_a_loop_that_convert_takes(cli, tmp_path):
+    graph = tmp_path / "tiny.onnx"
+    graph.write_bytes(tiny_graph())
+    result = cli("init", graph)
+    assert result.out.startswith("loop: v1\n")
+    assert cli("init", graph, "-o", tmp_path / "loop.yaml").out == ""
+    assert (tmp_path / "loop.yaml").read_text() == result.out
+    again = cli("init", graph, "-o", tmp_path / "loop.yaml")
+    assert again.code == 2
+    assert "exists already" in again.err
+    assert cli("init", graph, "--json").document["loop"]["rate_hz"] == 30.0
+
+
+def test_inspect_shows_the_ways_to_a_board(cli, tmp_path):
+    graph = tmp_path / "tiny.onnx"
+    graph.write_bytes(tiny_graph())
+    result = cli("inspect", graph, "--board", "raspberry-pi-5")
+    assert "ways to raspberry-pi-5" in result.out
+    document = cli("inspect", graph, "--json").document
+    assert document["format"] == "onnx"
+    assert document["ways"]["routes"]
+    assert cli("inspect", graph, "--board", "raspberry").code == 17
+
+
+def test_a_truncated_graph_is_refused_with_its_reason(cli, tmp_path):
+    graph = tmp_path / "tiny.onnx"
+    graph.write_bytes(tiny_graph()[:200])
+    result = cli("inspect", graph)
+    assert result.code == 12
+    assert "error[checkpoint_corrupt]" in result.err
+
+
+def test_toolchains_are_listed_without_making_any(cli, home):
+    names = [chain["name"] for chain in cli("toolchain", "list", "--json").document]
+    assert names == ["host", "lerobot"]
+    assert cli("toolchain", "use", "lerobot", "--python", "/nope").code == 2
+    result = cli("toolchain", "use", "lerobot", "--python", shutil.which("true"))
+    assert result.code == 21
+    assert cli("toolchain", "forget", "lerobot").out == "lerobot: there was none of your own\n"
+
+
+# --- doctor and the embedded agent
+
+
+def test_doctor_shows_what_is_here_and_starts_nothing(cli):
+    result = cli("doctor")
+    assert "local agent" in result.out
+    assert "not running" in result.out
+    assert "fleet.yaml·3devices" in "".join(result.out.split())
+    assert max(map(len, lines(result.out))) <= 100
+    assert {check["health"] for check in cli("doctor", "--json").document} <= {"ok", "absent", "problem"}
+
+
+def test_doctor_tells_a_broken_fleet_file(cli):
+    with open("fleet.yaml", "a") as file:
+        file.write("device: {}\n")
+    result = cli("doctor")
+    assert result.code == 1
+    assert "unknown key; known: devices, groups" in " ".join(result.out.split())
+
+
+def test_the_agent_is_stopped_or_looked_for_without_starting_it(cli):
+    assert "not running" in cli("agent", "status").out
+    assert cli("agent", "stop", "--json").document["running"] is False

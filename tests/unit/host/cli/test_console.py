@@ -1,0 +1,134 @@
+"""Results, progress and JSON, each where it belongs."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from rich.text import Text
+
+from edgectl_host.cli.console import Console
+from edgectl_host.workflows.progress import Step
+
+
+@pytest.fixture
+def streams(monkeypatch):
+    class Stream(io.StringIO):
+        tty = False
+
+        def isatty(self):
+            return self.tty
+
+    out, err = Stream(), Stream()
+
+    def replace_streams():
+        # Called in the test: pytest puts its own streams in place after the fixtures.
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        return out, err
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    return replace_streams
+
+
+RED = Text("red", style="bold red")
+
+
+def test_a_pipe_gets_plain_text_of_a_hundred_columns(streams, home):
+    out, _ = streams()
+    console = Console(home)
+    console.show(RED)
+    assert out.getvalue() == "red\n"
+    assert console.width == 100
+
+
+def test_a_terminal_gets_colour(streams, home):
+    out, _ = streams()
+    out.tty = True
+    Console(home).show(RED)
+    assert out.getvalue() == "\x1b[1;31mred\x1b[0m\n"
+
+
+def test_no_color_is_obeyed_on_a_terminal(streams, home):
+    out, _ = streams()
+    out.tty = True
+    Console(replace(home, no_colour=True)).show(RED)
+    assert "31m" not in out.getvalue()
+
+
+def test_force_color_survives_a_pipe(streams, home):
+    out, _ = streams()
+    Console(replace(home, force_colour=True)).show(RED)
+    assert out.getvalue() == "\x1b[1;31mred\x1b[0m\n"
+
+
+def test_columns_set_the_width(streams, home):
+    streams()
+    assert Console(replace(home, columns=72)).width == 72
+
+
+def test_json_mode_prints_one_document_and_nothing_else(streams, home):
+    out, _ = streams()
+    console = Console(home, json_mode=True)
+    console.show(RED)
+    console.show_json({"a": [1, None, "µ"]})
+    assert json.loads(out.getvalue()) == {"a": [1, None, "µ"]}
+
+
+def test_without_json_mode_no_document_is_printed(streams, home):
+    out, _ = streams()
+    Console(home).show_json({"a": 1})
+    assert out.getvalue() == ""
+
+
+def test_progress_in_a_pipe_is_a_line_at_each_change_of_step(streams, home):
+    out, err = streams()
+    with Console(home).progress() as progress:
+        for fraction in (0.1, 0.5, 1.0):
+            progress(Step("nuc", "sending 3.0 MB", fraction))
+        progress(Step("pi", "asking the device"))
+        progress(Step("nuc", "installed", done=True))
+    assert err.getvalue() == "nuc: sending 3.0 MB\npi: asking the device\nnuc: installed\n"
+    assert out.getvalue() == ""
+
+
+def test_progress_on_a_terminal_leaves_nothing_behind(streams, home):
+    out, err = streams()
+    err.tty = True
+    with Console(home).progress() as progress:
+        progress(Step("nuc", "sending 3.0 MB", 0.5))
+        progress(Step("nuc", "measuring"))
+        progress(Step("nuc", "pass", done=True))
+    shown = err.getvalue()
+    assert "measuring" in shown or "pass" in shown
+    assert shown.rstrip().endswith("\x1b[2K")
+    assert out.getvalue() == ""
+
+
+def test_nothing_is_drawn_while_something_is_measured(streams, home, monkeypatch):
+    _, err = streams()
+    err.tty = True
+    monkeypatch.setattr("edgectl_host.cli.console._TICK_S", 0.005)
+    with Console(home).progress() as progress:
+        progress(Step("nuc", "warming up"))
+        wait_for_growth(err)
+        progress(Step("nuc", "measuring", quiet=True))
+        drawn = len(err.getvalue())
+        time.sleep(0.1)
+        assert len(err.getvalue()) == drawn
+        progress(Step("nuc", "measured"))
+        wait_for_growth(err)
+
+
+def wait_for_growth(stream):
+    """The ticker draws by itself."""
+    drawn, end = len(stream.getvalue()), time.monotonic() + 10
+    while len(stream.getvalue()) == drawn:
+        assert time.monotonic() < end
+        time.sleep(0.005)

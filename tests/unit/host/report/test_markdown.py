@@ -1,0 +1,27 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgectl_host.report.markdown import report
+
+
+def test_the_same_words_stand_in_tables(record):
+    text = report(record)
+    assert text.startswith("**PASS** tick p99 13.0 ms ≤ 33.3 ms · age p99 13.0 ms")
+    assert "| act model | 250 | 8.50 ms | 9.90 ms | n/a (need 459) | 13.0 ms | 87.0 % |\n" in text
+    assert "| precision | fp32, as asked |\n" in text
+    assert "\ndec: video\n" in text
+
+
+def test_every_table_has_as_many_cells_in_each_row(record):
+    blocks = [block for block in report(record).split("\n\n") if block.startswith("|")]
+    assert len(blocks) == 2
+    for block in blocks:
+        assert len({line.replace("\\|", "").count("|") for line in block.strip().split("\n")}) == 1
+
+
+def test_a_bar_in_a_value_does_not_break_the_table(record):
+    facts = replace(record.summary.facts, cpu_model="A | B")
+    assert "A \\| B" in report(replace(record, summary=replace(record.summary, facts=facts)))

@@ -1,0 +1,23 @@
+"""The device in memory keeps the same contract as the real client."""
+
+from __future__ import annotations
+
+import pytest
+
+from contracts.device_client import DeviceClientContract
+from edgectl_testkit.fake_device import FakeDevice
+
+
+class TestFakeDevice(DeviceClientContract):
+    @pytest.fixture
+    def fake(self):
+        return FakeDevice("bench")
+
+    @pytest.fixture
+    def connect(self, fake):
+        return fake.connect
+
+    @pytest.fixture
+    def client(self, connect):
+        with connect() as client:
+            yield client

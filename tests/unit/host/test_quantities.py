@@ -1,0 +1,41 @@
+"""Durations and sizes as people read them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgectl_host.quantities import bytes_words, time_words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "–"),
+        (0.0, "0 µs"),
+        (3.2e-7, "320 ns"),
+        (0.000646, "646 µs"),
+        (0.00982, "9.82 ms"),
+        (0.0333, "33.3 ms"),
+        (0.41, "410 ms"),
+        (16.7, "16.70 s"),
+    ],
+)
+def test_a_duration_has_three_digits_and_its_unit(seconds, words):
+    assert time_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (25_300_000, "25.3 MB"), (2 * 10**9, "2.0 GB")]
+)
+def test_a_size_has_a_decimal_unit(count, words):
+    assert bytes_words(count) == words
+
+
+@given(st.floats(min_value=1e-9, max_value=1e5))
+def test_the_words_say_the_duration_to_within_two_percent(seconds):
+    number, unit = time_words(seconds).split()
+    factor = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
+    floor = {"ns": 0.5e-9, "µs": 0.5e-6, "ms": 0.0, "s": 0.0}[unit]
+    assert abs(float(number) * factor - seconds) <= max(0.02 * seconds, floor)

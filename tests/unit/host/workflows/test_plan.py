@@ -1,0 +1,84 @@
+"""A deploy as data, before anything is changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgectl_host.fleet.inventory import Device
+from edgectl_host.workflows.deploy import install
+from edgectl_host.workflows.plan import Route, make_plan
+from edgectl_host.workflows.progress import silent
+from edgectl_host.workflows.release import Target
+from edgectl_protos.domain.artifact import Precision
+from edgectl_protos.domain.errors import RouteError
+from edgectl_testkit.fake_device import FakeDevice
+
+FP32 = Target("reference", Precision.FP32)
+INT8 = Target("onnxrt", Precision.INT8)
+
+
+def route_by_name(device, facts):
+    if device.name == "odd":
+        raise RouteError("no way to odd")
+    return Route(device.board, INT8 if device.name.startswith("quick") else FP32)
+
+
+def plan_of(bench, **options):
+    arguments = {"connect": bench.connect, "routing": route_by_name, "converted": lambda target: None}
+    return make_plan("tiny", bench.devices, **(arguments | options))
+
+
+def test_equal_targets_are_converted_once_and_in_order(bench):
+    plan = plan_of(bench(FakeDevice("a"), FakeDevice("quick-1"), FakeDevice("b"), FakeDevice("quick-2")))
+    assert plan.targets == (FP32, INT8)
+    assert [row.route.target for row in plan.rows] == [FP32, INT8, FP32, INT8]
+    assert all(row.facts is not None and row.failure is None for row in plan.rows)
+
+
+def test_planning_changes_nothing_on_any_device(bench):
+    fake = FakeDevice("a")
+    plan_of(bench(fake))
+    assert fake.calls == ["hello", "facts", "installed"]
+    assert fake.open_clients == 0
+
+
+def test_a_device_that_does_not_answer_is_in_the_plan_with_its_way_and_why(bench):
+    plan = plan_of(bench(FakeDevice("a"), FakeDevice("b", gone=True)))
+    gone = plan.rows[1]
+    assert gone.failure.reason == "agent_unreachable"
+    assert gone.route.target == FP32
+    assert gone.send_bytes is None
+
+
+def test_nothing_is_converted_for_devices_that_do_not_answer(bench):
+    plan = plan_of(bench(FakeDevice("a"), FakeDevice("quick", gone=True)))
+    assert plan.targets == (FP32,)
+
+
+def test_a_device_without_a_way_is_in_the_plan_with_the_reason(bench):
+    plan = plan_of(bench(FakeDevice("odd"), FakeDevice("a")))
+    assert (plan.rows[0].failure.reason, plan.rows[0].route) == ("no_route", None)
+    assert plan.rows[1].failure is None
+
+
+def test_what_would_be_sent_is_known_once_the_release_is(bench, release):
+    here, there = FakeDevice("a"), FakeDevice("b")
+    with there.connect() as client:
+        install(client, release, owner="me", progress=silent)
+    plan = plan_of(bench(here, there), converted=lambda target: release)
+    assert [row.send_bytes for row in plan.rows] == [release.manifest.size_bytes, 0]
+    assert plan.rows[1].current == plan.rows[1].release == release.digest
+
+
+@pytest.mark.parametrize(("told", "known"), [(True, ""), (False, "raspberry-pi-5")])
+def test_a_stand_in_is_named_whoever_knows_of_it(bench, told, known):
+    fakes = bench(FakeDevice("pi", stand_in_for=known))
+    fakes.devices = (replace(fakes.devices[0], board="raspberry-pi-5", stand_in=told),)
+    assert plan_of(fakes).rows[0].stand_in_for == "raspberry-pi-5"
+
+
+def test_a_device_is_no_stand_in_by_itself(bench):
+    assert plan_of(bench(FakeDevice("a"))).rows[0].stand_in_for == ""
+    assert Device("x").stand_in is False

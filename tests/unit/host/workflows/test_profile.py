@@ -1,0 +1,105 @@
+"""Measuring the installed loop."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgectl_host.workflows.deploy import install
+from edgectl_host.workflows.profile import fetch_samples, measure, measure_all
+from edgectl_host.workflows.progress import silent
+from edgectl_protos.domain.errors import LoopError, NotFoundError, RunsError, SourceError
+from edgectl_protos.domain.loop import LoopOverrides, Mode
+from edgectl_testkit.fake_device import FakeDevice
+
+
+@pytest.fixture
+def installed(release, bench):
+    def make(*fakes: FakeDevice):
+        for fake in fakes:
+            with fake.connect() as client:
+                install(client, release, owner="me", progress=silent)
+        return bench(*fakes)
+
+    return make
+
+
+def run_all(devices, overrides=None, keep=lambda client, record: record):
+    return measure_all(
+        devices.devices,
+        overrides or LoopOverrides(),
+        connect=devices.connect,
+        manifest_of=lambda digest: None,
+        keep=keep,
+        progress=silent,
+    )
+
+
+def test_a_run_has_its_verdict_deployment_and_manifest(installed, release, steps):
+    fake = FakeDevice("a")
+    devices = installed(fake)
+    with fake.connect() as client:
+        manifests = {release.digest: release.manifest}
+        record = measure(client, devices.devices[0], LoopOverrides(), manifest_of=manifests.get, progress=steps.append)
+    assert record.outcome == "pass"
+    assert record.deployment.parity[0].passed
+    assert record.manifest == release.manifest
+    assert [step.text for step in steps] == ["loading the policy", "warming up", "measuring", "measured"]
+
+
+def test_the_failure_of_a_run_is_the_error(installed):
+    fake = FakeDevice("a", fails_run=SourceError("the video ended"))
+    devices = installed(fake)
+    with fake.connect() as client, pytest.raises(SourceError, match="the video ended"):
+        measure(client, devices.devices[0], LoopOverrides(), manifest_of=lambda _: None, progress=silent)
+
+
+def test_a_run_without_a_summary_is_an_error(installed, monkeypatch):
+    fake = FakeDevice("a")
+    devices = installed(fake)
+    with fake.connect() as client:
+        monkeypatch.setattr(client, "run", lambda run_id, overrides: iter(()))
+        with pytest.raises(LoopError, match="without a summary"):
+            measure(client, devices.devices[0], LoopOverrides(), manifest_of=lambda _: None, progress=silent)
+
+
+def test_a_fleet_is_measured_with_a_failure_as_an_answer(installed):
+    devices = installed(FakeDevice("a"), FakeDevice("b", machine_id="m-2"))
+    devices.fakes["b"].gone = True
+    kept = []
+    answers = run_all(
+        devices, LoopOverrides(mode=Mode.CLOSED), keep=lambda client, record: kept.append(record) or record
+    )
+    assert answers[0].value.outcome == "capacity"
+    assert answers[1].failure.reason == "agent_unreachable"
+    assert [record.device for record in kept] == ["a"]
+
+
+def test_devices_of_one_machine_take_turns(installed):
+    order = []
+    fakes = [FakeDevice(name, on_run=lambda name=name: order.append(name)) for name in ("a", "b", "c")]
+    run_all(installed(*fakes))
+    assert order == ["a", "b", "c"]
+
+
+def test_samples_are_fetched_beside_the_run(installed, tmp_path):
+    devices = installed(FakeDevice("a"))
+    folder = tmp_path / "samples"
+    answers = run_all(devices, keep=lambda client, record: fetch_samples(client, record, folder))
+    record = answers[0].value
+    path = folder / f"{record.summary.run_id}.npz"
+    assert record.samples_path == str(path)
+    assert path.read_bytes() == b"samples of " + record.summary.run_id.encode()
+
+
+def test_samples_that_cannot_be_fetched_or_written_leave_nothing_behind(installed, tmp_path):
+    fake = FakeDevice("a")
+    devices = installed(fake)
+    record = run_all(devices)[0].value
+    (tmp_path / "file").touch()
+    with fake.connect() as client:
+        with pytest.raises(RunsError, match="cannot be written"):
+            fetch_samples(client, record, tmp_path / "file")
+        fake.runs.clear()
+        with pytest.raises(NotFoundError):
+            fetch_samples(client, record, tmp_path / "samples")
+    assert list((tmp_path / "samples").iterdir()) == []

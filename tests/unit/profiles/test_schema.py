@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from edgectl_profiles.schema import PROOFS, parse_profile
+from edgectl_protos.domain.artifact import Precision
+from edgectl_protos.domain.errors import ProfileError
+
+TEXT = """\
+board: bench
+title: A bench
+arch: x86_64
+isa: [avx2]
+runtimes:
+  - {name: onnxrt, precisions: [fp32, int8], proof: native}
+"""
+
+
+def parse(folder, text):
+    path = folder / "bench.yaml"
+    path.write_text(text)
+    return parse_profile(path)
+
+
+def test_a_sound_file_is_read(tmp_path):
+    profile = parse(tmp_path, TEXT)
+    assert profile.runtimes[0].precisions == (Precision.FP32, Precision.INT8)
+    assert profile.isa == ("avx2",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "seen"),
+    [
+        ("arch: x86_64", "arch: x86_64\ncolour: red", "colour"),
+        ("arch: x86_64\n", "", "arch"),
+        ("isa: [avx2]", "isa: avx2", "isa"),
+        ("int8]", "int7]", "int7"),
+        ("proof: native", "proof: guessed", "guessed"),
+        ("proof: native", "proof: native, speed: 3", "speed"),
+        ("board: bench", "board: other", "other"),
+        ("runtimes:", "runtimes: [", "YAML|parsing|expected"),
+    ],
+)
+def test_a_mistake_names_file_and_key(tmp_path, old, new, seen):
+    assert old in TEXT
+    with pytest.raises(ProfileError, match=seen) as caught:
+        parse(tmp_path, TEXT.replace(old, new, 1))
+    assert "bench.yaml" in str(caught.value)
+
+
+def test_a_runtime_listed_twice_is_refused(tmp_path):
+    line = TEXT.splitlines()[-1]
+    with pytest.raises(ProfileError, match="onnxrt"):
+        parse(tmp_path, TEXT + line + "\n")
+
+
+def test_a_file_that_is_not_there_is_a_profile_error(tmp_path):
+    with pytest.raises(ProfileError, match="absent"):
+        parse_profile(tmp_path / "absent.yaml")
+
+
+def test_proofs_stand_best_first():
+    assert PROOFS[0] == "hardware"
+    assert PROOFS[-1] == "planned"
