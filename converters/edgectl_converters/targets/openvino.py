@@ -2,7 +2,8 @@
 
 Facts: on a processor with bf16 OpenVINO computes in bf16 unless the hint pins f32, so the hint is part of the
 artifact's options; which of NNCF's schemes keeps a policy accurate differs by policy, so they are tried in order of
-speed; the weights of the IR stay fp32.
+speed; the weights of the IR stay fp32; nodes without a name of their own get one from a counter of the whole process,
+which NNCF's threads advance in no fixed order.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class OpenVinoTarget(Target):
         if precision is Precision.INT8:
             model = _quantise(model, variant, calibration, progress)
             settings |= {"nncf_scheme": variant, "calibration_cases": str(len(calibration))}
+        _number_nodes(model)
         openvino.save_model(model, str(out / "full.xml"), compress_to_fp16=False)
         return Built("full.xml", {_HINT: "bf16" if precision is Precision.BF16 else "f32"}, settings)
 
@@ -97,6 +99,14 @@ def _quantise(model: Any, variant: str, calibration: Inputs, progress: Callable[
         "convolutions": {"ignored_scope": nncf.IgnoredScope(types=["MatMul"], validate=False)},
     }
     return nncf.quantize(model, nncf.Dataset(calibration), subset_size=len(calibration), **schemes[variant])
+
+
+def _number_nodes(model: Any) -> None:
+    """Name by their place what the process-wide counter named: equal conversions give equal bytes."""
+    for index, node in enumerate(model.get_ordered_ops()):
+        kind = node.get_type_name()
+        if re.fullmatch(rf"{kind}_\d+", node.get_friendly_name()):
+            node.set_friendly_name(f"{kind}_{index}")
 
 
 def _precision_used(graph: Any) -> Precision:
