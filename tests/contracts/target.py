@@ -133,6 +133,16 @@ class TargetContract:
             stem = Path(built.artifact).stem
             assert {path.stem for path in (tmp_path / precision.value).iterdir()} == {stem}
 
+    def test_the_same_build_again_gives_the_same_bytes(self, chosen, tmp_path):
+        graph = self.save(convolution_graph(), tmp_path)
+        for precision in chosen.precisions:
+            builds = []
+            for name in ("one", "two"):
+                folder = tmp_path / f"{precision.value}-{name}"
+                self.build(chosen, graph, folder, precision, frames(4))
+                builds.append({path.name: path.read_bytes() for path in folder.iterdir()})
+            assert builds[0] == builds[1]
+
     def test_the_graph_handed_in_is_left_as_it_was(self, chosen, tmp_path):
         graph = self.save(convolution_graph(), tmp_path)
         before = graph.read_bytes()

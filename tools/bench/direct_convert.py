@@ -1,11 +1,13 @@
-"""The libraries called directly: `PYTHON direct_convert.py FULL.onnx CALIBRATION.npz OUT.xml`.
+"""The libraries called directly: `PYTHON direct_convert.py FULL.onnx CALIBRATION.npz OUT.xml [FOOTAGE]`.
 
-The same work as edgectl's int8 build for OpenVINO: read ONNX, quantise with the same calibration cases, save.
+The same work as edgectl's int8 build for OpenVINO: read the graph, quantise with as many calibration cases, save. With
+footage, the cases are read from it and normalised by the `.mul` and `.add` of CALIBRATION; without, they are in it.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import nncf
 import numpy as np
@@ -14,15 +16,35 @@ import openvino
 
 def main() -> None:
     """Quantise and save."""
-    graph, calibration, out = sys.argv[1:]
+    graph, calibration, out, *footage = sys.argv[1:]
     with np.load(calibration) as file:
         arrays = {name: file[name] for name in file.files}
-    cases = [
-        {name: values[index] for name, values in arrays.items()} for index in range(len(next(iter(arrays.values()))))
-    ]
+    cases = from_footage(Path(footage[0]), arrays) if footage else arrays
+    count = len(next(iter(cases.values())))
+    inputs = [{name: values[index] for name, values in cases.items()} for index in range(count)]
     model = openvino.convert_model(graph)
-    model = nncf.quantize(model, nncf.Dataset(cases), subset_size=len(cases))
+    model = nncf.quantize(model, nncf.Dataset(inputs), subset_size=count)
     openvino.save_model(model, out, compress_to_fp16=False)
+
+
+def from_footage(folder: Path, arrays: dict) -> dict:
+    """Graph inputs from recorded frames, evenly over the length of each file."""
+    cases = {}
+    for file in sorted(folder.iterdir()):
+        values = np.load(file) if file.suffix == ".npy" else np.stack(decoded(file))
+        picks = np.linspace(0, len(values) - 1, int(arrays["count"])).round().astype(int)
+        values = (values[picks] * arrays[f"{file.stem}.mul"] + arrays[f"{file.stem}.add"]).astype(np.float32)
+        name = file.stem.removeprefix("observation.").replace(".", "_")
+        cases[name] = (values.transpose(0, 3, 1, 2) if values.ndim == 4 else values)[:, None]
+    return cases
+
+
+def decoded(file: Path) -> list:
+    """All frames of a video."""
+    import av
+
+    with av.open(str(file)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from edgectl_converters.toolchain import Toolchain, Toolchains  # noqa: E402
 from edgectl_host.config import HostConfig  # noqa: E402
 from edgectl_protos.domain.artifact import Precision  # noqa: E402
 from edgectl_protos.domain.errors import GateError  # noqa: E402
-from edgectl_protos.domain.loop import LoopOverrides, Mode  # noqa: E402
+from edgectl_protos.domain.loop import LoopOverrides, Mode, Policy  # noqa: E402
 from edgectl_protos.domain.run import RunSummary  # noqa: E402
 from edgectl_testkit.bundles import release_dir  # noqa: E402
 
@@ -43,6 +43,7 @@ WORK = ROOT / ".cache" / "bench"
 EXAMPLE = ROOT / "examples" / "press_pad"
 BIN = Path(sys.executable).parent
 THREADS = 2
+IDLE_S = 10.0
 CONFIG = HostConfig.from_environment(os.environ, uid=os.getuid())
 PINNED = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
 LINES: list[str] = []
@@ -171,9 +172,10 @@ def compare_convert(
             export()
             graph = str(WORK / "direct.onnx")
         out = str(WORK / "direct.xml")
-        subprocess.run(
-            [sys.executable, str(HERE / "direct_convert.py"), graph, calibration, out], check=True, capture_output=True
-        )
+        command = [sys.executable, str(HERE / "direct_convert.py"), graph, calibration, out]
+        command += [str(footage)] if footage else []
+        # As silent as edgectl's own processes: the libraries' telemetry takes time.
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "CI": "true", "NNCF_CI": "1"})
         direct.append(time.perf_counter() - started)
     ratios = [a / b for a, b in zip(own, direct, strict=True)]
     say(f"    {title}: {statistics.median(ratios):.2f}× ({min(ratios):.2f} to {max(ratios):.2f})")
@@ -195,8 +197,8 @@ def bench_agent() -> None:
             up.append(time.perf_counter() - started)
             time.sleep(1.0)
             before = cpu_s(process.pid)
-            time.sleep(10.0)
-            cpu.append((cpu_s(process.pid) - before) / 10.0)
+            time.sleep(IDLE_S)
+            cpu.append((cpu_s(process.pid) - before) / IDLE_S)
             rss.append(rss_mb(process.pid))
             process.terminate()
     say("(e) idle agent")
@@ -280,23 +282,33 @@ def vendor_median_s(runtime: str, release: Path) -> float:
 def prepare_direct(checkpoint: Path, footage: Path | None) -> tuple[str, str]:
     """The exported graph and the calibration cases that edgectl used, for the direct script."""
     result = converted(checkpoint, "openvino", "fp32", footage)
-    card = inspect(checkpoint)
-    observations = card.policy.observations
-    arrays = lerobot.policy_arrays(checkpoint, card.policy)
-    raw = observe(observations, footage, arrays, count=CALIBRATION_CASES, seed=0)
-    inputs: Any = {}
-    for feature in observations:
-        mul, add = arrays[f"pre.{feature.name}.mul"], arrays[f"pre.{feature.name}.add"]
-        values = (raw[feature.name] * mul + add).astype(np.float32)
-        inputs[feature.tensor] = (values.transpose(0, 3, 1, 2) if values.ndim == 4 else values)[:, None]
+    policy = inspect(checkpoint).policy
+    arrays: Any = lerobot.policy_arrays(checkpoint, policy)
     path = WORK / f"calibration-{result.release.short}.npz"
-    np.savez(path, **inputs)
+    np.savez(path, **(synthetic_cases(policy, arrays) if footage is None else footage_arrays(arrays)))
     golden = result.manifest.file("golden.npz").digest
     for graph in (CONFIG.cache_dir / "steps").glob("*/full.onnx"):
         beside = graph.with_name("golden.npz")
         if beside.exists() and sha256_of(beside) == golden:
             return str(graph), str(path)
     raise SystemExit(f"the export of {checkpoint} is not in the cache")
+
+
+def synthetic_cases(policy: Policy, arrays: Any) -> Any:
+    """Synthetic observations as the exported graph takes them."""
+    raw = observe(policy.observations, None, arrays, count=CALIBRATION_CASES, seed=0)
+    inputs = {}
+    for feature in policy.observations:
+        mul, add = arrays[f"pre.{feature.name}.mul"], arrays[f"pre.{feature.name}.add"]
+        values = (raw[feature.name] * mul + add).astype(np.float32)
+        inputs[feature.tensor] = (values.transpose(0, 3, 1, 2) if values.ndim == 4 else values)[:, None]
+    return inputs
+
+
+def footage_arrays(arrays: Any) -> Any:
+    """What normalises recorded observations, and how many are to be taken."""
+    pre = {name.removeprefix("pre."): values for name, values in arrays.items() if name.startswith("pre.")}
+    return {"count": np.array(CALIBRATION_CASES), **pre}
 
 
 def convert_command(checkpoint: Path, footage: Path | None, cache: Path) -> list[str]:
@@ -322,9 +334,9 @@ def wall_s(command: list[str]) -> float:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU time of a process so far, all threads; the kernel's own nanoseconds, since a clock tick is 0.1 % of 10 s."""
+    files = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
 
 def rss_mb(pid: int) -> float:

@@ -79,7 +79,11 @@ def _load(checkpoint: str) -> tuple[Any, Any, Any]:
             policy.config, pretrained_path=checkpoint, preprocessor_overrides=overrides
         )
     except (ValueError, KeyError, TypeError, RuntimeError, OSError) as exc:
-        raise CheckpointError(f"LeRobot cannot load {checkpoint}: {type(exc).__name__}: {exc}") from exc
+        version = importlib.metadata.version("lerobot")
+        raise CheckpointError(
+            f"LeRobot {version} cannot load {checkpoint}: {type(exc).__name__}: {exc}",
+            hint="saved by another version? edgectl toolchain use lerobot --version VERSION, or --python PATH",
+        ) from exc
     return policy, before, after
 
 

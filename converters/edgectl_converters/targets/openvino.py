@@ -21,6 +21,7 @@ from edgectl_protos.domain.errors import OperatorError, PrecisionError
 __all__ = ["OpenVinoTarget"]
 
 _UNKNOWN_OPERATOR = re.compile(r"No conversion rule found for operations: (?P<op>[^\n]+)")
+_NUMBERED = re.compile(r"(?P<kind>[A-Z][A-Za-z]*)_\d+")
 _HINT = "INFERENCE_PRECISION_HINT"
 _HEAVY = ("Convolution", "FullyConnected", "MatMul", "ScaledDotProductAttention")
 _PRECISIONS = {"f32": Precision.FP32, "bf16": Precision.BF16, "f16": Precision.FP16}
@@ -102,11 +103,10 @@ def _quantise(model: Any, variant: str, calibration: Inputs, progress: Callable[
 
 
 def _number_nodes(model: Any) -> None:
-    """Name by their place what the process-wide counter named: equal conversions give equal bytes."""
+    """Number by their place the nodes that the process-wide counter numbered: equal conversions give equal bytes."""
     for index, node in enumerate(model.get_ordered_ops()):
-        kind = node.get_type_name()
-        if re.fullmatch(rf"{kind}_\d+", node.get_friendly_name()):
-            node.set_friendly_name(f"{kind}_{index}")
+        if found := _NUMBERED.fullmatch(node.get_friendly_name()):
+            node.set_friendly_name(f"{found['kind']}_{index}")
 
 
 def _precision_used(graph: Any) -> Precision:

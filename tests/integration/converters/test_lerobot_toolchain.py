@@ -1,4 +1,4 @@
-"""The lerobot toolchain, made from its lock: LeRobot saves a policy, loads it, exports it, and agrees with us."""
+"""The lerobot toolchain of each version, made from its lock: LeRobot saves, loads and exports, and agrees with us."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from edgectl_converters.convert import ConvertRequest, convert, export_checkpoint
 from edgectl_converters.inspect import inspect
-from edgectl_converters.toolchain import Toolchain, Toolchains
+from edgectl_converters.toolchain import VERSIONS, Toolchain, Toolchains
 from edgectl_protos.domain.artifact import Precision
 from edgectl_protos.domain.errors import ToolchainError
 
@@ -23,9 +23,20 @@ CACHE = ROOT / ".cache" / "tests"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
+@pytest.fixture(scope="module", params=VERSIONS)
+def config(request, tmp_path_factory) -> Path:
+    """Settings of a user who chose this version."""
+    folder = tmp_path_factory.mktemp("config")
+    try:
+        Toolchains(CACHE, folder).use_version("lerobot", request.param)
+    except ToolchainError as exc:
+        pytest.skip(exc.message)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def lerobot(tmp_path_factory) -> Toolchain:
-    return Toolchains(CACHE, tmp_path_factory.mktemp("config")).get("lerobot", print)
+def lerobot(config) -> Toolchain:
+    return Toolchains(CACHE, config).get("lerobot", print)
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +48,20 @@ def checkpoint(lerobot, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def folders(tmp_path):
+def folders(config, tmp_path):
     # Steps of its own, the toolchain of all.
     cache = tmp_path / "cache"
     cache.mkdir()
     (cache / "toolchains").symlink_to(CACHE / "toolchains")
-    return {"cache_dir": cache, "config_dir": tmp_path / "config", "progress": print}
+    return {"cache_dir": cache, "config_dir": config, "progress": print}
 
 
 @pytest.mark.parametrize("runtime", ["onnxrt", "openvino"])
-def test_final_actions_agree_with_lerobots_own_pipeline(checkpoint, folders, runtime):
+def test_final_actions_agree_with_lerobots_own_pipeline(lerobot, checkpoint, folders, runtime):
     result = convert(ConvertRequest(checkpoint, runtime, Precision.FP32), **folders)
     figures = {gate.gate: gate.value for gate in result.manifest.gates}
     assert figures["parity.max_abs_of_range"] <= 1e-4
-    assert result.manifest.golden.reference.startswith("lerobot 0.4.4")
+    assert result.manifest.golden.reference.startswith(f"lerobot {lerobot.versions['lerobot']}")
     assert {step.feature: step.mode for step in result.manifest.policy.pre}["observation.state"] == "MIN_MAX"
     again = convert(ConvertRequest(checkpoint, runtime, Precision.FP32), **folders)
     assert again.cached

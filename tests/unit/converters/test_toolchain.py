@@ -91,7 +91,7 @@ def test_an_environment_that_went_away_is_an_error_and_not_a_silent_change(toolc
     assert "forget lerobot" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"lerobot": "x"}', '{"lerobot": {"version": "9"}}'])
 def test_a_damaged_memory_of_toolchains_says_what_to_delete(toolchains, tmp_path, text):
     (tmp_path / "config").mkdir()
     (tmp_path / "config/toolchains.json").write_text(text)
@@ -113,6 +113,78 @@ def installs(monkeypatch):
     monkeypatch.setattr(module, "_run", run)
     monkeypatch.setattr(module, "_base_python", lambda wanted: "python3")
     return commands
+
+
+@pytest.fixture
+def pythons(installs, monkeypatch):
+    """Versions of Python that are at hand; what edgectl runs in is none of them unless it is named first."""
+
+    def at_hand(*versions):
+        monkeypatch.setattr(module, "_PYTHON", versions[0])
+        monkeypatch.setattr(module, "_base_python", lambda wanted: "python3" if wanted in versions else None)
+
+    return at_hand
+
+
+@pytest.mark.parametrize(
+    ("at_hand", "version"),
+    [
+        (("3.11",), "0.4"),
+        (("3.12",), "0.6"),
+        (("3.12", "3.11"), "0.6"),
+        (("3.11", "3.12"), "0.4"),
+        (("3.13", "3.11", "3.12"), "0.4"),
+        (("3.13", "3.12"), "0.6"),
+    ],
+)
+def test_the_version_of_lerobot_follows_the_python_at_hand(toolchains, pythons, at_hand, version):
+    pythons(*at_hand)
+    assert f"LeRobot {version}" in toolchains.list()[1].origin
+    said = []
+    toolchains.get("lerobot", said.append)
+    assert f"LeRobot {version}" in said[-1]
+
+
+def test_without_a_fitting_python_the_error_names_those_that_would(toolchains, pythons):
+    pythons("3.13")
+    with pytest.raises(ToolchainError, match=r"needs Python 3\.11 or 3\.12") as caught:
+        toolchains.get("lerobot", ignore)
+    assert "--python PATH" in caught.value.hint
+    # Looking is no error.
+    assert toolchains.list()[1].lock == ""
+
+
+def test_a_version_that_was_asked_for_is_taken_until_it_is_forgotten(toolchains, pythons):
+    pythons("3.11", "3.12")
+    assert toolchains.use_version("lerobot", "0.6").lock == ""
+    newer = toolchains.get("lerobot", ignore)
+    assert toolchains.forget("lerobot")
+    assert toolchains.get("lerobot", ignore).lock != newer.lock
+    assert toolchains.use_version("lerobot", "0.6") == newer
+
+
+def test_a_version_whose_python_is_not_at_hand_is_refused_and_nothing_changes(toolchains, pythons):
+    pythons("3.11")
+    with pytest.raises(ToolchainError, match=r"3\.12"):
+        toolchains.use_version("lerobot", "0.6")
+    assert not toolchains.forget("lerobot")
+
+
+def test_a_python_that_only_stands_on_the_path_is_not_at_hand(tmp_path, monkeypatch):
+    for version, status in (("3.97", 0), ("3.98", 127)):
+        # As the shims of version managers do for what is not installed.
+        (tmp_path / f"python{version}").write_text(f"#!/bin/sh\nexit {status}\n")
+        (tmp_path / f"python{version}").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert module._base_python("3.97") == str(tmp_path / "python3.97")
+    assert module._base_python("3.98") is None
+    assert module._base_python("3.99") is None
+
+
+def test_its_processes_report_to_nobody(toolchains):
+    environment = toolchains.host().environment()
+    assert environment["CI"] == "true"
+    assert environment["NNCF_CI"] == "1"
 
 
 def test_it_is_made_once_in_the_stated_order(toolchains, installs):

@@ -9,6 +9,7 @@ import click
 
 from edgectl_host.cli.options import json_option
 from edgectl_host.cli.wiring import Wiring
+from edgectl_protos.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from edgectl_converters.toolchain import Toolchain, Toolchains
@@ -32,15 +33,22 @@ def list_(wiring: Wiring, json_mode: bool) -> None:
 @click.option(
     "--python",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
     metavar="PATH",
-    help="The interpreter of your own environment.",
+    help="The interpreter of your own environment, your custom policy code included.",
 )
+@click.option("--version", metavar="VERSION", help="A version of LeRobot that edgectl makes: 0.4 or 0.6.")
 @json_option
 @click.pass_obj
-def use(wiring: Wiring, name: str, python: Path, json_mode: bool) -> None:
-    """Take the environment that your team trained in, its custom policy code included."""
-    _show(wiring, [_toolchains(wiring).use(name, python)], json_mode)
+def use(wiring: Wiring, name: str, python: Path | None, version: str | None, json_mode: bool) -> None:
+    """Take the environment that your team trained in, or another version of LeRobot."""
+    toolchains = _toolchains(wiring)
+    if python is not None and version is None:
+        chosen = toolchains.use(name, python)
+    elif version is not None and python is None:
+        chosen = toolchains.use_version(name, version)
+    else:
+        raise UsageError("one of --python PATH and --version VERSION is needed", hint="edgectl toolchain use --help")
+    _show(wiring, [chosen], json_mode)
 
 
 @command.command("forget")

@@ -124,6 +124,7 @@ def human_toolchains(toolchains: Sequence[Toolchain]) -> RenderableType:
     return rows_table(
         ("toolchain", "origin", "lock", "versions"),
         [(chain.name, chain.origin, chain.lock[:12] or "–", _words(chain.versions) or "–") for chain in toolchains],
+        wraps=("origin",),
     )
 
 

@@ -317,6 +317,19 @@ def test_toolchains_are_listed_without_making_any(cli, home):
     assert cli("toolchain", "forget", "lerobot").out == "lerobot: there was none of your own\n"
 
 
+@pytest.mark.parametrize("choice", [(), ("--python", "/bin/true", "--version", "0.4")])
+def test_a_toolchain_is_chosen_by_its_python_or_by_its_version(cli, choice):
+    result = cli("toolchain", "use", "lerobot", *choice)
+    assert result.code == 2
+    assert "--version" in result.err
+
+
+def test_a_version_of_lerobot_that_edgectl_does_not_make_is_refused(cli):
+    result = cli("toolchain", "use", "lerobot", "--version", "0.1")
+    assert result.code == 21
+    assert "0.4, 0.6" in result.err
+
+
 # --- doctor and the embedded agent
 
 
