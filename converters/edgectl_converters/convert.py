@@ -111,6 +111,13 @@ def _convert(
     loop = load_loop(request.loop_file, card.policy) if request.loop_file else derive_loop(card.policy, request.footage)
     footage_digest = str(digest_of_files(request.footage, footage.values(), digests)) if request.footage else ""
     digests.save()
+
+    @functools.cache
+    def check() -> None:
+        """Before anything long is begun; a cached conversion has been checked."""
+        if request.footage is not None and not loop.has(Op.RESIZE):
+            check_footage(card.policy.observations, request.footage)
+
     host = toolchains.host()
     exported = _export(card, request.footage, footage_digest, toolchains, steps, progress)
     built_lock = key_of(**{package: host.versions.get(package, "") for package in chosen.packages})
@@ -118,13 +125,17 @@ def _convert(
         step="build", code=_code(), export=exported.folder.name, runtime=request.runtime,
         precision=request.precision.value, lock=built_lock, footage=footage_digest,
     )  # fmt: skip
-    built = steps.make(build_key, lambda out: _build(out, card, request, exported, host, progress))
+
+    def build(out: Path) -> dict[str, Any]:
+        check()
+        return _build(out, card, request, exported, host, progress)
+
+    built = steps.make(build_key, build)
     name = request.name or card.name
     bundle_key = key_of(step="bundle", code=_code(), build=build_key, loop=to_document(loop), name=name)
 
     def write(out: Path) -> dict[str, Any]:
-        if request.footage is not None and not loop.has(Op.RESIZE):
-            check_footage(card.policy.observations, request.footage)
+        check()
         manifest = _write_bundle(out, name, card, request, exported, built, built_lock, loop, footage)
         return {"name": manifest.name}
 

@@ -1,6 +1,7 @@
 """Loop files: the YAML that people read and edit, and the LoopSpec that it means.
 
-Every duration, rate and fraction carries its unit (`33ms`, `30Hz`, `1%`); an unknown key is an error that names it.
+Every duration, rate and fraction carries its unit (`33ms`, `30Hz`, `1%`); the tick deadline may be one `period`,
+whatever the rate. An unknown key is an error that names it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _SECONDS = {"us": "1e-6", "µs": "1e-6", "ms": "1e-3", "s": "1", "min": "60"}
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*Hz")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+_PERIOD = "period"
 _STAGES = (("dec", Op.DECODE), ("norm", Op.NORMALISE), ("act", Op.MODEL), ("post", Op.UNNORMALISE))
 
 
@@ -193,7 +195,8 @@ def dump_loop(loop: LoopSpec) -> str:
     lines.append(f"sink: {_quoted(loop.sink)}           # edgectl moves no robot")
     age = f", age: {_number(limits.age_s, 3)}ms" if limits.age_s is not None else ""
     misses = f"misses: {{rate: {_number(limits.miss_rate, 2)}%, run: {limits.miss_run}}}"
-    lines.append(f"deadlines: {{tick: {_number(limits.tick_s, 3)}ms{age}, {misses}}}")
+    tick = _PERIOD if limits.tick_s == loop.period_s else f"{_number(limits.tick_s, 3)}ms"
+    lines.append(f"deadlines: {{tick: {tick}{age}, {misses}}}  # tick: response time, {_PERIOD} or such as 20ms")
     return "\n".join(lines) + "\n"
 
 
@@ -228,6 +231,11 @@ def _parse_fraction(text: str) -> float:
     return float(Decimal(found[1]) / 100)
 
 
+def _tick_s(text: str, rate_hz: float) -> float:
+    # A rate of nothing is refused with the loop, where the message says so.
+    return 1.0 / (rate_hz or 1.0) if text == _PERIOD else parse_duration_s(text)
+
+
 def _number(value: float, shift: int = 0) -> str:
     """The shortest digits that are this number, times a power of ten, without an exponent."""
     text = f"{Decimal(repr(float(value))).scaleb(shift):f}"
@@ -260,9 +268,10 @@ def _one_of(kind: type[_E], text: str, key: str) -> _E:
 
 def _loop_of(file: _File) -> LoopSpec:
     limits = file.deadlines
+    rate_hz = _at("rate", parse_rate_hz, file.rate)
     return LoopSpec(
         name=file.name,
-        rate_hz=_at("rate", parse_rate_hz, file.rate),
+        rate_hz=rate_hz,
         sources=tuple(
             SourceSpec(
                 name,
@@ -277,7 +286,7 @@ def _loop_of(file: _File) -> LoopSpec:
         stages=tuple(StageSpec(stage.id, _one_of(Op, stage.op, f"stages.{stage.id}.op")) for stage in file.stages),
         execution=Execution(file.execution.chunk, file.execution.use, file.execution.kind),
         deadlines=Deadlines(
-            tick_s=_at("deadlines.tick", parse_duration_s, limits.tick),
+            tick_s=_at("deadlines.tick", lambda text: _tick_s(text, rate_hz), limits.tick),
             age_s=_at("deadlines.age", parse_duration_s, limits.age) if limits.age else None,
             miss_rate=_at("deadlines.misses.rate", _parse_fraction, limits.misses.rate),
             miss_run=limits.misses.run,

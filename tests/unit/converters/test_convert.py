@@ -297,6 +297,8 @@ def test_a_camera_of_another_size_is_refused_before_it_is_installed(bench):
     np.save(footage / f"{CAMERAS[0]}.npy", np.zeros((6, 9, 10, 3), np.uint8))
     with pytest.raises(ShapeError, match=r"\[9, 10, 3\].*\[8, 10, 3\]"):
         bench.convert(footage=footage)
+    # Refused before anything long was begun.
+    assert "checking parity with the golden cases" not in bench.said
 
 
 @pytest.mark.parametrize("runtime", ["reference", "onnxrt", "openvino"])

@@ -66,6 +66,14 @@ def test_the_default_deadline_still_follows_the_rate_after_a_round_trip():
     assert changed.deadlines.tick_s == pytest.approx(1 / 50)
 
 
+def test_a_deadline_of_one_period_is_written_and_read_as_such():
+    assert "tick: period" in TEXT
+    faster = parse_loop(TEXT.replace("30Hz", "50Hz"), what="loop.yaml")
+    assert faster.deadlines.tick_s == faster.period_s
+    with pytest.raises(LoopSpecError, match="rate"):
+        parse_loop(TEXT.replace("30Hz", "0Hz"), what="loop.yaml")
+
+
 names = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=12)
 seconds = st.floats(1e-4, 1000).filter(lambda value: value == value)
 
