@@ -142,17 +142,19 @@ def bench_convert() -> None:
     act = full_act(toolchain)
     say("(d) convert → OpenVINO int8, golden data and gates included, against the libraries called directly")
 
-    def export() -> None:
-        command = [str(toolchain.python), str(HERE / "direct_export.py"), str(act), str(WORK / "direct.onnx")]
+    def export(checkpoint: Path) -> None:
+        command = [str(toolchain.python), str(HERE / "direct_export.py"), str(checkpoint), str(WORK / "direct.onnx")]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.run(command, check=True, env=toolchain.environment(), **quiet)
 
+    policy, footage = EXAMPLE / "policy", EXAMPLE / "footage"
     compare_convert("full-size ACT, from its LeRobot directory", act, None, export, rounds=2)
-    compare_convert("example policy, export carried", EXAMPLE / "policy", EXAMPLE / "footage", None, rounds=3)
+    compare_convert("example policy, which carries its export", policy, footage, export, rounds=3)
+    compare_convert("the same, its graph handed to the libraries ready-made", policy, footage, None, rounds=3)
 
 
 def compare_convert(
-    title: str, checkpoint: Path, footage: Path | None, export: Callable[[], None] | None, *, rounds: int
+    title: str, checkpoint: Path, footage: Path | None, export: Callable[[Path], None] | None, *, rounds: int
 ) -> None:
     """One line: edgectl, the libraries, the ratio, and the second time."""
     graph, calibration = prepare_direct(checkpoint, footage)
@@ -169,7 +171,7 @@ def compare_convert(
         note(f"{title}: direct")
         started = time.perf_counter()
         if export is not None:
-            export()
+            export(checkpoint)
             graph = str(WORK / "direct.onnx")
         out = str(WORK / "direct.xml")
         command = [sys.executable, str(HERE / "direct_convert.py"), graph, calibration, out]

@@ -129,6 +129,8 @@ class _Bars:
 
     def __call__(self, step: Step) -> None:
         text = step.text.split("\n", 1)[0]
+        if step.quiet:
+            text += ", not drawn meanwhile"
         known = step.fraction is not None or step.done
         total, completed = (1.0 if known else None), (1.0 if step.done else step.fraction or 0.0)
         with self._lock:
