@@ -96,8 +96,8 @@ def bench_loop() -> None:
     eager = [str(toolchain.python), str(HERE / "lerobot_blocks.py"), str(checkpoint), observations, str(THREADS)]
     commands = {"LeRobot eager": (eager, {**toolchain.environment(), "OMP_NUM_THREADS": str(THREADS)}), **commands}
     note("interleaving blocks")
-    medians = interleave(commands, blocks=9, inferences=4, log=WORK / "blocks.log")
-    say("(a) raw uint8 frames → final actions, ACT 51.6 M, two 480×640 cameras; 9 interleaved blocks of 4")
+    medians = interleave(commands, blocks=21, inferences=4, log=WORK / "blocks.log")
+    say("(a) raw uint8 frames → final actions, ACT 51.6 M, two 480×640 cameras; 21 interleaved blocks of 4")
     for name, values in medians.items():
         ratios = [base / own for base, own in zip(medians["LeRobot eager"], values, strict=True)]
         spread = f"{statistics.median(ratios):5.2f}× ({min(ratios):.2f} to {max(ratios):.2f})"
