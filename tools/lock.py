@@ -26,12 +26,19 @@ def main() -> int:
     compile_pins("requirements/run.txt", *projects, "--all-extras", "--group", "build")
     dev = ["--group", "build", "--group", "dev", "-c", "requirements/run.txt"]
     compile_pins("requirements/dev.txt", *projects, "--all-extras", *dev)
-    for toolchain in sorted((ROOT / "converters/edgectl_converters/toolchains").iterdir()):
-        python = json.loads((toolchain / "toolchain.json").read_bytes())["python"]
-        folder = str(toolchain.relative_to(ROOT))
-        compile_pins(f"{folder}/libraries.txt", f"{folder}/libraries.in", python=python)
-        compile_pins(f"{folder}/lerobot.txt", f"{folder}/lerobot.in", "--no-deps", python=python)
+    for recipe in sorted((ROOT / "converters/edgectl_converters/toolchains").glob("*/toolchain.json")):
+        compile_toolchain(recipe)
     return 0
+
+
+def compile_toolchain(recipe: Path) -> None:
+    """The lock of each `.in` file of a toolchain; one that is installed without dependencies is locked without them."""
+    document = json.loads(recipe.read_bytes())
+    folder = str(recipe.parent.relative_to(ROOT))
+    bare = {step["pip"][-1] for step in document["install"] if "--no-deps" in step["pip"]}
+    for wanted in sorted(recipe.parent.glob("*.in")):
+        options = ["--no-deps"] if f"{{here}}/{wanted.stem}.txt" in bare else []
+        compile_pins(f"{folder}/{wanted.stem}.txt", f"{folder}/{wanted.name}", *options, python=document["python"])
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(config: AgentConfig) -> int:
-    from edgectl_agent.core.memory import give_back_memory, keep_memory_small
+    from edgectl_agent.core.device.memory import give_back_memory, keep_memory_small
 
     # Before the first thread, and before gRPC is imported.
     keep_memory_small()

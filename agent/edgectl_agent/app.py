@@ -19,23 +19,26 @@ import grpc
 
 from edgectl_agent.config import PROTOCOL_MAX, PROTOCOL_MIN, VERSION, AgentConfig
 from edgectl_agent.core.address import claim_socket, parse_address
-from edgectl_agent.core.atomic import Disk
-from edgectl_agent.core.deployer import Deployer
-from edgectl_agent.core.facts import Facts, Identity, read_boot_id
+from edgectl_agent.core.deployments.course import Course
+from edgectl_agent.core.deployments.deployer import Deployer
+from edgectl_agent.core.deployments.installer import Installer
+from edgectl_agent.core.deployments.intake import Intake
+from edgectl_agent.core.deployments.journal import Journal
+from edgectl_agent.core.deployments.lease import Lease
+from edgectl_agent.core.deployments.outbox import Outbox
+from edgectl_agent.core.deployments.register import Register
+from edgectl_agent.core.device.facts import Facts, Identity, read_boot_id
+from edgectl_agent.core.device.occupancy import Occupancy
+from edgectl_agent.core.device.probe import Probe
+from edgectl_agent.core.device.telemetry import Telemetry
 from edgectl_agent.core.hello import Hello
-from edgectl_agent.core.installer import Installer
-from edgectl_agent.core.intake import Intake
-from edgectl_agent.core.journal import Journal
-from edgectl_agent.core.layout import Layout
-from edgectl_agent.core.occupancy import Occupancy
-from edgectl_agent.core.outbox import Outbox
-from edgectl_agent.core.probe import Probe
-from edgectl_agent.core.register import Register
 from edgectl_agent.core.runs import Runs
-from edgectl_agent.core.sessions import Sessions
-from edgectl_agent.core.store import Store
-from edgectl_agent.core.telemetry import Telemetry
-from edgectl_agent.core.workers import WorkerPool
+from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.layout import Layout
+from edgectl_agent.core.store.store import Store
+from edgectl_agent.core.workers.interpreters import Interpreters
+from edgectl_agent.core.workers.pool import WorkerPool
+from edgectl_agent.core.workers.sessions import Sessions
 from edgectl_agent.server.artifact import ArtifactServicer
 from edgectl_agent.server.deployment import DeploymentServicer
 from edgectl_agent.server.info import InfoServicer
@@ -85,9 +88,9 @@ class Agent:
         disk = disk or Disk()
         root = Path("/")
         layout = Layout(config.state_dir.absolute())
+        interpreters = Interpreters(config.interpreter, config.interpreters)
         pool = WorkerPool(
             layout,
-            interpreter=lambda runtime: config.interpreters.get(runtime, config.interpreter),
             arguments=config.worker_arguments,
             stop_s=config.worker_stop_s,
             logs_kept=config.worker_logs_kept,
@@ -95,11 +98,11 @@ class Agent:
         facts = Facts(
             Identity(config.device, config.board, config.stand_in_for),
             Telemetry(layout.root, root=root),
-            Probe(pool, config.interpreters, timeout_s=config.probe_timeout_s),
+            Probe(pool, interpreters, timeout_s=config.probe_timeout_s),
             root=root,
         )
         store = Store(layout, disk, reserve_bytes=config.reserve_bytes, sync_every_bytes=config.sync_every_bytes)
-        sessions = Sessions(layout, pool, load_timeout_s=config.load_timeout_s)
+        sessions = Sessions(layout, pool, interpreters, load_timeout_s=config.load_timeout_s)
         register = Register(
             Journal(layout, disk),
             Outbox(layout.outbox, disk, kept=config.events_kept),
@@ -107,8 +110,7 @@ class Agent:
         )
         occupancy = Occupancy()
         deployer = Deployer(
-            register,
-            store,
+            Course(register, store, occupancy, Lease(config.lease_s, config.staging_deadline_s)),
             Installer(
                 store,
                 sessions,
@@ -116,10 +118,7 @@ class Agent:
                 smoke_timeout_s=config.smoke_timeout_s,
             ),
             sessions,
-            occupancy,
             facts.runtimes,
-            lease_s=config.lease_s,
-            staging_deadline_s=config.staging_deadline_s,
             cancel_wait_s=config.cancel_wait_s,
         )
         runs = Runs(

@@ -18,6 +18,7 @@ __all__ = [
     "add_files",
     "blob_path",
     "chunks_of",
+    "copy_bundle",
     "is_bundle",
     "read_bundle",
     "read_manifest",
@@ -59,6 +60,25 @@ def add_files(bundle: Path, files: Mapping[str, Path], *, owned: Path | None = N
                 shutil.copyfile(source, blob)
         entries.append(FileEntry(path, source.stat().st_size, digest))
     return tuple(entries)
+
+
+def copy_bundle(bundle: Path, out: Path) -> None:
+    """Copy a bundle to where the user wants it, whole or not at all.
+
+    Raises:
+        BundleError: something is there already, or it cannot be written.
+    """
+    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        if out.exists():
+            raise BundleError(f"{out} exists already", hint="name another folder: --output DIR")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(bundle, aside)
+        aside.rename(out)
+    except OSError as exc:
+        raise BundleError(f"{out} cannot be written: {exc.strerror or exc}") from exc
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:

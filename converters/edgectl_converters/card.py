@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgectl_protos.domain.artifact import Digest
-from edgectl_protos.domain.loop import Policy
+from edgectl_protos.domain.policy import Policy
 
 __all__ = ["CheckpointCard", "Sha256", "digest_of_files", "sha256_of"]
 
@@ -20,18 +20,21 @@ _READ_SIZE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class CheckpointCard:
-    """A checkpoint, sniffed. `format` names its source; `toolchain` what exports it, `host` for this process's own.
+    """A checkpoint, sniffed. `source` names what reads it, `toolchain` the environment in which it is exported (`host`
+    is this one).
 
-    `size_bytes` is that of the weights; `digest` covers every file that a conversion reads.
+    `size_bytes` is that of the weights; `digest` covers every file that a conversion reads. `components` are those that
+    the export will have, in the order of their first use.
     """
 
     path: Path
-    format: str
+    source: str
     policy: Policy
     parameters: int
     size_bytes: int
     toolchain: str
     digest: Digest
+    components: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
     @property

@@ -1,78 +1,177 @@
-"""The gates that fail a conversion, and not a robot.
+"""The gates that fail a conversion, and not a robot: the device's own worker runs the release, here.
 
-Errors are relative to the range (max - min) of the expected final actions over all golden cases. The limits follow
-what these precisions were measured to do on policies of this kind: fp32 differs by 1e-6 between runtimes, bf16 by
-about 1e-2, int8 by a few 1e-2, while a broken conversion is off by 0.5 and more (cosines near 0).
+What this host cannot run (a runtime or kernels that it lacks, no agent in the worker's interpreter) is pending: the
+device's own gate decides then, and the conversion goes on.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-from edgectl_protos.domain.artifact import Precision
-from edgectl_protos.domain.bundle import GateResult, Tolerance
-from edgectl_protos.domain.errors import NonFiniteError, ParityError, PrecisionError
+from edgectl_protos.domain.artifact import precision_of
+from edgectl_protos.domain.bundle import GateResult, Manifest
+from edgectl_protos.domain.deployment import ParityFigure
+from edgectl_protos.domain.device import ComponentFacts
+from edgectl_protos.domain.errors import ParityError, PrecisionError, RuntimeMissingError, WorkerError
+from edgectl_protos.worker.messages import (
+    Capture,
+    CaptureReply,
+    Load,
+    Loaded,
+    Parity,
+    ParityReply,
+    Probe,
+    ProbeReply,
+)
+from edgectl_protos.worker.process import WorkerProcess
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
+__all__ = ["DeviceWorker", "Proved", "capture", "prove"]
 
-__all__ = ["TOLERANCES", "check_parity", "check_precision"]
-
-TOLERANCES: dict[Precision, Tolerance] = {
-    Precision.FP32: Tolerance(max_abs_of_range=1e-4, min_cosine=0.99999),
-    Precision.FP16: Tolerance(max_abs_of_range=0.05, min_cosine=0.999),
-    Precision.BF16: Tolerance(max_abs_of_range=0.05, min_cosine=0.999),
-    Precision.INT8: Tolerance(max_abs_of_range=0.10, min_cosine=0.99),
-}
+_STOP_S = 5.0
+_PENDING = "pending on the device"
 
 
-def check_parity(
-    subject: str, found: npt.NDArray[Any], expected: npt.NDArray[Any], tolerance: Tolerance
-) -> list[GateResult]:
-    """The two figures of the parity gate.
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What the gates measured, on which variant of the builds."""
+
+    variant: int
+    gates: tuple[GateResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceWorker:
+    """How the device's worker is started on this host."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    threads: int
+    timeout_s: float
+
+    @contextmanager
+    def loaded(self, release: Path, log: Path) -> Iterator[tuple[WorkerProcess, Loaded]]:
+        """A worker with the release in it.
+
+        Raises:
+            RuntimeMissingError: this host cannot run it: no agent, no runtime, or no kernels for a scheme.
+            EdgectlError: the worker's own refusal.
+        """
+        if not self.command:
+            raise RuntimeMissingError("no worker is at hand on this host")
+        worker = WorkerProcess(list(self.command), log, stop_s=_STOP_S, environment=self.environment)
+        try:
+            yield worker, self._load(worker, release, log)
+        except BaseException:
+            # Interrupted, it must not go on by itself.
+            worker.kill()
+            raise
+        finally:
+            worker.stop()
+
+    def _load(self, worker: WorkerProcess, release: Path, log: Path) -> Loaded:
+        try:
+            return worker.ask(Load(str(release), self.threads), Loaded, timeout_s=self.timeout_s)
+        except WorkerError as exc:
+            if "No module named" in log.read_text(errors="replace"):
+                raise RuntimeMissingError("the agent is not installed in the worker's Python on this host") from exc
+            raise
+
+
+def prove(
+    worker: DeviceWorker, release: Path, log: Path, manifest: Manifest, progress: Callable[[str], None]
+) -> tuple[GateResult, ...]:
+    """Load the release, see in which precision it computes, and compare it with its golden cases.
 
     Raises:
-        NonFiniteError: a value is NaN or infinite.
-        ParityError: a figure is outside its limit.
+        PrecisionError: a component would compute in another precision than its scheme says.
+        ParityError: a tensor is outside its limit.
+        EdgectlError: the worker's own refusal, such as an operator that the runtime does not know.
     """
-    import numpy as np
-
-    if not np.isfinite(found).all():
-        raise NonFiniteError(f"{subject}: {int((~np.isfinite(found)).sum())} of {found.size} values are not finite")
-    here = found.astype(np.float64).reshape(-1)
-    there = expected.astype(np.float64).reshape(-1)
-    scale = float(np.ptp(there)) or float(np.abs(there).max(initial=0.0)) or 1.0
-    error = float(np.abs(here - there).max(initial=0.0)) / scale
-    norms = float(np.linalg.norm(here) * np.linalg.norm(there))
-    cosine = float(here @ there) / norms if norms else float(np.array_equal(here, there))
-    results = [
-        GateResult(
-            "parity.max_abs_of_range",
-            subject,
-            error,
-            tolerance.max_abs_of_range,
-            error <= tolerance.max_abs_of_range,
-        ),
-        GateResult("parity.cosine", subject, cosine, tolerance.min_cosine, cosine >= tolerance.min_cosine),
-    ]
-    if not all(result.passed for result in results):
-        raise ParityError(
-            f"{subject} differs by {error:.2e} of its range (limit {tolerance.max_abs_of_range:.0e}), "
-            f"cosine {cosine:.6f} (at least {tolerance.min_cosine})",
-            hint="nothing was written; convert at a higher precision, or with footage of the task: --footage DIR",
-        )
-    return results
+    progress("starting the device's worker on the release")
+    try:
+        with worker.loaded(release, log) as (process, loaded):
+            used = [(facts, facts.precision == precision_of(facts.scheme)) for facts in loaded.components]
+            figures: tuple[ParityFigure, ...] = ()
+            if all(right for _, right in used):
+                progress("checking parity with the golden cases")
+                figures = process.ask(Parity(), ParityReply, timeout_s=worker.timeout_s).figures
+    except RuntimeMissingError as exc:
+        return _pending(manifest, exc.message)
+    except PrecisionError as exc:
+        if lacking := _without_kernels(worker, manifest, log):
+            return _pending(manifest, lacking)
+        raise exc
+    return (*(_precision(facts, right) for facts, right in used), *_parity(figures, manifest))
 
 
-def check_precision(asked: Precision, used: Precision) -> GateResult:
-    """The precision gate.
+def capture(
+    worker: DeviceWorker, release: Path, log: Path, requests: tuple[Capture, ...], progress: Callable[[str], None]
+) -> dict[str, int]:
+    """Write what enters components while the release runs on observations; calls by component.
 
     Raises:
-        PrecisionError: the runtime computes at another precision than was asked for.
+        RuntimeMissingError: this host cannot run the release.
+        EdgectlError: the worker's own refusal.
     """
-    if asked is not used:
+    calls = {}
+    with worker.loaded(release, log) as (process, _):
+        for request in requests:
+            progress(f"capturing what enters {request.component}")
+            calls[request.component] = process.ask(request, CaptureReply, timeout_s=worker.timeout_s).calls
+    return calls
+
+
+def _precision(facts: ComponentFacts, right: bool) -> GateResult:
+    if not right:
         raise PrecisionError(
-            f"the runtime computes at {used.value}, {asked.value} was asked for",
-            hint=f"ask for what it does: --precision {used.value}",
+            f"{facts.name}: {facts.runtime} computes in {facts.precision}, {facts.scheme} was asked for",
+            hint=f"ask for what it does: --scheme {facts.precision}",
         )
-    return GateResult("precision", asked.value, 1.0, 1.0, True, f"{used.value} read back from the runtime")
+    return GateResult("precision", facts.name, 1.0, 1.0, True, f"{facts.precision} read back from {facts.runtime}")
+
+
+def _parity(figures: tuple[ParityFigure, ...], manifest: Manifest) -> list[GateResult]:
+    limit = manifest.tolerance
+    gates = []
+    for figure in figures:
+        if not figure.passed:
+            raise ParityError(
+                f"{figure.tensor} differs by {figure.max_abs_of_range:.2e} of its range "
+                f"(limit {limit.max_abs_of_range:.0e}), cosine {figure.cosine:.6f} (at least {limit.min_cosine})",
+                hint="nothing was written; convert at a higher precision, or with footage of the task: --footage DIR",
+            )
+        error, cosine = float(f"{figure.max_abs_of_range:.3g}"), round(figure.cosine, 6)
+        gates.append(GateResult("parity.max_abs_of_range", figure.tensor, error, limit.max_abs_of_range, True))
+        gates.append(GateResult("parity.cosine", figure.tensor, cosine, limit.min_cosine, True))
+    if not figures:
+        raise ParityError("the release has no golden cases, so nothing would be proved")
+    return gates
+
+
+def _pending(manifest: Manifest, why: str) -> tuple[GateResult, ...]:
+    note = f"{_PENDING}: {why}"
+    gates = [
+        GateResult("precision", component.name, 0.0, 1.0, passed=False, note=note, pending=True)
+        for component in manifest.components
+    ]
+    limit = manifest.tolerance.max_abs_of_range
+    action = manifest.program.action
+    return (*gates, GateResult("parity.max_abs_of_range", action, 0.0, limit, passed=False, note=note, pending=True))
+
+
+def _without_kernels(worker: DeviceWorker, manifest: Manifest, log: Path) -> str:
+    """Which kernels this host lacks; empty when the refusal has another reason."""
+    process = WorkerProcess(list(worker.command), log, stop_s=_STOP_S, environment=worker.environment)
+    try:
+        runtimes = process.ask(Probe(), ProbeReply, timeout_s=worker.timeout_s).runtimes
+    finally:
+        process.stop()
+    offered = {facts.name: facts.precisions for facts in runtimes}
+    for component in manifest.components:
+        precision = precision_of(component.scheme)
+        if precision not in offered.get(component.runtime, ()):
+            return f"{component.runtime} has no {precision} kernels on this host"
+    return ""

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import msgspec
 
-from edgectl_converters.observations import find_footage
+from edgectl_converters.bounded_yaml import MAX_SIZE_BYTES, YamlError, parse_yaml
+from edgectl_converters.observations import find_footage, instruction
 from edgectl_protos.domain.errors import LoopSpecError
 from edgectl_protos.domain.loop import (
     Deadlines,
@@ -23,13 +24,12 @@ from edgectl_protos.domain.loop import (
     LoopSpec,
     Mode,
     OnEnd,
-    Op,
     Overrun,
-    Policy,
     SourceKind,
     SourceSpec,
-    StageSpec,
+    check_fits,
 )
+from edgectl_protos.domain.policy import FeatureKind, Policy
 
 _E = TypeVar("_E", bound=enum.Enum)
 
@@ -44,7 +44,7 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*Hz")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 _PERIOD = "period"
-_STAGES = (("dec", Op.DECODE), ("norm", Op.NORMALISE), ("act", Op.MODEL), ("post", Op.UNNORMALISE))
+_DEFAULT_TASK = "pick up the object"
 
 
 class _Source(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,15 +53,11 @@ class _Source(msgspec.Struct, forbid_unknown_fields=True):
     fps: float = 0.0
     seed: int = 0
     on_end: str = "fail"
-
-
-class _Stage(msgspec.Struct, forbid_unknown_fields=True):
-    id: str
-    op: str
+    text: str = ""
+    resize: bool = False
 
 
 class _Execution(msgspec.Struct, forbid_unknown_fields=True):
-    chunk: int
     use: int
     kind: str = "sync_chunk"
 
@@ -82,7 +78,6 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     rate: str
     sources: dict[str, _Source]
-    stages: list[_Stage]
     execution: _Execution
     deadlines: _Deadlines
     measure: str = "20s"
@@ -92,28 +87,30 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     threads: int = 0
 
 
-def derive_loop(policy: Policy, footage: Path | None = None, *, rate_hz: float = _DEFAULT_RATE_HZ) -> LoopSpec:
+def derive_loop(
+    policy: Policy, footage: Path | None = None, *, task: str = "", rate_hz: float = _DEFAULT_RATE_HZ
+) -> LoopSpec:
     """The loop that a policy's own features ask for, over footage where there is some, else synthetic sources.
 
     Raises:
         SourceError: the footage folder does not exist.
     """
     sources = []
+    text = instruction(footage, task) or _DEFAULT_TASK
     for index, feature in enumerate(policy.observations):
+        if feature.kind is FeatureKind.LANGUAGE:
+            sources.append(SourceSpec(feature.name, SourceKind.TEXT, text=text, on_end=OnEnd.REPEAT))
+            continue
         found = find_footage(footage, feature.name) if footage is not None else None
         if found is None:
             sources.append(SourceSpec(feature.name, SourceKind.SYNTHETIC, seed=index, on_end=OnEnd.REPEAT))
         else:
             sources.append(SourceSpec(feature.name, found[1], found[0].name, on_end=OnEnd.REPEAT))
-    needed = {Op.DECODE, Op.MODEL}
-    needed |= {Op.NORMALISE} if policy.pre else set()
-    needed |= {Op.UNNORMALISE} if policy.post else set()
     return LoopSpec(
         name=policy.type,
         rate_hz=rate_hz,
         sources=tuple(sources),
-        stages=tuple(StageSpec(id_, op) for id_, op in _STAGES if op in needed),
-        execution=Execution(policy.chunk_size, policy.n_action_steps),
+        execution=Execution(policy.n_action_steps),
         deadlines=Deadlines(tick_s=1.0 / rate_hz),
     )
 
@@ -125,40 +122,34 @@ def load_loop(path: Path, policy: Policy) -> LoopSpec:
         LoopSpecError: it is not valid, or does not fit.
     """
     try:
-        text = path.read_text()
+        with open(path, "rb") as file:
+            # One more than is read: the reader says so.
+            data = file.read(MAX_SIZE_BYTES + 1)
     except OSError as exc:
         raise LoopSpecError(f"{path}: {exc.strerror}", hint="write one: edgectl init CHECKPOINT -o loop.yaml") from exc
-    loop = parse_loop(text, what=str(path))
-    names = {feature.name for feature in policy.observations}
-    fed = {source.feature for source in loop.sources}
-    if names != fed:
-        odd = sorted(names ^ fed)[0]
-        why = "has no source" if odd in names else "is no feature of the policy"
-        raise LoopSpecError(f"{path}: {odd!r} {why}; the policy takes: {', '.join(sorted(names))}")
-    if loop.execution.chunk != policy.chunk_size:
-        raise LoopSpecError(f"{path}: chunk {loop.execution.chunk}, but the policy predicts {policy.chunk_size}")
-    for op, wanted in ((Op.NORMALISE, policy.pre), (Op.UNNORMALISE, policy.post)):
-        if wanted and not loop.has(op):
-            raise LoopSpecError(f"{path}: no {op.value} stage, and the policy's processing is never skipped")
+    loop = parse_loop(data, what=str(path))
+    try:
+        check_fits(loop, policy)
+    except LoopSpecError as exc:
+        raise LoopSpecError(f"{path}: {exc.message}", hint=exc.hint) from exc
     return loop
 
 
-def parse_loop(text: str, *, what: str) -> LoopSpec:
+def parse_loop(data: bytes | str, *, what: str) -> LoopSpec:
     """A loop file's text as a LoopSpec.
 
     Raises:
         LoopSpecError: with the place and what was expected.
     """
-    import yaml
-
     try:
-        document = yaml.safe_load(text)
-        if isinstance(document, dict) and document.get("loop") != "v1":
-            raise LoopSpecError(f"{what}: `loop: v1` is missing, found {document.get('loop')!r}", hint=_HINT)
+        document = parse_yaml(data)
+    except YamlError as exc:
+        raise LoopSpecError(f"{what} is not YAML: {exc}", hint=_HINT) from exc
+    if isinstance(document, dict) and document.get("loop") != "v1":
+        raise LoopSpecError(f"{what}: `loop: v1` is missing, found {str(document.get('loop'))[:80]!r}", hint=_HINT)
+    try:
         file = msgspec.convert(document, type=_File)
-    except yaml.YAMLError as exc:
-        raise LoopSpecError(f"{what} is not YAML: {' '.join(str(exc).split())}", hint=_HINT) from exc
-    except msgspec.ValidationError as exc:
+    except (msgspec.ValidationError, OverflowError) as exc:
         raise LoopSpecError(f"{what}: {exc}", hint=_HINT) from exc
     try:
         return _loop_of(file)
@@ -176,22 +167,19 @@ def dump_loop(loop: LoopSpec) -> str:
         f"overrun: {loop.overrun.value:<10}# skip: drop to the next slot, lost ones are misses · burst: catch up",
         f"measure: {_number(loop.measure_s)}s",
         f"threads: {loop.threads:<10}# 0: one per core",
-        "sources:",
+        "sources:               # a camera of another size: add resize: true",
     ]
     for source in loop.sources:
         parts = [f"kind: {source.kind.value}"]
         parts += [f"path: {_quoted(source.path)}"] if source.path else []
         parts += [f"fps: {_number(source.fps)}"] if source.fps else []
         parts += [f"seed: {source.seed}"] if source.seed or source.kind is SourceKind.SYNTHETIC else []
-        parts += [f"on_end: {source.on_end.value}"]
+        parts += [f"text: {_quoted(source.text)}"] if source.text else []
+        parts += ["resize: true"] if source.resize else []
+        parts += [f"on_end: {source.on_end.value}"] if source.kind is not SourceKind.TEXT else []
         lines.append(f"  {_quoted(source.feature)}: {{{', '.join(parts)}}}")
-    lines.append("stages:                # a camera of another size needs {id: geo, op: resize} after dec")
-    lines += [f"  - {{id: {stage.id}, op: {stage.op.value}}}" for stage in loop.stages]
     execution, limits = loop.execution, loop.deadlines
-    use = f"use: {execution.use}"
-    lines.append(
-        f"execution: {{kind: {execution.kind}, chunk: {execution.chunk}, {use}}}  # use: actions per inference"
-    )
+    lines.append(f"execution: {{kind: {execution.kind}, use: {execution.use}}}  # use: actions per inference")
     lines.append(f"sink: {_quoted(loop.sink)}           # edgectl moves no robot")
     age = f", age: {_number(limits.age_s, 3)}ms" if limits.age_s is not None else ""
     misses = f"misses: {{rate: {_number(limits.miss_rate, 2)}%, run: {limits.miss_run}}}"
@@ -279,12 +267,13 @@ def _loop_of(file: _File) -> LoopSpec:
                 s.path,
                 s.fps,
                 s.seed,
-                _one_of(OnEnd, s.on_end, f"sources.{name}.on_end"),
+                OnEnd.REPEAT if s.kind == SourceKind.TEXT.value else _one_of(OnEnd, s.on_end, f"sources.{name}.on_end"),
+                s.text,
+                s.resize,
             )
             for name, s in file.sources.items()
         ),
-        stages=tuple(StageSpec(stage.id, _one_of(Op, stage.op, f"stages.{stage.id}.op")) for stage in file.stages),
-        execution=Execution(file.execution.chunk, file.execution.use, file.execution.kind),
+        execution=Execution(file.execution.use, file.execution.kind),
         deadlines=Deadlines(
             tick_s=_at("deadlines.tick", lambda text: _tick_s(text, rate_hz), limits.tick),
             age_s=_at("deadlines.age", parse_duration_s, limits.age) if limits.age else None,

@@ -1,24 +1,27 @@
 """Which way leads from this checkpoint to this device: pure, ranked, and every rejected way says why.
 
-Ranked by the board's own order of runtimes. The precision is fp32 unless another is asked for.
+Ranked by the board's own order of runtimes. The scheme is fp32 unless another is asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgectl_converters.assignment import Assignment, Choice
 from edgectl_converters.card import CheckpointCard
 from edgectl_converters.targets.registry import TARGETS, target
 from edgectl_profiles.match import misfits
 from edgectl_profiles.schema import BoardProfile
-from edgectl_protos.domain.artifact import Precision
+from edgectl_protos.domain.artifact import precision_of
 from edgectl_protos.domain.device import DeviceFacts
 from edgectl_protos.domain.errors import RouteError
 
-__all__ = ["RoutePlan", "RouteRequest", "plan_routes"]
+__all__ = ["Rejected", "Route", "RoutePlan", "RouteRequest", "plan_routes", "weight_bytes"]
 
+DEFAULT_SCHEME = "fp32"
 # Bytes of a weight, and what a runtime was seen to hold beside the weights (runtime, activations).
-_WEIGHT_BYTES = {Precision.FP32: 4, Precision.FP16: 2, Precision.BF16: 4, Precision.INT8: 1}
+_WEIGHT_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 4.0, "int8": 1.0}
 _RUNTIME_BYTES = 150 << 20
 _WORKING_FACTOR = 1.6
 
@@ -27,17 +30,15 @@ _WORKING_FACTOR = 1.6
 class RouteRequest:
     """What the user asked for; None leaves it to the board."""
 
-    runtime: str | None = None
-    precision: Precision | None = None
+    runtime: Choice | None = None
+    scheme: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """One way. `disk_bytes` and `memory_bytes` are estimates for the device, made before anything runs."""
 
-    runtime: str
-    precision: Precision
-    proof: str
+    assignment: Assignment
     disk_bytes: int
     memory_bytes: int
     notes: tuple[str, ...] = ()
@@ -47,8 +48,7 @@ class Route:
 class Rejected:
     """A way that does not lead there, and why."""
 
-    runtime: str
-    precision: Precision
+    assignment: Assignment
     reason: str
 
 
@@ -68,58 +68,89 @@ class RoutePlan:
         """
         if self.routes:
             return self.routes[0]
-        reasons = "; ".join(f"{r.runtime} {r.precision.value}: {r.reason}" for r in self.rejected)
+        reasons = "; ".join(f"{r.assignment}: {r.reason}" for r in self.rejected)
         raise RouteError(
             f"no way to {self.board}: {reasons or 'the board lists no runtime'}",
-            hint="ask for another: --runtime, --precision; what a board can do: edgectl doctor",
+            hint="ask for another: --runtime, --scheme; what a board can do: edgectl doctor",
         )
 
 
 def plan_routes(
     card: CheckpointCard, profile: BoardProfile, facts: DeviceFacts | None, request: RouteRequest
 ) -> RoutePlan:
-    """All ways to a board; with facts, those that this device can go right now."""
-    precision = request.precision or Precision.FP32
+    """All ways to a board; with facts, those that this device can go right now.
+
+    Raises:
+        UsageError: a component is named that the policy does not have.
+    """
+    scheme = request.scheme or Choice(DEFAULT_SCHEME)
+    scheme = Choice(scheme.default or DEFAULT_SCHEME, scheme.named)
+    asked = request.runtime
+    names = [asked.default] if asked and asked.default else [entry.name for entry in profile.runtimes]
     routes, rejected = [], []
-    offered = {entry.name: entry for entry in profile.runtimes}
-    names = [request.runtime] if request.runtime else list(offered)
-    board_misfits = misfits(profile, facts) if facts else ()
     for name in names:
-        entry = offered.get(name)
-        reason = ""
-        if name not in TARGETS:
-            planned = entry is not None and entry.proof == "planned"
-            reason = "planned, edgectl does not build it yet" if planned else "edgectl has no such runtime"
-        elif entry is None:
-            reason = f"the board {profile.board} does not list it"
-        elif precision not in entry.precisions:
-            reason = f"the board lists {', '.join(p.value for p in entry.precisions)} for it"
-        elif precision not in target(name).precisions:
-            reason = f"edgectl builds {', '.join(p.value for p in target(name).precisions)} for it"
-        elif board_misfits:
-            reason = board_misfits[0]
-        elif facts is not None:
-            reason = _lacking(facts, name, precision)
-        memory = int(card.parameters * _WEIGHT_BYTES[precision] * _WORKING_FACTOR) + _RUNTIME_BYTES
-        if not reason and facts is not None and facts.memory_bytes and memory > facts.memory_bytes:
-            reason = f"needs about {memory / 1e9:.1f} GB of memory, the device has {facts.memory_bytes / 1e9:.1f} GB"
-        disk = card.parameters * _WEIGHT_BYTES[precision]
-        if not reason and facts is not None and facts.disk_free_bytes and disk > facts.disk_free_bytes:
-            reason = f"needs about {disk / 1e9:.1f} GB of disk, the device has {facts.disk_free_bytes / 1e9:.1f} GB"
-        if reason or entry is None:
-            rejected.append(Rejected(name, precision, reason))
+        assignment = Assignment(Choice(name, asked.named if asked else ()), scheme)
+        for choice in (assignment.runtime, assignment.scheme):
+            choice.check_names(card.components)
+        reason = _reason(card.components, profile, facts, assignment)
+        disk = int(card.parameters * max(weight_bytes(assignment.scheme.of(name)) for name in card.components))
+        memory = int(disk * _WORKING_FACTOR) + _RUNTIME_BYTES
+        if not reason and facts is not None:
+            reason = _too_big(disk, memory, facts)
+        if reason:
+            rejected.append(Rejected(assignment, reason))
             continue
         notes = (f"stand-in for {facts.stand_in_for}",) if facts and facts.stand_in_for else ()
-        routes.append(Route(name, precision, entry.proof, disk, memory, notes))
+        routes.append(Route(assignment, disk, memory, notes))
     return RoutePlan(profile.board, tuple(routes), tuple(rejected))
 
 
-def _lacking(facts: DeviceFacts, name: str, precision: Precision) -> str:
+def weight_bytes(scheme: str) -> float:
+    """Bytes of one weight in this scheme."""
+    if scheme.startswith("w") and (digits := scheme[1:].split("g")[0].split("a")[0].rstrip("/")).isdecimal():
+        return int(digits) / 8
+    return _WEIGHT_BYTES.get(scheme, 4.0)
+
+
+def _reason(components: Sequence[str], profile: BoardProfile, facts: DeviceFacts | None, assignment: Assignment) -> str:
+    """Why this assignment does not lead to the board; empty when it does."""
+    for component in components:
+        runtime, scheme = assignment.runtime.of(component), assignment.scheme.of(component)
+        reason = _unbuilt(profile, runtime, scheme)
+        if not reason and facts is not None:
+            reason = next(iter(misfits(profile, facts)), "") or _lacking(facts, runtime, scheme)
+        if reason:
+            named = dict((*assignment.runtime.named, *assignment.scheme.named))
+            return f"{component}: {reason}" if component in named else reason
+    return ""
+
+
+def _unbuilt(profile: BoardProfile, runtime: str, scheme: str) -> str:
+    entry = profile.runtime(runtime)
+    if runtime not in TARGETS:
+        return "planned, edgectl does not build it yet" if entry is not None else "edgectl has no such runtime"
+    if entry is None:
+        return f"the board {profile.board} does not list it"
+    if scheme not in entry.schemes:
+        return f"the board lists {', '.join(entry.schemes)} for it"
+    built = target(runtime).schemes
+    return "" if scheme in built else f"edgectl builds {', '.join(built)} for it"
+
+
+def _lacking(facts: DeviceFacts, name: str, scheme: str) -> str:
     runtime = facts.runtime(name)
     if runtime is None:
         return f"the agent on {facts.device} does not know it"
     if runtime.problem:
         return f"cannot be used on {facts.device}: {runtime.problem}"
+    precision = precision_of(scheme)
     if precision not in runtime.precisions:
-        return f"no {precision.value} kernels on {facts.device}"
+        return f"no {precision} kernels on {facts.device}"
+    return ""
+
+
+def _too_big(disk: int, memory: int, facts: DeviceFacts) -> str:
+    for what, needed, there in (("memory", memory, facts.memory_bytes), ("disk", disk, facts.disk_free_bytes)):
+        if there and needed > there:
+            return f"needs about {needed / 1e9:.1f} GB of {what}, the device has {there / 1e9:.1f} GB"
     return ""

@@ -1,51 +1,90 @@
-"""The process inside a toolchain: one request, one result. `PYTHON -m edgectl_converters.worker REQUEST RESULT`.
+"""The process inside a toolchain: one request, one report. `PYTHON -m edgectl_converters.worker FOLDER`.
 
-A request is a JSON file {"op": NAME, "body": {...}}; the result is {"result": {...}} or {"failure": {reason, message,
-hint}}. Progress goes to standard output as lines of `progress: TEXT`; what libraries print goes to the log.
+The folder holds `request.json` (whose type is named beside it) and gets `report.json` or `failure.json`; all are
+dataclasses by the one document codec. Progress goes to standard output as lines of `progress: TEXT`; what libraries
+print goes to the log.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from edgectl_protos.codec.document import canonical_bytes, from_bytes
+from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import EdgectlError, InternalError
 
-OPERATIONS = {
-    "lerobot.export": "edgectl_converters.sources.lerobot_export:export",
-    "onnx.export": "edgectl_converters.sources.onnx:export",
-    "build": "edgectl_converters.build:build",
-}
+__all__ = ["FAILURE", "KIND", "PROGRESS", "REPORT", "REQUEST"]
+
+KIND, REQUEST, REPORT, FAILURE = "kind.json", "request.json", "report.json", "failure.json"
+PROGRESS = "progress: "
+
+_Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Which kind of request it is: export, pass or build."""
+
+    kind: str
+
+
+def _export(data: bytes, progress: _Progress) -> Any:
+    from edgectl_converters.sources.base import ExportRequest
+    from edgectl_converters.sources.registry import source
+
+    request = from_bytes(ExportRequest, data, what=REQUEST)
+    return source(request.source).export(request, progress)
+
+
+def _pass(data: bytes, progress: _Progress) -> Any:
+    from edgectl_converters.passes.base import PassRequest
+    from edgectl_converters.passes.registry import pass_of
+
+    request = from_bytes(PassRequest, data, what=REQUEST)
+    return pass_of(request.tool).apply(request, progress)
+
+
+def _build(data: bytes, progress: _Progress) -> Any:
+    from edgectl_converters.targets.base import BuildRequest
+    from edgectl_converters.targets.registry import target
+
+    request = from_bytes(BuildRequest, data, what=REQUEST)
+    return target(request.runtime).build(request, progress)
+
+
+_HANDLERS: dict[str, Callable[[bytes, _Progress], Any]] = {"export": _export, "pass": _pass, "build": _build}
 
 
 def main() -> int:
-    """Run the request; 0 even when it failed in an orderly way: the result says so."""
-    request = json.loads(Path(sys.argv[1]).read_bytes())
+    """Answer the request; 0 even when it failed in an orderly way: the report says so."""
+    folder = Path(sys.argv[1])
     progress_stream = os.fdopen(os.dup(1), "w", buffering=1)
     # Vendor libraries print to standard output; that must not mix with progress.
     os.dup2(2, 1)
 
     def progress(text: str) -> None:
-        progress_stream.write(f"progress: {text}\n")
+        progress_stream.write(f"{PROGRESS}{' '.join(text.splitlines())}\n")
 
-    module, _, name = OPERATIONS[request["op"]].partition(":")
     try:
-        document = {"result": getattr(importlib.import_module(module), name)(request["body"], progress)}
+        kind = from_bytes(Kind, (folder / KIND).read_bytes(), what=KIND).kind
+        report = _HANDLERS[kind]((folder / REQUEST).read_bytes(), progress)
+        (folder / REPORT).write_bytes(canonical_bytes(report))
     except EdgectlError as exc:
-        document = {"failure": _failure(exc)}
+        _fail(folder, exc)
     except Exception as exc:  # noqa: BLE001 - the boundary of the process; the trace is in the log
         traceback.print_exc()
-        document = {"failure": _failure(InternalError(f"{type(exc).__name__}: {exc}"))}
-    Path(sys.argv[2]).write_text(json.dumps(document))
+        _fail(folder, InternalError(f"{type(exc).__name__}: {exc}"))
     return 0
 
 
-def _failure(error: EdgectlError) -> dict[str, str]:
-    return {"reason": error.reason, "message": error.message, "hint": error.hint}
+def _fail(folder: Path, error: EdgectlError) -> None:
+    (folder / FAILURE).write_bytes(canonical_bytes(Failure(error.reason, error.message, error.hint)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Board profiles: what a kind of device is, and which runtimes it prefers at which precisions.
+"""Board profiles: what a kind of device is, and which runtimes it prefers in which schemes.
 
 One YAML file a board in `boards/`. Strict: an unknown key or value is an error that names file and key.
 """
@@ -9,21 +9,19 @@ from pathlib import Path
 
 import msgspec
 
-from edgectl_protos.domain.artifact import Precision
-from edgectl_protos.domain.errors import ProfileError
+from edgectl_protos.domain.artifact import check_scheme
+from edgectl_protos.domain.errors import ProfileError, RouteError
 
-__all__ = ["PROOFS", "BoardProfile", "BoardRuntime", "parse_profile"]
-
-PROOFS = ("hardware", "native", "emulated", "built", "planned")
-"""How far a runtime has been proved on a board, best first."""
+__all__ = ["BoardProfile", "BoardRuntime", "parse_profile"]
 
 
 class BoardRuntime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A runtime on this board, with the precisions for which it has kernels there."""
+    """A runtime on this board, with the schemes for which it has kernels there. How far it was proved there is not
+    typed by hand: that comes from recorded runs.
+    """
 
     name: str
-    precisions: tuple[Precision, ...]
-    proof: str
+    schemes: tuple[str, ...]
     note: str = ""
 
 
@@ -39,6 +37,10 @@ class BoardProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_gb: float = 0.0
     note: str = ""
 
+    def runtime(self, name: str) -> BoardRuntime | None:
+        """The runtime of this name, if the board lists it."""
+        return next((runtime for runtime in self.runtimes if runtime.name == name), None)
+
 
 def parse_profile(path: Path) -> BoardProfile:
     """Read a board's file.
@@ -50,7 +52,7 @@ def parse_profile(path: Path) -> BoardProfile:
 
     try:
         profile = msgspec.convert(yaml.safe_load(path.read_text()), type=BoardProfile)
-    except (yaml.YAMLError, msgspec.ValidationError) as exc:
+    except (yaml.YAMLError, msgspec.ValidationError, ValueError, RecursionError) as exc:
         raise ProfileError(f"{path.name}: {' '.join(str(exc).split())}") from exc
     except OSError as exc:
         raise ProfileError(f"{path}: {exc.strerror}") from exc
@@ -60,6 +62,9 @@ def parse_profile(path: Path) -> BoardProfile:
     for runtime in profile.runtimes:
         if listed.count(runtime.name) > 1:
             raise ProfileError(f"{path.name}: runtimes lists {runtime.name} twice")
-        if runtime.proof not in PROOFS:
-            raise ProfileError(f"{path.name}: proof {runtime.proof!r} of {runtime.name} is none of {', '.join(PROOFS)}")
+        for scheme in runtime.schemes:
+            try:
+                check_scheme(scheme)
+            except RouteError as exc:
+                raise ProfileError(f"{path.name}: {runtime.name}: {exc.message}") from exc
     return profile

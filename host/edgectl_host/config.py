@@ -1,4 +1,4 @@
-"""Where edgectl keeps its things, and how the terminal is to be treated: the only reader of the environment.
+"""Where edgectl keeps its things, and how the terminal is to be treated: what the host reads of the environment.
 
 `EDGECTL_HOME` puts everything under one directory; otherwise the XDG directories are used. Nothing is created
 here: whoever writes makes its own directory.
@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgectl_converters.pythons import PythonSearch
 
 __all__ = ["COMPLETION_VARIABLE", "MAX_SOCKET_PATH_BYTES", "HostConfig"]
 
@@ -37,6 +42,10 @@ class HostConfig:
     force_colour: bool = False
     columns: int | None = None
     completion: str = ""
+    home: Path = Path("/")
+    path: tuple[Path, ...] = ()
+    """The folders of PATH, in which Pythons for toolchains are looked for."""
+    conda: tuple[Path, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], *, uid: int) -> HostConfig:
@@ -65,7 +74,17 @@ class HostConfig:
             force_colour=bool(environ.get("FORCE_COLOR")),
             columns=int(columns) if columns.isdigit() and int(columns) > 0 else None,
             completion=environ.get(COMPLETION_VARIABLE, ""),
+            home=home,
+            path=tuple(Path(folder) for folder in environ.get("PATH", "").split(os.pathsep) if folder.startswith("/")),
+            conda=tuple(Path(environ[name]) for name in ("CONDA_PREFIX", "MAMBA_ROOT_PREFIX") if environ.get(name)),
         )
+
+    @property
+    def python_search(self) -> PythonSearch:
+        """Where Pythons for toolchains are looked for."""
+        from edgectl_converters.pythons import PythonSearch
+
+        return PythonSearch(self.home, self.path, self.conda)
 
     @property
     def local_agent_dir(self) -> Path:

@@ -1,8 +1,16 @@
-"""Durations and sizes as people read them. Pure."""
+"""Durations and sizes as people write and read them. Pure."""
 
 from __future__ import annotations
 
-__all__ = ["bytes_words", "time_words"]
+import re
+
+from edgectl_protos.domain.errors import UsageError
+
+__all__ = ["bytes_words", "long_words", "parse_age_s", "parse_bytes", "time_words"]
+
+_AGES_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 
 def time_words(seconds: float | None) -> str:
@@ -27,3 +35,43 @@ def bytes_words(count: int) -> str:
         if count < factor * 1000:
             return f"{count / factor:.1f} {unit}"
     return f"{count / 1e9:.1f} GB"
+
+
+def long_words(seconds: float | None) -> str:
+    """An estimate or an age: no more digits than it deserves; a dash for one that is not known."""
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    for size_s, unit in ((60, "min"), (3600, "h")):
+        if seconds < size_s * 90:
+            return f"{round(seconds / size_s)} {unit}"
+    return f"{round(seconds / 86_400)} d"
+
+
+def parse_age_s(text: str) -> float:
+    """`30d`, `12h`, `90min`.
+
+    Raises:
+        UsageError: it is not that.
+    """
+    number, unit = _parts(text, _AGES_S)
+    return number * _AGES_S[unit]
+
+
+def parse_bytes(text: str) -> int:
+    """`10GB`, `500 MB`: decimal units.
+
+    Raises:
+        UsageError: it is not that.
+    """
+    number, unit = _parts(text, _SIZES)
+    return int(number * _SIZES[unit])
+
+
+def _parts(text: str, units: dict[str, int]) -> tuple[float, str]:
+    found = _QUANTITY.fullmatch(text.strip())
+    known = {unit.lower(): unit for unit in units}
+    if found is None or found[2].lower() not in known:
+        raise UsageError(f"{text!r} is not a number with one of the units {', '.join(units)}")
+    return float(found[1]), known[found[2].lower()]

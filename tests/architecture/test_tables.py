@@ -6,13 +6,10 @@ from pathlib import Path
 
 from edgectl_agent.worker.runtimes import registry as runtimes
 from edgectl_converters.targets import registry as targets
-from edgectl_protos.codec import document
 from edgectl_protos.domain import errors
 from edgectl_testkit.documents import check_section
 
 ROOT = Path(__file__).resolve().parents[2]
-
-assert document.DocumentError  # part of the tree only once it is imported
 
 
 def test_the_exit_codes_of_the_documentation_are_those_of_the_errors():

@@ -175,7 +175,7 @@ class DeviceClientContract:
         assert [event.sequence for event in events] == sorted({event.sequence for event in events})
         final = client.get(deployment.id)
         assert client.installed().current == final.release
-        assert final.precision == "fp32"
+        assert [component.precision for component in final.components] == ["fp32"]
         assert final.parity[0].passed
 
     def test_watching_what_rests_ends(self, client, bundle):

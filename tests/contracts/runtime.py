@@ -1,8 +1,13 @@
-"""What every runtime must do. Bind it in the runtime's test file: a class with its name and its library."""
+"""What every runtime must do. Bind it in the runtime's test file: a class with its name and its library.
+
+A runtime that reads something else than ONNX overrides `files`, `entry` and the hooks that damage the artifact.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,29 +15,21 @@ import numpy as np
 import onnx
 import pytest
 
-from edgectl_agent.worker.release import Release, read_release
-from edgectl_agent.worker.runtimes.base import Runtime
+from edgectl_agent.worker.runtimes.base import Graph, Runtime
 from edgectl_agent.worker.runtimes.registry import create
-from edgectl_protos.domain.artifact import Precision, TensorSpec
+from edgectl_protos.domain.artifact import DType, TensorSpec
+from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     BundleError,
+    EdgectlError,
     NotFoundError,
     OperatorError,
     RuntimeMissingError,
     ShapeError,
     StateError,
 )
-from edgectl_testkit.bundles import (
-    ACTION_DIM,
-    CHUNK,
-    HEIGHT,
-    STATE_DIM,
-    WIDTH,
-    release_dir,
-    tiny_bundle,
-    tiny_graph,
-)
+from edgectl_testkit.bundles import ACTION_DIM, CHUNK, HEIGHT, STATE_DIM, WIDTH, tiny_component, tiny_graph
 
 
 def graph_inputs(seed: int = 0) -> dict[str, np.ndarray]:
@@ -57,49 +54,152 @@ class RuntimeContract:
     runtime_name: str
     library: str
     """The module whose absence makes the runtime unusable."""
+    entry: str = "model.onnx"
+    """What the runtime opens, below the component's folder; empty for the folder itself."""
+    tolerance: float = 1e-5
+
+    # --- what a runtime that reads no ONNX overrides ---
+
+    def files(self) -> dict[str, bytes]:
+        """The artifact that computes `tiny_graph`: paths below the component's folder, with their bytes."""
+        return {"model.onnx": tiny_graph()}
+
+    def give_it_an_unknown_operator(self, artifact: Path) -> str:
+        """Change the artifact to hold an operator that no runtime knows; a pattern of the operator's name."""
+        model = onnx.load_from_string(tiny_graph())
+        model.graph.node[3].op_type = "Frobnicate"
+        model.graph.node[3].name = "halve"
+        artifact.write_bytes(model.SerializeToString())
+        return "Frobnicate"
+
+    def truncate(self, artifact: Path) -> None:
+        """Cut the artifact off, as a full disk would."""
+        artifact.write_bytes(artifact.read_bytes()[:200])
+
+    def remove(self, artifact: Path) -> None:
+        """Take away what the runtime opens."""
+        if artifact.is_dir():
+            shutil.rmtree(artifact)
+        else:
+            artifact.unlink()
+
+    def create(self) -> Runtime:
+        """The runtime, nothing imported yet."""
+        return create(self.runtime_name)
+
+    def made_of(self, component: Component) -> Component:
+        """The component as this runtime wants it described."""
+        return replace(component, entry=self.entry)
+
+    # --- fixtures ---
 
     @pytest.fixture
-    def release(self, tmp_path: Path) -> Release:
-        bundle, _ = tiny_bundle(tmp_path / "bundle", runtime=self.runtime_name)
-        return read_release(release_dir(bundle, tmp_path / "release"))
+    def component(self) -> Component:
+        return self.made_of(tiny_component(runtime=self.runtime_name))
 
     @pytest.fixture
-    def artifact(self, release: Release) -> Path:
-        return release.path(release.component.artifact)
+    def artifact(self, tmp_path: Path, component: Component) -> Path:
+        folder = tmp_path / component.folder
+        for name, data in self.files().items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return folder / component.entry if component.entry else folder
 
     @pytest.fixture
-    def runtime(self, release: Release, artifact: Path) -> Runtime:
-        runtime = create(self.runtime_name)
-        runtime.load(artifact, release.component, 1)
-        return runtime
+    def runtime(self) -> Iterator[Runtime]:
+        runtime = self.create()
+        yield runtime
+        runtime.close()
 
-    def test_computes_the_graph(self, runtime):
+    @pytest.fixture
+    def graph(self, runtime: Runtime, artifact: Path, component: Component) -> Iterator[Graph]:
+        graph = runtime.load(artifact, component, 1)
+        yield graph
+        graph.close()
+
+    def check(self, found: np.ndarray, inputs: dict[str, np.ndarray]) -> None:
+        np.testing.assert_allclose(found, expected_action(inputs), atol=self.tolerance)
+
+    # --- what is computed ---
+
+    def test_computes_the_graph(self, graph):
         inputs = graph_inputs()
-        action = runtime.infer(inputs)["action"]
-        assert action.shape == (1, CHUNK, ACTION_DIM)
-        np.testing.assert_allclose(action, expected_action(inputs), atol=1e-5)
+        action = graph.infer(inputs)["action"]
+        assert (action.shape, action.dtype) == ((1, CHUNK, ACTION_DIM), np.float32)
+        self.check(action, inputs)
 
-    def test_a_second_inference_sees_what_changed_in_the_same_arrays(self, runtime):
+    def test_a_second_inference_sees_what_changed_in_the_same_arrays(self, graph):
         inputs = graph_inputs()
-        runtime.infer(inputs)
+        graph.infer(inputs)
         for array in inputs.values():
             array += 1
-        np.testing.assert_allclose(runtime.infer(inputs)["action"], expected_action(inputs), atol=1e-5)
+        self.check(graph.infer(inputs)["action"], inputs)
 
-    def test_inputs_may_lie_anyhow_in_memory(self, runtime):
+    def test_other_arrays_may_come_at_every_call(self, graph):
+        for seed in (0, 1, 0):
+            inputs = graph_inputs(seed)
+            self.check(graph.infer(inputs)["action"], inputs)
+
+    def test_inputs_may_lie_anyhow_in_memory(self, graph):
         inputs = graph_inputs()
         strided = np.asarray(inputs["top"].transpose(0, 2, 3, 1).copy()).transpose(0, 3, 1, 2)
         inputs["top"] = strided
         inputs["wrist"].flags.writeable = False
-        np.testing.assert_allclose(runtime.infer(inputs)["action"], expected_action(inputs), atol=1e-5)
+        self.check(graph.infer(inputs)["action"], inputs)
         strided += 2
-        np.testing.assert_allclose(runtime.infer(inputs)["action"], expected_action(inputs), atol=1e-5)
+        self.check(graph.infer(inputs)["action"], inputs)
 
-    def test_reads_back_the_precision_of_an_fp32_graph(self, release, artifact):
-        facts = create(self.runtime_name).load(artifact, release.component, 1)
-        assert facts.precision is Precision.FP32
-        assert facts.provider
+    def test_the_outputs_of_fixed_shape_are_the_same_arrays_at_every_call(self, graph):
+        first = graph.infer(graph_inputs(0))
+        kept = first["action"]
+        second = graph.infer(graph_inputs(1))
+        assert second["action"] is kept
+        self.check(kept, graph_inputs(1))
+
+    # --- forks ---
+
+    def test_a_fork_has_buffers_of_its_own(self, graph):
+        fork = graph.fork()
+        mine, its = graph_inputs(0), graph_inputs(1)
+        action = graph.infer(mine)["action"]
+        other = fork.infer(its)["action"]
+        assert not np.shares_memory(action, other)
+        self.check(action, mine)
+        self.check(other, its)
+        self.check(graph.infer(mine)["action"], mine)
+        self.check(other, its)
+
+    def test_a_fork_is_the_same_component_and_can_be_forked(self, graph):
+        fork = graph.fork()
+        assert fork.component == graph.component
+        assert (fork.facts.precision, fork.facts.provider) == (graph.facts.precision, graph.facts.provider)
+        self.check(fork.fork().infer(graph_inputs())["action"], graph_inputs())
+
+    def test_closing_a_fork_leaves_the_graph_and_closing_the_graph_closes_its_forks(self, graph):
+        one, two = graph.fork(), graph.fork()
+        one.close()
+        self.check(graph.infer(graph_inputs())["action"], graph_inputs())
+        graph.close()
+        for fork in (one, two):
+            with pytest.raises(StateError):
+                fork.infer(graph_inputs())
+
+    # --- facts ---
+
+    def test_reads_back_the_precision_of_an_fp32_graph(self, graph):
+        assert graph.facts.precision == "fp32"
+        assert graph.facts.provider
+        assert graph.facts.version
+
+    def test_probe_says_what_it_offers(self, runtime):
+        facts = runtime.probe()
+        assert (facts.name, facts.problem) == (self.runtime_name, "")
         assert facts.version
+        assert facts.providers
+        assert "fp32" in facts.precisions
+
+    # --- refusals ---
 
     @pytest.mark.parametrize(
         ("change", "complaint"),
@@ -111,58 +211,65 @@ class RuntimeContract:
         ],
         ids=["missing", "unknown", "shape", "type"],
     )
-    def test_refuses_inputs_that_do_not_fit(self, runtime, change, complaint):
+    def test_refuses_inputs_that_do_not_fit_and_goes_on(self, graph, change, complaint):
+        graph.infer(graph_inputs(1))
         inputs = graph_inputs()
         change(inputs)
         with pytest.raises(ShapeError, match=complaint):
-            runtime.infer(inputs)
+            graph.infer(inputs)
+        self.check(graph.infer(graph_inputs())["action"], graph_inputs())
 
-    def test_names_an_operator_it_does_not_know(self, release, artifact):
-        model = onnx.load_from_string(tiny_graph())
-        model.graph.node[3].op_type = "Frobnicate"
-        model.graph.node[3].name = "halve"
-        artifact.write_bytes(model.SerializeToString())
-        with pytest.raises(OperatorError, match="Frobnicate"):
-            create(self.runtime_name).load(artifact, release.component, 1)
+    def test_names_an_operator_it_does_not_know(self, runtime, artifact, component):
+        operator = self.give_it_an_unknown_operator(artifact)
+        with pytest.raises(OperatorError, match=operator):
+            runtime.load(artifact, component, 1)
 
-    def test_refuses_a_truncated_artifact(self, release, artifact):
-        artifact.write_bytes(artifact.read_bytes()[:200])
+    def test_refuses_a_truncated_artifact(self, runtime, artifact, component):
+        self.truncate(artifact)
         with pytest.raises(BundleCorruptError, match=artifact.name):
-            create(self.runtime_name).load(artifact, release.component, 1)
+            runtime.load(artifact, component, 1)
 
-    def test_refuses_an_artifact_that_is_not_there(self, release, artifact):
-        artifact.unlink()
+    def test_refuses_an_artifact_that_is_not_there(self, runtime, artifact, component):
+        self.remove(artifact)
         with pytest.raises((BundleCorruptError, NotFoundError), match=artifact.name):
-            create(self.runtime_name).load(artifact, release.component, 1)
+            runtime.load(artifact, component, 1)
 
-    def test_refuses_a_graph_that_the_manifest_does_not_describe(self, release, artifact):
-        other = TensorSpec("depth", release.component.inputs[0].dtype, release.component.inputs[0].shape)
-        for change in ({"inputs": (other, *release.component.inputs[1:])}, {"outputs": (other,)}):
+    def test_refuses_a_graph_that_the_manifest_does_not_describe(self, runtime, artifact, component):
+        other = TensorSpec("depth", component.inputs[0].dtype, component.inputs[0].shape)
+        for change in ({"inputs": (other, *component.inputs[1:])}, {"outputs": (other,)}):
             with pytest.raises(BundleError, match="the manifest says depth"):
-                create(self.runtime_name).load(artifact, replace(release.component, **change), 1)
+                runtime.load(artifact, replace(component, **change), 1)
 
-    def test_infers_nothing_before_load_or_after_close(self, runtime):
+    def test_refuses_an_output_of_another_shape_than_the_manifest_says(self, runtime, artifact, component):
+        # At load, or at the first inference; never an action of the wrong shape.
+        wrong = replace(component, outputs=(TensorSpec("action", DType.FLOAT32, (1, CHUNK + 1, ACTION_DIM)),))
+        with pytest.raises(EdgectlError):
+            runtime.load(artifact, wrong, 1).infer(graph_inputs())
+
+    def test_refuses_an_option_that_a_bundle_may_not_set(self, runtime, artifact, component):
+        with pytest.raises(BundleError, match=f"NO_SUCH_OPTION, which {self.runtime_name} does not take"):
+            runtime.load(artifact, replace(component, options={"NO_SUCH_OPTION": "1"}), 1)
+
+    def test_refuses_a_component_that_takes_a_text(self, runtime, artifact, component):
+        text = TensorSpec("task", DType.TEXT, ())
+        with pytest.raises(BundleError, match="takes or gives a text, 'task'"):
+            runtime.load(artifact, replace(component, inputs=(*component.inputs, text)), 1)
+
+    def test_infers_nothing_after_close_and_may_be_closed_twice(self, graph):
+        graph.close()
+        graph.close()
         with pytest.raises(StateError):
-            create(self.runtime_name).infer(graph_inputs())
-        runtime.close()
-        runtime.close()
+            graph.infer(graph_inputs())
         with pytest.raises(StateError):
-            runtime.infer(graph_inputs())
+            graph.fork()
 
-    def test_probe_says_what_it_offers(self):
-        facts = create(self.runtime_name).probe()
-        assert (facts.name, facts.problem) == (self.runtime_name, "")
-        assert facts.version
-        assert facts.providers
-        assert Precision.FP32 in facts.precisions
-
-    def test_a_missing_library_is_said_with_what_installs_it(self, release, artifact, monkeypatch):
+    def test_a_missing_library_is_said_with_what_installs_it(self, artifact, component, monkeypatch):
         for name in [name for name in sys.modules if name.split(".")[0] == self.library]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, self.library, None)
         with pytest.raises(RuntimeMissingError, match=f"{self.runtime_name} cannot be imported") as caught:
-            create(self.runtime_name).load(artifact, release.component, 1)
+            self.create().load(artifact, component, 1)
         assert f"edgectl-agent[{self.runtime_name}]" in caught.value.hint
-        facts = create(self.runtime_name).probe()
+        facts = self.create().probe()
         assert "cannot be imported" in facts.problem
         assert facts.precisions == ()

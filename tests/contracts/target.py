@@ -1,7 +1,14 @@
-"""What every target must do. Bind it in the target's test file: a class with its name and precisions."""
+"""What every target must do. Bind it in the target's test file: a class with its name and schemes.
+
+A target never runs what it writes: the device's runtime does, here as in the gates.
+"""
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
+import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +17,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgectl_converters.passes.fold_frames import fold_frames
-from edgectl_converters.targets.base import Target
+from edgectl_agent.worker.runtimes.registry import create
+from edgectl_converters.targets.base import BuildRequest, Built, Target
 from edgectl_converters.targets.registry import target
-from edgectl_protos.domain.artifact import Precision
+from edgectl_protos.domain.artifact import DType, TensorSpec, precision_of
+from edgectl_protos.domain.bundle import Component, Tolerance
 from edgectl_protos.domain.errors import OperatorError
-from edgectl_testkit.bundles import CAMERAS, STATE, tiny_arrays, tiny_golden, tiny_graph, tiny_policy
+
+INPUTS = (TensorSpec("x", DType.FLOAT32, (1, 3, 16, 16)),)
+OUTPUTS = (TensorSpec("y", DType.FLOAT32, (1, 4)),)
 
 
 def convolution_graph() -> Any:
@@ -40,20 +50,32 @@ def convolution_graph() -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def frames(count: int) -> list[dict[str, Any]]:
-    rng = np.random.default_rng(2)
-    return [{"x": rng.normal(0, 1, (1, 3, 16, 16)).astype(np.float32)} for _ in range(count)]
+def frames(count: int) -> Any:
+    return np.random.default_rng(2).normal(0, 1, (count, 1, 3, 16, 16)).astype(np.float32)
 
 
 def ignore(text: str) -> None:
     """Progress that nobody reads."""
 
 
+def run(chosen: Target, built: Built, out: Path, scheme: str, values: Any) -> tuple[str, Any]:
+    """The precision that the device's runtime reads back, and its outputs."""
+    component = Component(
+        "c", chosen.name, scheme, built.entry, INPUTS, OUTPUTS, Tolerance(1.0, 0.0), built.options, built.states
+    )
+    graph = create(chosen.name).load(out / built.entry, component, 1)
+    try:
+        outputs = np.stack([np.array(graph.infer({"x": value})["y"]) for value in values])
+        return graph.facts.precision, outputs
+    finally:
+        graph.close()
+
+
 class TargetContract:
     """Inherited by one test class per target."""
 
     target_name: str
-    precisions: tuple[Precision, ...]
+    schemes: tuple[str, ...]
 
     @pytest.fixture
     def chosen(self) -> Target:
@@ -64,58 +86,67 @@ class TargetContract:
         onnx.save(model, str(path))
         return path
 
-    def build(self, chosen: Target, graph: Path, out: Path, precision: Precision, calibration: Any = ()) -> Any:
+    def build(self, chosen: Target, graph: Path, out: Path, scheme: str, calls: int = 4) -> Built:
         out.mkdir()
-        return chosen.build(graph, out, precision, chosen.variants(precision)[0], list(calibration), ignore)
+        calibration = ""
+        if chosen.needs_calibration(scheme):
+            calibration = str(out.with_suffix(".npz"))
+            np.savez(calibration, x=frames(calls))
+        request = BuildRequest(
+            runtime=chosen.name,
+            component="c",
+            form="onnx",
+            graph=str(graph),
+            inputs=INPUTS,
+            outputs=OUTPUTS,
+            scheme=scheme,
+            variant=chosen.variants(scheme)[0],
+            calibration=calibration,
+            out=str(out),
+        )
+        return chosen.build(request, ignore)
 
-    def test_it_says_what_it_is_called_and_builds(self, chosen):
+    def test_it_says_what_it_is_called_reads_and_builds(self, chosen: Target) -> None:
         assert chosen.name == self.target_name
-        assert chosen.precisions == self.precisions
-        assert chosen.packages
+        assert chosen.schemes == self.schemes
+        assert set(chosen.reads) <= {"onnx", "pt2"}
+        for scheme in chosen.schemes:
+            assert chosen.variants(scheme)
+            assert 0 < chosen.tolerance(scheme).max_abs_of_range < 1
 
-    def test_a_folded_graph_gives_the_actions_of_the_specification(self, chosen, tmp_path):
-        model = onnx.load_from_string(tiny_graph())
-        policy, arrays, golden = tiny_policy(), tiny_arrays(), tiny_golden(cases=2)
-        fold_frames(model, policy.observations, arrays)
-        graph = self.save(model, tmp_path)
-        built = self.build(chosen, graph, tmp_path / "out", Precision.FP32)
-        cases = []
-        for case in range(2):
-            state = golden[f"in.{STATE}"][case] * arrays[f"pre.{STATE}.mul"] + arrays[f"pre.{STATE}.add"]
-            feeds = {name.rsplit(".", 1)[1]: golden[f"in.{name}"][case][None] for name in CAMERAS}
-            cases.append(feeds | {"state": state[None].astype(np.float32)})
-        evaluation = chosen.evaluate(tmp_path / "out" / built.artifact, built.options, cases)
-        assert evaluation.precision is Precision.FP32
-        found = np.concatenate([outputs["action"] for outputs in evaluation.outputs]) * 2 + 1
-        np.testing.assert_allclose(found, golden["out.action"], rtol=1e-4, atol=1e-4)
+    def test_every_package_that_it_imports_keys_its_builds(self, chosen: Target) -> None:
+        by_module = importlib.metadata.packages_distributions()
+        for cls in type(chosen).__mro__[:-1]:
+            tree = ast.parse(Path(inspect.getfile(cls)).read_text())
+            named = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module]
+            named += [alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names]
+            for module in {name.split(".")[0] for name in named} - set(sys.stdlib_module_names):
+                if not module.startswith("edgectl_"):
+                    assert set(by_module[module]) & set(chosen.packages), module
 
-    def test_outputs_of_one_case_survive_the_next(self, chosen, tmp_path):
+    def test_what_it_builds_runs_on_the_device_as_the_reference_does(self, chosen: Target, tmp_path: Path) -> None:
         graph = self.save(convolution_graph(), tmp_path)
-        built = self.build(chosen, graph, tmp_path / "out", Precision.FP32)
-        path = tmp_path / "out" / built.artifact
-        one, two = frames(2)
-        together = chosen.evaluate(path, built.options, [one, two]).outputs
-        alone = chosen.evaluate(path, built.options, [one]).outputs
-        np.testing.assert_array_equal(together[0]["y"], alone[0]["y"])
-        assert not np.array_equal(together[0]["y"], together[1]["y"])
+        built = self.build(chosen, graph, tmp_path / "out", "fp32")
+        expected = self.build(target("reference"), graph, tmp_path / "expected", "fp32")
+        precision, found = run(chosen, built, tmp_path / "out", "fp32", frames(2))
+        _, there = run(target("reference"), expected, tmp_path / "expected", "fp32", frames(2))
+        assert precision == "fp32"
+        np.testing.assert_allclose(found, there, rtol=1e-4, atol=1e-5)
 
-    def test_int8_is_int8_and_near(self, chosen, tmp_path):
-        if Precision.INT8 not in chosen.precisions:
+    def test_int8_is_int8_and_near(self, chosen: Target, tmp_path: Path) -> None:
+        if "int8" not in chosen.schemes:
             pytest.skip(f"{self.target_name} builds no int8")
         graph = self.save(convolution_graph(), tmp_path)
-        cases = frames(4)
-        exact = self.build(chosen, graph, tmp_path / "fp32", Precision.FP32)
-        built = self.build(chosen, graph, tmp_path / "int8", Precision.INT8, cases)
-        evaluation = chosen.evaluate(tmp_path / "int8" / built.artifact, built.options, cases)
-        expected = chosen.evaluate(tmp_path / "fp32" / exact.artifact, exact.options, cases)
-        assert evaluation.precision is Precision.INT8
-        assert built.settings["calibration_cases"] == "4"
-        here = np.concatenate([outputs["y"] for outputs in evaluation.outputs])
-        there = np.concatenate([outputs["y"] for outputs in expected.outputs])
+        exact = self.build(chosen, graph, tmp_path / "fp32", "fp32")
+        built = self.build(chosen, graph, tmp_path / "int8", "int8")
+        precision, here = run(chosen, built, tmp_path / "int8", "int8", frames(4))
+        _, there = run(chosen, exact, tmp_path / "fp32", "fp32", frames(4))
+        assert precision == precision_of("int8")
+        assert built.settings["calibration_calls"] == "4"
         assert 0 < np.abs(here - there).max() < 0.1 * np.ptp(there)
 
     @pytest.mark.parametrize("domain", ["", "our.lab"])
-    def test_an_unknown_operator_is_named(self, chosen, tmp_path, domain):
+    def test_an_unknown_operator_is_named(self, chosen: Target, tmp_path: Path, domain: str) -> None:
         model = convolution_graph()
         model.graph.node[1].op_type = "FancyRelu"
         model.graph.node[1].domain = domain
@@ -123,29 +154,46 @@ class TargetContract:
             model.opset_import.append(helper.make_opsetid(domain, 1))
         graph = self.save(model, tmp_path)
         with pytest.raises(OperatorError, match="FancyRelu"):  # noqa: PT012 - some learn it when they load
-            built = self.build(chosen, graph, tmp_path / "out", Precision.FP32)
-            chosen.evaluate(tmp_path / "out" / built.artifact, built.options, frames(1))
+            built = self.build(chosen, graph, tmp_path / "out", "fp32")
+            run(chosen, built, tmp_path / "out", "fp32", frames(1))
 
-    def test_nothing_but_the_artifact_is_left(self, chosen, tmp_path):
+    def test_only_the_artifact_is_left_and_its_entry_is_in_it(self, chosen: Target, tmp_path: Path) -> None:
         graph = self.save(convolution_graph(), tmp_path)
-        for precision in chosen.precisions:
-            built = self.build(chosen, graph, tmp_path / precision.value, precision, frames(2))
-            stem = Path(built.artifact).stem
-            assert {path.stem for path in (tmp_path / precision.value).iterdir()} == {stem}
+        for scheme in chosen.schemes:
+            built = self.build(chosen, graph, tmp_path / scheme, scheme)
+            files = {path.name for path in (tmp_path / scheme).iterdir()}
+            assert not built.entry or built.entry in files
+            assert {Path(name).stem for name in files} == {Path(built.entry).stem}
 
-    def test_the_same_build_again_gives_the_same_bytes(self, chosen, tmp_path):
+    def test_weights_outside_of_the_graph_come_along(self, chosen: Target, tmp_path: Path) -> None:
+        inside = self.save(convolution_graph(), tmp_path)
+        (tmp_path / "outside").mkdir()
+        outside = tmp_path / "outside" / "graph.onnx"
+        onnx.save(
+            convolution_graph(), str(outside), save_as_external_data=True, location="graph.data", size_threshold=100
+        )
+        assert (outside.parent / "graph.data").exists()
+        expected = self.build(chosen, inside, tmp_path / "one", "fp32")
+        built = self.build(chosen, outside, tmp_path / "two", "fp32")
+        for path in outside.parent.iterdir():
+            path.unlink()
+        here = run(chosen, built, tmp_path / "two", "fp32", frames(1))
+        there = run(chosen, expected, tmp_path / "one", "fp32", frames(1))
+        np.testing.assert_array_equal(here[1], there[1])
+
+    def test_the_same_build_again_gives_the_same_bytes(self, chosen: Target, tmp_path: Path) -> None:
         graph = self.save(convolution_graph(), tmp_path)
-        for precision in chosen.precisions:
+        for scheme in chosen.schemes:
             builds = []
             for name in ("one", "two"):
-                folder = tmp_path / f"{precision.value}-{name}"
-                self.build(chosen, graph, folder, precision, frames(4))
+                folder = tmp_path / f"{scheme}-{name}"
+                self.build(chosen, graph, folder, scheme)
                 builds.append({path.name: path.read_bytes() for path in folder.iterdir()})
             assert builds[0] == builds[1]
 
-    def test_the_graph_handed_in_is_left_as_it_was(self, chosen, tmp_path):
+    def test_the_graph_handed_in_is_left_as_it_was(self, chosen: Target, tmp_path: Path) -> None:
         graph = self.save(convolution_graph(), tmp_path)
         before = graph.read_bytes()
-        for precision in chosen.precisions:
-            self.build(chosen, graph, tmp_path / precision.value, precision, frames(2))
+        for scheme in chosen.schemes:
+            self.build(chosen, graph, tmp_path / scheme, scheme)
         assert graph.read_bytes() == before

@@ -153,7 +153,7 @@ def test_a_worker_dies_with_its_killed_agent(folder):
         "import sys; from pathlib import Path; from edgectl_agent.app import Agent; "
         "from edgectl_testkit.serve import agent_config; "
         f"a = Agent.from_config(agent_config(Path({str(folder / 's')!r}), 'unix:{folder}/a.sock')); a.start(); "
-        "a._pool.start('stub', key='k'); print('up', flush=True); import threading; threading.Event().wait()"
+        "a._pool.start(sys.executable, key='k'); print('up', flush=True); import threading; threading.Event().wait()"
     )
     support = str(Path(__file__).parents[1] / "support")
     agent = subprocess.Popen(

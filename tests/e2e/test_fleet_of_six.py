@@ -32,10 +32,7 @@ sources:
   top: {kind: synthetic, on_end: repeat}
   wrist: {kind: synthetic, seed: 1, on_end: repeat}
   state: {kind: synthetic, seed: 2, on_end: repeat}
-stages:
-  - {id: dec, op: decode}
-  - {id: act, op: model}
-execution: {chunk: 4, use: 1}
+execution: {kind: sync_chunk, use: 1}
 # Whether this machine holds a rate is not the question here.
 deadlines: {tick: 10s, misses: {rate: 100%, run: 1000}}
 """

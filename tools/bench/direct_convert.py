@@ -1,7 +1,8 @@
 """The libraries called directly: `PYTHON direct_convert.py FULL.onnx CALIBRATION.npz OUT.xml [FOOTAGE]`.
 
-The same work as edgectl's int8 build for OpenVINO: read the graph, quantise with as many calibration cases, save. With
-footage, the cases are read from it and normalised by the `.mul` and `.add` of CALIBRATION; without, they are in it.
+The same work as edgectl's int8 build for OpenVINO: read the graph, quantise with as many calibration cases, save.
+With footage, the cases are read from it and normalised by CALIBRATION's `.offset` and `.scale`; without, they are in
+it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def from_footage(folder: Path, arrays: dict) -> dict:
     for file in sorted(folder.iterdir()):
         values = np.load(file) if file.suffix == ".npy" else np.stack(decoded(file))
         picks = np.linspace(0, len(values) - 1, int(arrays["count"])).round().astype(int)
-        values = (values[picks] * arrays[f"{file.stem}.mul"] + arrays[f"{file.stem}.add"]).astype(np.float32)
+        values = ((values[picks] - arrays[f"{file.stem}.offset"]) / arrays[f"{file.stem}.scale"]).astype(np.float32)
         name = file.stem.removeprefix("observation.").replace(".", "_")
         cases[name] = (values.transpose(0, 3, 1, 2) if values.ndim == 4 else values)[:, None]
     return cases

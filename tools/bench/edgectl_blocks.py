@@ -1,6 +1,6 @@
-"""edgectl's device path, in blocks: raw frames → normalise → model → un-normalise → actions.
+"""edgectl's device path, in blocks: raw observation → program → actions.
 
-`PYTHON edgectl_blocks.py RELEASE_DIR OBSERVATIONS.npz THREADS`: the code that parity proves and the loop runs.
+`PYTHON edgectl_blocks.py RELEASE_DIR OBSERVATIONS.npz THREADS`: the executor that parity proves and the loop runs.
 Prints `ready`, then answers each line `N` on standard input with a JSON list of the seconds of N inferences.
 """
 
@@ -13,29 +13,30 @@ from pathlib import Path
 
 import numpy as np
 
-from edgectl_agent.worker.pipeline import Pipeline
+from edgectl_agent.worker.components import import_runtimes, load_components
+from edgectl_agent.worker.program import Executor
 from edgectl_agent.worker.release import read_release
-from edgectl_agent.worker.runtimes.registry import create
 
 
 def main() -> None:
     """Answer each line `N` with the seconds of N inferences."""
     release_dir, observations, threads = sys.argv[1:]
     release = read_release(Path(release_dir))
-    runtime = create(release.component.runtime)
-    runtime.load(release.path(release.component.artifact), release.component, int(threads))
-    pipeline = Pipeline(release, runtime)
+    manifest = release.manifest
+    loaded = load_components(release, import_runtimes(release, {}), int(threads))
+    executor = Executor(manifest.policy, manifest.program, release.arrays, loaded.graphs, path_of=release.path, seed=0)
+    names = [feature.name for feature in manifest.policy.observations]
     with np.load(observations) as file:
-        frames = {name[3:]: file[name] for name in file.files if name.startswith("in.")}
-    count = len(next(iter(frames.values())))
+        recorded = {name: file[f"in.{name}"] for name in names}
+    count = len(recorded[names[0]])
     done = 0
     print("ready", flush=True)
     for line in sys.stdin:
         seconds = []
         for _ in range(int(line)):
-            observation = {name: values[done % count] for name, values in frames.items()}
+            observation = {name: values[done % count] for name, values in recorded.items()}
             started = time.perf_counter()
-            pipeline.unnormalise(pipeline.infer(pipeline.normalise(observation)))
+            executor.run(observation)
             seconds.append(time.perf_counter() - started)
             done += 1
         print(json.dumps(seconds), flush=True)

@@ -15,37 +15,54 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
 from blocks import Spread, interleave  # noqa: E402
+from roofline import measured_rate, operations  # noqa: E402
+from subjects import (  # noqa: E402
+    CONFIG,
+    EXAMPLE,
+    THREADS,
+    WORK,
+    calls_of,
+    checkpoint,
+    closed_run,
+    converted,
+    exported,
+    laid_out,
+    run,
+    toolchain,
+)
 
-from edgectl_agent.core.workers import Worker  # noqa: E402
-from edgectl_agent.frames import Load, Loaded, Run, RunReply  # noqa: E402
-from edgectl_converters.card import sha256_of  # noqa: E402
-from edgectl_converters.convert import CALIBRATION_CASES, ConvertRequest, ConvertResult, convert  # noqa: E402
-from edgectl_converters.inspect import inspect  # noqa: E402
+from edgectl_converters.job import CALIBRATION_CASES  # noqa: E402
 from edgectl_converters.observations import observe  # noqa: E402
-from edgectl_converters.sources import lerobot  # noqa: E402
-from edgectl_converters.toolchain import Toolchain, Toolchains  # noqa: E402
-from edgectl_host.config import HostConfig  # noqa: E402
-from edgectl_protos.domain.artifact import Precision  # noqa: E402
+from edgectl_converters.sources.base import ARRAYS  # noqa: E402
+from edgectl_protos.domain.bundle import folder_of  # noqa: E402
 from edgectl_protos.domain.errors import GateError  # noqa: E402
-from edgectl_protos.domain.loop import LoopOverrides, Mode, Policy  # noqa: E402
-from edgectl_protos.domain.run import RunSummary  # noqa: E402
-from edgectl_testkit.bundles import release_dir  # noqa: E402
+from edgectl_protos.domain.loop import LoopOverrides  # noqa: E402
+from edgectl_protos.domain.policy import Normalise  # noqa: E402
 
 HERE = Path(__file__).parent
-WORK = ROOT / ".cache" / "bench"
-EXAMPLE = ROOT / "examples" / "press_pad"
 BIN = Path(sys.executable).parent
-THREADS = 2
 IDLE_S = 10.0
-CONFIG = HostConfig.from_environment(os.environ, uid=os.getuid())
 PINNED = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
+SCHEMES = (
+    ("onnxrt", "fp32"),
+    ("openvino", "fp32"),
+    ("onnxrt", "int8"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+)
+PARTS = (
+    ("onnxrt", "fp32"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "prefix=int8,vision=int8,bf16"),
+)
+DIFFUSION = (("onnxrt", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
 LINES: list[str] = []
 
 
@@ -74,50 +91,70 @@ def main() -> None:
 
 def bench_loop() -> None:
     """(a) Whole loop, raw frames to final actions, against LeRobot's eager loop on the same frames."""
-    toolchain = Toolchains(CONFIG.cache_dir, CONFIG.config_dir).get("lerobot", note)
-    checkpoint = full_act(toolchain)
-    commands = {}
-    observations = ""
-    for runtime, precision in (
-        ("onnxrt", "fp32"),
-        ("openvino", "fp32"),
-        ("onnxrt", "int8"),
-        ("openvino", "bf16"),
-        ("openvino", "int8"),
-    ):
+    say("(a) raw observations → final actions, against LeRobot's eager loop on the same; interleaved blocks")
+    contest("ACT 51.6 M, two 480×640 cameras", "act", ("0.4",), SCHEMES, blocks=21, inferences=4)
+    contest("Diffusion 16.1 M, two 96×96 cameras, DDIM 10", "diffusion", ("0.4",), DIFFUSION, blocks=15, inferences=6)
+    contest("SmolVLA 96.8 M, one 480×640 camera", "smolvla", ("0.4", "0.6"), PARTS, blocks=15, inferences=3)
+
+
+def contest(
+    title: str,
+    policy: str,
+    versions: tuple[str, ...],
+    schemes: tuple[tuple[str, str], ...],
+    *,
+    blocks: int,
+    inferences: int,
+) -> None:
+    """One policy: LeRobot eager, every version, against edgectl's releases of the first."""
+    paths = {version: checkpoint(policy, version, note) for version in versions}
+    ours: dict[str, tuple[list[str], dict[str, str]]] = {}
+    floor, observations = "", {}
+    for runtime, scheme in schemes:
         try:
-            release = laid_out(converted(checkpoint, runtime, precision), f"act-{runtime}-{precision}")
+            conversion = converted(paths[versions[0]], runtime, scheme, note)
         except GateError as exc:
-            say(f"{runtime} {precision}: refused, {exc.message}")
+            say(f"    {runtime} {scheme}: refused, {exc.message}")
             continue
-        observations = str(release / "golden.npz")
-        command = [sys.executable, str(HERE / "edgectl_blocks.py"), str(release), observations, str(THREADS)]
-        commands[f"edgectl {runtime} {precision}"] = (command, dict(PINNED))
-    eager = [str(toolchain.python), str(HERE / "lerobot_blocks.py"), str(checkpoint), observations, str(THREADS)]
-    commands = {"LeRobot eager": (eager, {**toolchain.environment(), "OMP_NUM_THREADS": str(THREADS)}), **commands}
-    note("interleaving blocks")
-    medians = interleave(commands, blocks=21, inferences=4, log=WORK / "blocks.log")
-    say("(a) raw uint8 frames → final actions, ACT 51.6 M, two 480×640 cameras; 21 interleaved blocks of 4")
+        release = laid_out(conversion)
+        observations.setdefault(versions[0], str(release / "golden.npz"))
+        if not floor and runtime == "onnxrt" and scheme == "fp32":
+            graphs = {name: next((release / folder_of(name)).glob("*.onnx")) for name in calls_of(conversion)}
+            total = sum(operations(graphs[name]) * calls for name, calls in calls_of(conversion).items())
+            floors = [f"{hint} {total / measured_rate(hint, THREADS) * 1e3:.0f} ms" for hint in ("f32", "bf16")]
+            floor = f"{total / 1e9:.1f} GFLOP an inference; at the rate of large products here: {', '.join(floors)}"
+        command = [sys.executable, str(HERE / "edgectl_blocks.py"), str(release), str(release / "golden.npz"), "2"]
+        ours[f"edgectl {runtime} {scheme}"] = (command, dict(PINNED))
+    eager = {}
+    for version, path in paths.items():
+        chain = toolchain(f"lerobot-{version}", note)
+        frames = observations[versions[0]]
+        command = [str(chain.python), str(HERE / "lerobot_blocks.py"), policy, str(path), frames, str(THREADS)]
+        eager[f"LeRobot {version} eager"] = (command, {**chain.environment(), "OMP_NUM_THREADS": str(THREADS)})
+    note(f"{policy}: interleaving blocks")
+    medians = interleave({**eager, **ours}, blocks=blocks, inferences=inferences, log=WORK / "blocks.log")
+    say(f"    {title}; {blocks} blocks of {inferences}")
+    say(f"      {floor}")
+    base = medians[f"LeRobot {versions[0]} eager"]
     for name, values in medians.items():
-        ratios = [base / own for base, own in zip(medians["LeRobot eager"], values, strict=True)]
+        ratios = [one / own for one, own in zip(base, values, strict=True)]
         spread = f"{statistics.median(ratios):5.2f}× ({min(ratios):.2f} to {max(ratios):.2f})"
-        say(f"    {name:22} {Spread.of(values)}   {spread}")
+        say(f"      {name:45} {Spread.of(values)}   {spread}")
 
 
 def bench_vendor() -> None:
     """(b) Model latency that edgectl reports, against the vendor's own tool on the same artifact."""
-    toolchain = Toolchains(CONFIG.cache_dir, CONFIG.config_dir).get("lerobot", note)
-    checkpoint = full_act(toolchain)
+    act = checkpoint("act", "0.4", note)
     say("(b) model latency: edgectl's `act` p50 against the vendor's tool, same artifact, 3 interleaved rounds")
     for runtime in ("onnxrt", "openvino"):
-        release = laid_out(converted(checkpoint, runtime, "fp32"), f"act-{runtime}-fp32")
+        release = laid_out(converted(act, runtime, "fp32", note))
         ours, theirs = [], []
         for _ in range(3):
             note(f"{runtime}: vendor")
             theirs.append(vendor_median_s(runtime, release))
             note(f"{runtime}: edgectl")
             summary = closed_run(release, measure_s=14.0)
-            p50 = next(stage for stage in summary.stages if stage.id == "act").times.p50
+            p50 = next(span for span in summary.spans if span.id == "act").times.p50
             assert p50 is not None
             ours.append(p50)
         ratios = [own / vendor for own, vendor in zip(ours, theirs, strict=True)]
@@ -129,8 +166,7 @@ def bench_overhead() -> None:
     """(c) The tick time that no stage accounts for."""
     say("(c) ovh: tick time that no stage accounts for (example policy, paced at 30 Hz, then closed)")
     for runtime, precision in (("onnxrt", "fp32"), ("openvino", "int8")):
-        result = converted(EXAMPLE / "policy", runtime, precision, EXAMPLE / "footage")
-        release = laid_out(result, f"pad-{runtime}-{precision}")
+        release = laid_out(converted(EXAMPLE / "policy", runtime, precision, note, EXAMPLE / "footage"))
         paced = run(release, LoopOverrides(measure_s=5.0, threads=THREADS))
         closed = closed_run(release, measure_s=3.0)
         say(f"    {runtime} {precision}: {paced.overhead_share:.3%} paced, {closed.overhead_share:.3%} closed")
@@ -138,14 +174,14 @@ def bench_overhead() -> None:
 
 def bench_convert() -> None:
     """(d) Convert against calling the libraries directly, and cached."""
-    toolchain = Toolchains(CONFIG.cache_dir, CONFIG.config_dir).get("lerobot", note)
-    act = full_act(toolchain)
+    chain = toolchain("lerobot-0.4", note)
+    act = checkpoint("act", "0.4", note)
     say("(d) convert → OpenVINO int8, golden data and gates included, against the libraries called directly")
 
     def export(checkpoint: Path) -> None:
-        command = [str(toolchain.python), str(HERE / "direct_export.py"), str(checkpoint), str(WORK / "direct.onnx")]
+        command = [str(chain.python), str(HERE / "direct_export.py"), str(checkpoint), str(WORK / "direct.onnx")]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run(command, check=True, env=toolchain.environment(), **quiet)
+        subprocess.run(command, check=True, env=chain.environment(), **quiet)
 
     policy, footage = EXAMPLE / "policy", EXAMPLE / "footage"
     compare_convert("full-size ACT, from its LeRobot directory", act, None, export, rounds=2)
@@ -227,53 +263,13 @@ BENCHES = {
 # --- helpers
 
 
-def full_act(toolchain: Toolchain) -> Path:
-    """A full-size ACT directory, made once by LeRobot itself."""
-    checkpoint = WORK / "act"
-    if not (checkpoint / "model.safetensors").exists():
-        note("making a full-size ACT with LeRobot")
-        command = [str(toolchain.python), str(HERE / "act_checkpoint.py"), str(checkpoint)]
-        subprocess.run(command, check=True, env=toolchain.environment(), stdout=subprocess.DEVNULL)
-    return checkpoint
-
-
-def converted(checkpoint: Path, runtime: str, precision: str, footage: Path | None = None) -> ConvertResult:
-    """The release in edgectl's own cache."""
-    note(f"converting {checkpoint.name} for {runtime} {precision}")
-    request = ConvertRequest(checkpoint, runtime, Precision(precision), footage)
-    return convert(request, cache_dir=CONFIG.cache_dir, config_dir=CONFIG.config_dir, progress=note)
-
-
-def laid_out(result: ConvertResult, name: str) -> Path:
-    """The release as it lies on a device."""
-    folder = WORK / "releases" / f"{name}-{result.release.short}"
-    return folder if folder.exists() else release_dir(result.bundle_dir, folder)
-
-
-def run(release: Path, overrides: LoopOverrides) -> RunSummary:
-    """One run by a worker process, as the agent would ask for it."""
-    from edgectl_testkit.runs import device_facts
-
-    worker = Worker([sys.executable, "-m", "edgectl_agent.worker"], WORK / "worker.log", stop_s=5.0)
-    try:
-        worker.ask(Load(str(release), THREADS), Loaded, timeout_s=120)
-        request = Run("bench", "bench", overrides, device_facts(), str(WORK / "samples.npz"))
-        return worker.ask(request, RunReply, timeout_s=600).summary
-    finally:
-        worker.stop()
-
-
-def closed_run(release: Path, *, measure_s: float) -> RunSummary:
-    """One run in a closed loop, each tick an inference as far as the policy allows."""
-    return run(release, LoopOverrides(mode=Mode.CLOSED, measure_s=measure_s, threads=THREADS))
-
-
 def vendor_median_s(runtime: str, release: Path) -> float:
     """The median latency by the vendor's own tool, in seconds."""
+    artifact = str(next((release / folder_of("act")).glob("model.[ox]*")))
     if runtime == "onnxrt":
-        command = [sys.executable, str(HERE / "onnxrt_bare.py"), str(release / "full.onnx"), str(THREADS), "14"]
+        command = [sys.executable, str(HERE / "onnxrt_bare.py"), artifact, str(THREADS), "14"]
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1e3
-    command = [str(BIN / "benchmark_app"), "-m", str(release / "full.xml"), "-d", "CPU", "-hint", "none"]
+    command = [str(BIN / "benchmark_app"), "-m", artifact, "-d", "CPU", "-hint", "none"]
     command += ["-nstreams", "1", "-nthreads", str(THREADS), "-api", "sync", "-t", "14", "-infer_precision", "f32"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"Median:\s+([\d.]+) ms", output)
@@ -281,57 +277,47 @@ def vendor_median_s(runtime: str, release: Path) -> float:
     return float(found[1]) / 1e3
 
 
-def prepare_direct(checkpoint: Path, footage: Path | None) -> tuple[str, str]:
-    """The exported graph and the calibration cases that edgectl used, for the direct script."""
-    result = converted(checkpoint, "openvino", "fp32", footage)
-    policy = inspect(checkpoint).policy
-    arrays: Any = lerobot.policy_arrays(checkpoint, policy)
-    path = WORK / f"calibration-{result.release.short}.npz"
-    np.savez(path, **(synthetic_cases(policy, arrays) if footage is None else footage_arrays(arrays)))
-    golden = result.manifest.file("golden.npz").digest
-    for graph in (CONFIG.cache_dir / "steps").glob("*/full.onnx"):
-        beside = graph.with_name("golden.npz")
-        if beside.exists() and sha256_of(beside) == golden:
-            return str(graph), str(path)
-    raise SystemExit(f"the export of {checkpoint} is not in the cache")
+def prepare_direct(path: Path, footage: Path | None) -> tuple[str, str]:
+    """The exported graph, and for the direct script what normalises observations, or synthetic graph inputs."""
+    converted(path, "openvino", "fp32", note, footage)
+    export, folder = exported(path, "openvino", "fp32", footage)
+    calibration = WORK / f"calibration-{path.name}.npz"
+    with np.load(folder / ARRAYS) as file:
+        arrays = {name: file[name] for name in file.files}
+    steps = {step.input: step for step in export.program.steps if isinstance(step, Normalise)}
+    found: dict[str, np.ndarray] = {}
+    raw = {} if footage else observe(export.policy, None, {}, count=CALIBRATION_CASES, seed=0)
+    for name, step in steps.items():
+        offset, scale = arrays[f"{step.array}.offset"], arrays[f"{step.array}.scale"]
+        port = name.removeprefix("observation.").replace(".", "_")
+        if footage:
+            found |= {f"{name}.offset": offset, f"{name}.scale": scale}
+        else:
+            values = ((raw[name] - offset) / scale).astype(np.float32)
+            found[port] = (values.transpose(0, 3, 1, 2) if values.ndim == 4 else values)[:, None]
+    np.savez(calibration, **(found | ({"count": np.array(CALIBRATION_CASES)} if footage else {})))
+    return str(folder / export.components[0].file), str(calibration)
 
 
-def synthetic_cases(policy: Policy, arrays: Any) -> Any:
-    """Synthetic observations as the exported graph takes them."""
-    raw = observe(policy.observations, None, arrays, count=CALIBRATION_CASES, seed=0)
-    inputs = {}
-    for feature in policy.observations:
-        mul, add = arrays[f"pre.{feature.name}.mul"], arrays[f"pre.{feature.name}.add"]
-        values = (raw[feature.name] * mul + add).astype(np.float32)
-        inputs[feature.tensor] = (values.transpose(0, 3, 1, 2) if values.ndim == 4 else values)[:, None]
-    return inputs
-
-
-def footage_arrays(arrays: Any) -> Any:
-    """What normalises recorded observations, and how many are to be taken."""
-    pre = {name.removeprefix("pre."): values for name, values in arrays.items() if name.startswith("pre.")}
-    return {"count": np.array(CALIBRATION_CASES), **pre}
-
-
-def convert_command(checkpoint: Path, footage: Path | None, cache: Path) -> list[str]:
+def convert_command(path: Path, footage: Path | None, cache: Path) -> list[str]:
     """A conversion in a cache of its own, as a process."""
     code = (
         "import sys, pathlib\n"
-        "from edgectl_converters.convert import ConvertRequest, convert\n"
-        "from edgectl_protos.domain.artifact import Precision\n"
-        "p, c, s = map(pathlib.Path, sys.argv[1:4])\n"
-        "f = pathlib.Path(sys.argv[4]) if sys.argv[4:] else None\n"
-        "r = ConvertRequest(p, 'openvino', Precision.INT8, f)\n"
-        "convert(r, cache_dir=c, config_dir=s, progress=lambda text: None)\n"
+        "from subjects import CONFIG, Workshop, Toolchains, ConvertRequest, Assignment, run_conversion\n"
+        "p, c = map(pathlib.Path, sys.argv[1:3])\n"
+        "f = pathlib.Path(sys.argv[3]) if sys.argv[3:] else None\n"
+        "shop = Workshop(c, Toolchains(c, CONFIG.config_dir, CONFIG.python_search))\n"
+        "run_conversion(ConvertRequest(p, Assignment.of('openvino', 'int8'), f), shop, lambda text: None)\n"
     )
     more = [str(footage)] if footage else []
-    return [sys.executable, "-c", code, str(checkpoint), str(cache), str(CONFIG.config_dir), *more]
+    return [sys.executable, "-c", code, str(path), str(cache), *more]
 
 
 def wall_s(command: list[str]) -> float:
     """Wall time of a process."""
     started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HERE), str(ROOT / "tests" / "support")))}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     return time.perf_counter() - started
 
 

@@ -12,19 +12,16 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edgectl_agent import frames
-from edgectl_agent.core.atomic import Disk
-from edgectl_agent.core.deployer import Deployer
-from edgectl_agent.core.facts import Facts
-from edgectl_agent.core.gates import only_component
-from edgectl_agent.core.journal import check_id
-from edgectl_agent.core.layout import Layout
-from edgectl_agent.core.occupancy import Occupancy
-from edgectl_agent.core.sessions import Sessions
-from edgectl_agent.core.store import Store
-from edgectl_agent.core.workers import Worker
+from edgectl_agent.core.deployments.deployer import Deployer
+from edgectl_agent.core.deployments.gates import check_loop
+from edgectl_agent.core.deployments.journal import check_id
+from edgectl_agent.core.device.facts import Facts
+from edgectl_agent.core.device.occupancy import Occupancy
+from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.layout import Layout
+from edgectl_agent.core.store.store import Store
+from edgectl_agent.core.workers.sessions import Sessions
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
-from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.deployment import Deployment, Failure
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
@@ -37,8 +34,10 @@ from edgectl_protos.domain.errors import (
     UnreachableError,
     UsageError,
 )
-from edgectl_protos.domain.loop import LoopOverrides, LoopSpec
+from edgectl_protos.domain.loop import LoopOverrides, check_fits
 from edgectl_protos.domain.run import RunEvent, RunPhase
+from edgectl_protos.worker import messages
+from edgectl_protos.worker.process import WorkerProcess
 
 __all__ = ["Runs"]
 
@@ -56,7 +55,7 @@ class _Run:
         self.changed = threading.Condition()
         self.events: list[RunEvent] = [RunEvent(run_id, RunPhase.LOADING)]
         self.attached = 0
-        self._worker: Worker | None = None
+        self._worker: WorkerProcess | None = None
         self._withdrawn = False
 
     @property
@@ -75,7 +74,7 @@ class _Run:
         with self.changed:
             self.changed.notify_all()
 
-    def hold(self, worker: Worker) -> None:
+    def hold(self, worker: WorkerProcess) -> None:
         """From now on this worker is killed when the run is withdrawn.
 
         Raises:
@@ -211,11 +210,12 @@ class Runs:
     def _measure(self, run: _Run, overrides: LoopOverrides) -> RunEvent:
         release = run.deployment.release
         manifest = self._store.manifest(release)
-        spec = overrides.apply(self._loop(manifest))
+        spec = overrides.apply(check_loop(manifest, self._store.loop(manifest)))
+        check_fits(spec, manifest.policy)
         facts = self._facts.get(refresh=True)
-        worker = self._sessions.ready(release, only_component(manifest))
+        worker = self._sessions.ready(release, manifest)
         run.hold(worker)
-        request = frames.Run(
+        request = messages.Run(
             run_id=run.run_id,
             deployment_id=run.deployment.id,
             overrides=overrides,
@@ -224,15 +224,11 @@ class Runs:
         )
         reply = worker.ask(
             request,
-            frames.RunReply,
+            messages.RunReply,
             timeout_s=spec.measure_s + self._margin_s,
             on_progress=lambda told: run.tell(RunEvent(run.run_id, told.phase, told.progress)),
         )
         return RunEvent(run.run_id, RunPhase.DONE, 1.0, reply.summary)
-
-    def _loop(self, manifest: Manifest) -> LoopSpec:
-        data = self._store.blobs.read(manifest.file(manifest.loop).digest)
-        return from_bytes(LoopSpec, data, what=manifest.loop)
 
     def _events(self, run: _Run, live: Callable[[], bool]) -> Iterator[RunEvent]:
         told = 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from edgectl_agent.core.intake import Frame, Intake
+from edgectl_agent.core.deployments.intake import Frame, Intake
 from edgectl_protos.agent.v1 import artifact_service_pb2, artifact_service_pb2_grpc
 from edgectl_protos.codec.wire import from_wire
 from edgectl_protos.domain.artifact import Chunk, Digest

@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 
-from edgectl_agent.core.deployer import Deployer
-from edgectl_agent.core.register import Register
+from edgectl_agent.core.deployments.deployer import Deployer
+from edgectl_agent.core.deployments.register import Register
 from edgectl_protos.agent.v1 import deployment_service_pb2, deployment_service_pb2_grpc
 from edgectl_protos.codec.wire import to_wire
 

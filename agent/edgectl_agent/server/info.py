@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from edgectl_agent.core.facts import Facts
+from edgectl_agent.core.device.facts import Facts
 from edgectl_agent.core.hello import Hello
 from edgectl_protos.agent.v1 import info_service_pb2_grpc
 from edgectl_protos.codec.wire import to_wire

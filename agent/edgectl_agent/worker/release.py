@@ -1,4 +1,4 @@
-"""Reads a release directory: manifest, loop, processing arrays, golden cases.
+"""Reads a release directory: manifest, loop, the program's arrays, golden cases.
 
 The directory was verified by the daemon, file by file; still no pickle is ever loaded, and what does not fit
 together is refused here, before a runtime sees it.
@@ -7,6 +7,9 @@ together is refused here, before a runtime sees it.
 from __future__ import annotations
 
 import hashlib
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -19,26 +22,30 @@ import numpy.typing as npt
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Digest, safe_path
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Component, Manifest
-from edgectl_protos.domain.errors import BundleCorruptError, BundleError, NotFoundError
+from edgectl_protos.domain.errors import BundleCorruptError, NotFoundError
 from edgectl_protos.domain.loop import LoopSpec
 
-__all__ = ["Array", "Release", "read_npz", "read_release"]
+__all__ = ["UNREADABLE", "Array", "Release", "read_npz", "read_release"]
 
 Array = npt.NDArray[Any]
 
-_NO_ARCHIVE = (AttributeError, TypeError)
-"""What Python raises for an .npy where an .npz should be: an array is no context."""
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OverflowError),
+    # An .npy where an .npz should be is no context; a damaged header is parsed as Python; a member may be encrypted,
+    # or claim a size that no machine has.
+    *(AttributeError, TypeError, KeyError, SyntaxError, tokenize.TokenError, RuntimeError, MemoryError, RecursionError),
+)
+"""What numpy and zipfile raise for bytes that are no archive of arrays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release as it lies on the device. `component` is its only graph."""
+    """A release as it lies on the device."""
 
     directory: Path
     digest: Digest
     manifest: Manifest
     loop: LoopSpec
-    component: Component
     arrays: dict[str, Array]
 
     def path(self, relative: str) -> Path:
@@ -48,6 +55,11 @@ class Release:
             BundlePathError: the path leaves the release.
         """
         return self.directory / safe_path(relative)
+
+    def artifact(self, component: Component) -> Path:
+        """What the component's runtime opens."""
+        folder = self.path(component.folder)
+        return folder / safe_path(component.entry) if component.entry else folder
 
     def golden(self) -> dict[str, Array]:
         """The golden cases; empty when the release has none.
@@ -72,21 +84,17 @@ def read_release(directory: Path) -> Release:
     except FileNotFoundError as exc:
         raise NotFoundError(f"no release in {directory}", hint="deploy it first: edgectl deploy") from exc
     manifest = from_bytes(Manifest, data, what=MANIFEST_NAME)
-    if len(manifest.components) != 1:
-        names = ", ".join(component.name for component in manifest.components) or "none"
-        raise BundleError(f"a worker runs policies of one graph; this release has: {names}")
     loop_path = directory / safe_path(manifest.loop)
     try:
         loop = from_bytes(LoopSpec, loop_path.read_bytes(), what=manifest.loop)
     except OSError as exc:
         raise BundleCorruptError(f"{manifest.loop} cannot be read: {exc.strerror}") from exc
-    arrays = manifest.policy.arrays
+    arrays = manifest.program.arrays
     return Release(
         directory=directory,
         digest=Digest(hashlib.sha256(data).hexdigest()),
         manifest=manifest,
         loop=loop,
-        component=manifest.components[0],
         arrays=read_npz(directory / safe_path(arrays)) if arrays else {},
     )
 
@@ -100,8 +108,13 @@ def read_npz(path: Path) -> dict[str, Array]:
     try:
         # Opened here, since np.load leaves the file open when it is no archive.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, *_NO_ARCHIVE, zipfile.BadZipFile, zlib.error) as exc:
+            arrays = {name: file[name] for name in file.files}
+    except UNREADABLE as exc:
         raise BundleCorruptError(
-            f"{path.name} cannot be read: {exc}", hint="deploy the bundle again: edgectl deploy"
+            f"{path.name} cannot be read: {type(exc).__name__}: {exc}", hint="deploy the bundle again: edgectl deploy"
         ) from exc
+    for name, array in arrays.items():
+        # A member that is no array comes as bytes.
+        if not isinstance(array, np.ndarray):
+            raise BundleCorruptError(f"{path.name} holds {name!r}, which is no array")
+    return arrays

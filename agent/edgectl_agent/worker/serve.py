@@ -12,31 +12,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgectl_agent import frames
+from edgectl_agent.worker.lent_graphs import LentGraphs
 from edgectl_agent.worker.runtimes.registry import probe_all
 from edgectl_agent.worker.session import Session
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import EdgectlError, InternalError, StateError
 from edgectl_protos.domain.run import RunPhase
+from edgectl_protos.worker import messages
+from edgectl_protos.worker.framing import read_frame, write_frame
 
-__all__ = ["Worker", "serve"]
+__all__ = ["Answers", "serve"]
 
 _LOG = logging.getLogger(__name__)
 
 
-class Worker:
+class Answers:
     """The state between requests: at most one loaded release."""
 
     def __init__(self, send: Callable[[Any], None], *, started_s: float) -> None:
         self._send = send
         self._started_s = started_s
         self._session: Session | None = None
+        self._lent = LentGraphs()
         self._handlers: dict[type, Callable[[Any], Any]] = {
-            frames.Probe: self._probe,
-            frames.Load: self._load,
-            frames.Parity: self._parity,
-            frames.Smoke: self._smoke,
-            frames.Run: self._run,
+            messages.Probe: self._probe,
+            messages.Load: self._load,
+            messages.Parity: self._parity,
+            messages.Capture: self._capture,
+            messages.OpenGraph: self._lent.open,
+            messages.InferGraph: self._lent.infer,
+            messages.Smoke: self._smoke,
+            messages.Run: self._run,
         }
 
     def answer(self, request: Any) -> Any:
@@ -57,25 +63,38 @@ class Worker:
                 hint="the traceback is in the worker's log on the device",
             )
 
-    def _probe(self, _: frames.Probe) -> frames.ProbeReply:
-        return frames.ProbeReply(probe_all())
+    def _probe(self, _: messages.Probe) -> messages.ProbeReply:
+        return messages.ProbeReply(probe_all())
 
-    def _load(self, request: frames.Load) -> frames.Loaded:
+    def _load(self, request: messages.Load) -> messages.Loaded:
+        self.close()
+        self._session = Session(
+            Path(request.release_dir),
+            request.threads,
+            started_s=self._started_s,
+            interpreters=request.interpreters,
+        )
+        return self._session.loaded
+
+    def close(self) -> None:
+        """Drop what is loaded."""
         if self._session is not None:
             self._session.close()
             self._session = None
-        self._session = Session(Path(request.release_dir), request.threads, started_s=self._started_s)
-        return self._session.loaded
 
-    def _parity(self, _: frames.Parity) -> frames.ParityReply:
+    def _parity(self, _: messages.Parity) -> messages.ParityReply:
         session = self._loaded_session()
-        return frames.ParityReply(session.parity(lambda share: self._progress(RunPhase.MEASURING, share)))
+        return messages.ParityReply(session.parity(lambda share: self._progress(RunPhase.MEASURING, share)))
 
-    def _smoke(self, _: frames.Smoke) -> frames.SmokeReply:
-        return frames.SmokeReply(self._loaded_session().smoke())
+    def _capture(self, request: messages.Capture) -> messages.CaptureReply:
+        session = self._loaded_session()
+        return messages.CaptureReply(session.capture(request, lambda share: self._progress(RunPhase.MEASURING, share)))
 
-    def _run(self, request: frames.Run) -> frames.RunReply:
-        return frames.RunReply(self._loaded_session().run(request, self._progress))
+    def _smoke(self, _: messages.Smoke) -> messages.SmokeReply:
+        return messages.SmokeReply(self._loaded_session().smoke())
+
+    def _run(self, request: messages.Run) -> messages.RunReply:
+        return messages.RunReply(self._loaded_session().run(request, self._progress))
 
     def _loaded_session(self) -> Session:
         if self._session is None:
@@ -83,7 +102,7 @@ class Worker:
         return self._session
 
     def _progress(self, phase: RunPhase, share: float) -> None:
-        self._send(frames.Progress(phase, share))
+        self._send(messages.Progress(phase, share))
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, *, started_s: float) -> None:
@@ -94,8 +113,11 @@ def serve(requests: BinaryIO, replies: BinaryIO, *, started_s: float) -> None:
     """
 
     def send(message: Any) -> None:
-        frames.write_frame(replies, message)
+        write_frame(replies, message)
 
-    worker = Worker(send, started_s=started_s)
-    while (request := frames.read_frame(requests)) is not None:
-        send(worker.answer(request))
+    answers = Answers(send, started_s=started_s)
+    try:
+        while (request := read_frame(requests)) is not None:
+            send(answers.answer(request))
+    finally:
+        answers.close()

@@ -1,30 +1,32 @@
-"""A loaded release: its runtime, its pipeline, and how long the cold start took so far.
+"""A loaded release: its components, its executor, and how long the cold start took so far.
 
-The cold start is the sum of its parts (start of the process and imports, load, first inference, the rest of
-the first tick); the time a worker waits for its next request is in none of them.
+The cold start is the sum of its parts (start of the process and imports, load, first inference, the rest of the first
+tick); the time a worker waits for its next request is in none of them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from edgectl_agent.frames import Loaded, Run
-from edgectl_agent.worker.loop.check import check_fits
+from edgectl_agent.worker.capture import Capture, read_observations
+from edgectl_agent.worker.components import LoadedComponents, import_runtimes, load_components
 from edgectl_agent.worker.loop.clock import MonotonicClock
 from edgectl_agent.worker.loop.runner import Loop
 from edgectl_agent.worker.loop.sources import Source, open_source
 from edgectl_agent.worker.loop.summary import summarise
 from edgectl_agent.worker.parity import run_parity
-from edgectl_agent.worker.pipeline import Pipeline
 from edgectl_agent.worker.process import peak_rss_bytes, temperature_c, usable_cores
+from edgectl_agent.worker.program import Executor, OnCall
 from edgectl_agent.worker.release import read_release
-from edgectl_agent.worker.runtimes.registry import create
 from edgectl_protos.domain.deployment import ParityFigure
-from edgectl_protos.domain.loop import LoopSpec
+from edgectl_protos.domain.errors import BundleError
+from edgectl_protos.domain.loop import LoopSpec, check_fits
+from edgectl_protos.domain.policy import Call, flat_steps
 from edgectl_protos.domain.run import ColdStart, RunPhase, RunSummary
+from edgectl_protos.worker import messages
 
 __all__ = ["Session"]
 
@@ -32,49 +34,91 @@ Report = Callable[[RunPhase, float], None]
 
 
 class Session:
-    """One release in one runtime."""
+    """One release in this process."""
 
-    def __init__(self, release_dir: Path, threads: int, *, started_s: float) -> None:
+    def __init__(
+        self, release_dir: Path, threads: int, *, started_s: float, interpreters: Mapping[str, str] | None = None
+    ) -> None:
         begun = time.perf_counter()
         self._release = read_release(release_dir)
-        self._runtime = create(self._release.component.runtime)
-        self._runtime.import_library()
+        self._runtimes = import_runtimes(self._release, interpreters or {})
         self._import_s = started_s + time.perf_counter() - begun
         self._first_tick_s: float | None = None
-        self._load(threads or self._release.loop.threads or usable_cores())
+        self._components: LoadedComponents | None = None
+        self._own_threads = threads or self._release.loop.threads or usable_cores()
+        self._threads = 0
+        try:
+            self._load(self._own_threads)
+        except BaseException:
+            self.close()
+            raise
 
     def _load(self, threads: int) -> None:
+        """Have the components on this many threads, which a run may ask for, for itself."""
+        if self._components is not None and threads == self._threads:
+            return
+        self._drop()
         begun = time.perf_counter()
-        component = self._release.component
         self._threads = threads
-        self._facts = self._runtime.load(self._release.path(component.artifact), component, threads)
-        # 0 means that loading ran no inference of its own.
-        first = self._facts.first_inference_s or None
-        self._pipeline = Pipeline(self._release, self._runtime, first_inference_s=first)
-        self._load_s = time.perf_counter() - begun - self._facts.first_inference_s
+        self._components = loaded = load_components(self._release, self._runtimes, threads)
+        self._executor = self._execute()
+        self._load_s = time.perf_counter() - begun - loaded.first_inference_s
 
-    @property
-    def loaded(self) -> Loaded:
-        """What was loaded, read back from the runtime."""
-        return Loaded(
-            runtime=self._runtime.name,
-            runtime_version=self._facts.version,
-            precision=self._facts.precision.value,
-            provider=self._facts.provider,
-            import_s=self._import_s,
-            load_s=self._load_s,
+    def _execute(self, on_call: OnCall | None = None) -> Executor:
+        assert self._components is not None
+        manifest = self._release.manifest
+        return Executor(
+            manifest.policy,
+            manifest.program,
+            self._release.arrays,
+            self._components.graphs,
+            path_of=self._release.path,
+            generators=self._components.generators,
+            on_call=on_call,
         )
 
+    @property
+    def loaded(self) -> messages.Loaded:
+        """What was loaded, read back from the runtimes."""
+        assert self._components is not None
+        return messages.Loaded(self._components.facts, self._import_s, self._load_s)
+
     def close(self) -> None:
-        """Drop the graph."""
-        self._runtime.close()
+        """Drop the graphs, and what their runtimes started."""
+        self._drop()
+        for runtime in self._runtimes.values():
+            runtime.close()
+
+    def _drop(self) -> None:
+        if self._components is not None:
+            self._components.close()
+            self._components = None
 
     def parity(self, progress: Callable[[float], None]) -> tuple[ParityFigure, ...]:
         """Run the golden cases."""
-        return run_parity(self._release, self._pipeline, progress)
+        self._load(self._own_threads)
+        return run_parity(self._release, self._executor, progress)
+
+    def capture(self, request: messages.Capture, progress: Callable[[float], None]) -> int:
+        """Run the program on recorded observations and write what enters a component; how many calls."""
+        self._load(self._own_threads)
+        observations = read_observations(Path(request.observations), self._release)
+        steps = flat_steps(self._release.manifest.program.steps)
+        calls = sum(passes for step, passes in steps if isinstance(step, Call) and step.component == request.component)
+        if not calls:
+            raise BundleError(f"no step of the program calls the component {request.component!r}")
+        taken = Capture(request.component, calls * len(observations), request.limit)
+        executor = self._execute(taken.take)
+        for index, observation in enumerate(observations):
+            for name, value in observation.items():
+                executor.check(name, value)
+            executor.run(observation)
+            progress((index + 1) / len(observations))
+        return taken.write(Path(request.out))
 
     def smoke(self) -> int:
         """Run the installed loop for a few ticks."""
+        self._load(self._own_threads)
         spec = self._release.loop
         loop, opened_s, close = self._open(spec)
         try:
@@ -84,14 +128,14 @@ class Session:
         self._note_first_tick(loop, opened_s)
         return ticks
 
-    def run(self, request: Run, report: Report) -> RunSummary:
+    def run(self, request: messages.Run, report: Report) -> RunSummary:
         """Measure the loop as the request changes it."""
         spec = request.overrides.apply(self._release.loop)
-        if request.overrides.threads is not None:
-            threads = spec.threads or usable_cores()
-            if threads != self._threads:
-                report(RunPhase.LOADING, 0.0)
-                self._load(threads)
+        asked = request.overrides.threads
+        threads = self._own_threads if asked is None else asked or usable_cores()
+        if threads != self._threads:
+            report(RunPhase.LOADING, 0.0)
+        self._load(threads)
         loop, opened_s, close = self._open(spec)
         try:
             report(RunPhase.WARMING_UP, 0.0)
@@ -104,7 +148,7 @@ class Session:
             temperature_end = temperature_c()
         finally:
             close()
-        figures = summarise(spec, loop.stages, measurement)
+        figures = summarise(spec, measurement)
         samples_bytes = measurement.recorder.spool(Path(request.spool_path))
         temperatures = [value for value in (temperature_start, temperature_end) if value is not None]
         cores = min(self._threads, usable_cores())
@@ -115,11 +159,7 @@ class Session:
             name=self._release.manifest.name,
             loop=spec,
             facts=request.facts,
-            runtime=self._runtime.name,
-            runtime_version=self._facts.version,
-            precision_asked=self._release.component.precision.value,
-            precision_used=self._facts.precision.value,
-            provider=self._facts.provider,
+            components=self.loaded.components,
             threads=self._threads,
             started_s=started_s,
             warm_up=warm_up,
@@ -151,14 +191,16 @@ class Session:
             close()
             raise
         opened_s = time.perf_counter() - begun
-        return Loop(spec, policy, self._pipeline, sources, MonotonicClock()), opened_s, close
+        return Loop(spec, policy, self._executor, sources, MonotonicClock()), opened_s, close
 
     def _note_first_tick(self, loop: Loop, opened_s: float) -> None:
         if self._first_tick_s is None and loop.first_overhead_ns is not None:
             self._first_tick_s = opened_s + loop.first_overhead_ns / 1e9
 
     def _cold_start(self) -> ColdStart:
-        inference_s = self._pipeline.first_inference_s or 0.0
+        assert self._components is not None
+        # A runtime that had to run once to be loaded has had its first inference there.
+        inference_s = self._components.first_inference_s or self._executor.first_run_s or 0.0
         rest_s = self._first_tick_s or 0.0
         return ColdStart(
             import_s=self._import_s,

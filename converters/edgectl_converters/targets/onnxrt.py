@@ -7,24 +7,17 @@ CPU provider has no fp16 kernels worth the name on x86, it casts to fp32 and bac
 
 from __future__ import annotations
 
-import re
-import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgectl_converters.targets.base import Built, Evaluation, Inputs, Target
-from edgectl_protos.domain.artifact import Precision
-from edgectl_protos.domain.errors import CheckpointCorruptError, OperatorError
+from edgectl_converters.targets.base import BuildRequest, Built, Target
+from edgectl_converters.targets.calibration import read_calibration
+from edgectl_converters.targets.onnx_files import copy_graph, external_files
 
 __all__ = ["OnnxRuntimeTarget"]
 
-_UNKNOWN_OPERATOR = (
-    re.compile(r"No Op registered for (?P<op>\S+)"),
-    re.compile(r"(?P<op>[^\s:]+:\S+?|\S+?)\(-?\d+\) is not a registered function/op"),
-    re.compile(r"Could not find an implementation for (?P<op>[^\s(]+)"),
-)
-_PROVIDER = "CPUExecutionProvider"
 _QUANTISED_OPERATORS = ["Conv", "MatMul", "Gemm"]
 
 
@@ -32,22 +25,19 @@ class OnnxRuntimeTarget(Target):
     """ONNX Runtime on the CPU."""
 
     name = "onnxrt"
-    precisions = (Precision.FP32, Precision.INT8)
-    packages = ("onnx", "onnxruntime")
+    reads = ("onnx",)
+    schemes = ("fp32", "int8")
+    packages = ("onnx", "onnxruntime", "numpy")
 
-    def build(
-        self,
-        graph: Path,
-        out: Path,
-        precision: Precision,
-        variant: str,
-        calibration: Inputs,
-        progress: Callable[[str], None],
-    ) -> Built:
+    def needs_calibration(self, scheme: str) -> bool:
+        """Static int8 needs the ranges of activations."""
+        return scheme == "int8"
+
+    def build(self, request: BuildRequest, progress: Callable[[str], None]) -> Built:
         """Copy the graph, or quantise it."""
-        if precision is Precision.FP32:
-            shutil.copyfile(graph, out / "full.onnx")
-            return Built("full.onnx")
+        graph, out = Path(request.graph), Path(request.out)
+        if request.scheme == "fp32":
+            return Built(copy_graph(graph, out))
         from onnxruntime.quantization import (
             CalibrationDataReader,
             QuantFormat,
@@ -56,55 +46,42 @@ class OnnxRuntimeTarget(Target):
             quantize_static,
         )
 
+        calls = read_calibration(request)
+
         class Reader(CalibrationDataReader):  # type: ignore[misc]
-            """Hands out the calibration inputs one by one."""
+            """Hands out the captured calls one by one."""
 
             def __init__(self) -> None:
-                self._cases = iter(calibration)
+                self._calls = iter(calls)
 
             def get_next(self) -> Any:
-                """The next case, or None."""
-                return next(self._cases, None)
+                """The next call, or None."""
+                return next(self._calls, None)
 
-        progress(f"quantising to int8 with {len(calibration)} calibration cases")
-        prepared = out / "prepared.onnx"
-        # Its optimiser would give every camera a copy of the shared backbone.
-        quant_pre_process(str(graph), str(prepared), skip_optimization=True, skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(out / "full.onnx"),
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=_QUANTISED_OPERATORS,
-        )
-        prepared.unlink()
+        progress(f"quantising {request.component} to int8 with {len(calls)} captured calls")
+        # A graph that keeps weights beside it may be too big for one file.
+        beside = bool(external_files(graph))
+        with tempfile.TemporaryDirectory(prefix="edgectl-") as work:
+            prepared = Path(work) / "prepared.onnx"
+            # Its optimiser would give every camera a copy of the shared backbone.
+            quant_pre_process(
+                str(graph),
+                str(prepared),
+                skip_optimization=True,
+                skip_symbolic_shape=True,
+                save_as_external_data=beside,
+            )
+            quantize_static(
+                str(prepared),
+                str(out / "model.onnx"),
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=_QUANTISED_OPERATORS,
+                use_external_data_format=beside,
+            )
         settings = {"format": "QDQ", "activations": "uint8", "weights": "int8 per channel"}
         settings["operators"] = ",".join(_QUANTISED_OPERATORS)
-        return Built("full.onnx", settings=settings | {"calibration_cases": str(len(calibration))})
-
-    def evaluate(self, artifact: Path, options: dict[str, str], inputs: Inputs) -> Evaluation:
-        """Run it on the CPU provider."""
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-        try:
-            session = onnxruntime.InferenceSession(str(artifact), providers=[_PROVIDER])
-        except (state.InvalidGraph, state.Fail, state.NotImplemented) as exc:
-            text = str(exc)
-            for pattern in _UNKNOWN_OPERATOR:
-                if found := pattern.search(text):
-                    raise OperatorError(f"onnxrt does not know the operator {found['op']}") from exc
-            raise CheckpointCorruptError(f"onnxrt cannot load the graph: {' '.join(text.split())}") from exc
-        names = [output.name for output in session.get_outputs()]
-        outputs = [dict(zip(names, session.run(names, feeds), strict=True)) for feeds in inputs]
-        return Evaluation(outputs, Precision.INT8 if _is_quantised(artifact) else Precision.FP32)
-
-
-def _is_quantised(artifact: Path) -> bool:
-    import onnx
-
-    model = onnx.load(str(artifact), load_external_data=False)
-    return any(node.op_type in ("QuantizeLinear", "QLinearConv", "QLinearMatMul") for node in model.graph.node)
+        return Built("model.onnx", settings=settings | {"calibration_calls": str(len(calls))})

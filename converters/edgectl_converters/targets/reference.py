@@ -1,45 +1,24 @@
-"""The onnx package's own evaluator: the artifact is the graph itself."""
+"""The onnx package's own evaluator: the artifact is the graph itself. Slow and exact: the executable specification."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from edgectl_converters.targets.base import Built, Evaluation, Inputs, Target
-from edgectl_protos.domain.artifact import Precision
-from edgectl_protos.domain.errors import OperatorError
+from edgectl_converters.targets.base import BuildRequest, Built, Target
+from edgectl_converters.targets.onnx_files import copy_graph
 
 __all__ = ["ReferenceTarget"]
 
 
 class ReferenceTarget(Target):
-    """Slow and exact: the executable specification."""
+    """ONNX as it is."""
 
     name = "reference"
-    precisions = (Precision.FP32,)
-    packages = ("onnx",)
+    reads = ("onnx",)
+    schemes = ("fp32",)
+    packages = ("onnx", "numpy")
 
-    def build(
-        self,
-        graph: Path,
-        out: Path,
-        precision: Precision,
-        variant: str,
-        calibration: Inputs,
-        progress: Callable[[str], None],
-    ) -> Built:
+    def build(self, request: BuildRequest, progress: Callable[[str], None]) -> Built:
         """Copy the graph."""
-        shutil.copyfile(graph, out / "full.onnx")
-        return Built("full.onnx")
-
-    def evaluate(self, artifact: Path, options: dict[str, str], inputs: Inputs) -> Evaluation:
-        """Run it with the ReferenceEvaluator."""
-        from onnx.reference import ReferenceEvaluator
-
-        try:
-            evaluator = ReferenceEvaluator(str(artifact))
-        except (NotImplementedError, RuntimeError) as exc:
-            raise OperatorError(f"the reference evaluator does not know an operator of the graph: {exc}") from exc
-        outputs = [dict(zip(evaluator.output_names, evaluator.run(None, feeds), strict=True)) for feeds in inputs]
-        return Evaluation(outputs, Precision.FP32)
+        return Built(copy_graph(Path(request.graph), Path(request.out)))

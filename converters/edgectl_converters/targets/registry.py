@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-
+from edgectl_converters.plugins import load_plugin
 from edgectl_converters.targets.base import Target
 from edgectl_protos.domain.errors import RouteError
 
@@ -24,6 +23,5 @@ def target(name: str) -> Target:
     """
     if name not in TARGETS:
         raise RouteError(f"no target {name!r}; edgectl builds for: {', '.join(TARGETS)}")
-    module, _, attribute = TARGETS[name].partition(":")
-    found: Target = getattr(importlib.import_module(module), attribute)()
+    found: Target = load_plugin(TARGETS[name])
     return found

@@ -21,7 +21,7 @@ __all__ = ["COMMANDS", "edgectl", "run"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("inspect", "What a checkpoint is, and what it needs."),
     "init": ("init", "Print the loop derived from a checkpoint, to edit."),
-    "convert": ("convert", "Convert a checkpoint into a bundle for one runtime."),
+    "convert": ("convert", "Convert a checkpoint into a bundle."),
     "export": ("export", "Store a checkpoint's export beside its weights."),
     "deploy": ("deploy", "Convert, install, prove, run the loop, and say whether it holds."),
     "profile": ("profile", "Run the installed loop again and judge it."),
@@ -29,9 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "What is installed on each device."),
     "runs": ("runs", "Runs measured so far."),
     "report": ("report", "Show a recorded run again."),
-    "toolchain": ("toolchain", "The environments in which checkpoints are exported."),
+    "toolchain": ("toolchain", "The environments in which conversions run."),
+    "cache": ("cache", "What conversions keep on this machine: show, trim."),
     "agent": ("agent", "The embedded agent of this machine: start, stop, status."),
-    "demo": ("demo", "The example policy on this machine: four verdicts side by side."),
+    "demo": ("demo", "The example policy on this machine: verdicts side by side."),
     "doctor": ("doctor", "What is here, what is missing, and the command that helps."),
     "completion": ("completion", "Print the completion script of a shell."),
 }

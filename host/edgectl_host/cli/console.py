@@ -1,6 +1,6 @@
 """The terminal: results on standard output, progress on standard error, JSON when asked for.
 
-A terminal gets a live line for each subject; anything else gets a plain line when a subject's step changes.
+A terminal gets a live line for each subject; anything else gets a plain line when what it does changes.
 Colour follows NO_COLOR and FORCE_COLOR, and is left out in a pipe.
 """
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgectl_host.config import HostConfig
-from edgectl_host.workflows.progress import Progress, Step
+from edgectl_host.workflows.progress import Progress, Update
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -27,6 +27,7 @@ __all__ = ["Console"]
 _WIDTH_IN_A_PIPE = 100
 _MAX_WIDTH = 120
 _TICK_S = 0.25
+_MOMENT_S = 0.7
 
 
 class Console:
@@ -63,7 +64,7 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A callback that shows steps while the block runs, from any thread."""
+        """A callback that shows updates while the block runs, from any thread."""
         if not sys.stderr.isatty():
             yield _Lines()
             return
@@ -84,6 +85,19 @@ class Console:
             finally:
                 shown.stop()
 
+    @contextmanager
+    def busy(self, subject: str, text: str) -> Iterator[None]:
+        """Say what is being done, if it takes longer than a moment."""
+        with self.progress() as progress:
+            timer = threading.Timer(_MOMENT_S, progress, [Update(subject, text)])
+            timer.daemon = True
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
+                timer.join()
+
     def _rich(self, *, stderr: bool) -> RichConsole:
         from rich.console import Console as RichConsole
 
@@ -100,18 +114,18 @@ class Console:
 
 
 class _Lines:
-    """Plain lines, one when a subject's step changes; how far it is would only repeat them."""
+    """Plain lines, one when a subject does something else; how far it is would only repeat them."""
 
     def __init__(self) -> None:
         self._last: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, update: Update) -> None:
         with self._lock:
-            if self._last.get(step.subject) == step.text:
+            if self._last.get(update.subject) == update.text:
                 return
-            self._last[step.subject] = step.text
-            sys.stderr.write(f"{step.subject}: {step.text}\n")
+            self._last[update.subject] = update.text
+            sys.stderr.write(f"{update.subject}: {update.text}\n")
             sys.stderr.flush()
 
 
@@ -127,19 +141,19 @@ class _Bars:
         self._ticker = threading.Thread(target=self._tick, daemon=True)
         self._ticker.start()
 
-    def __call__(self, step: Step) -> None:
-        text = step.text.split("\n", 1)[0]
-        if step.quiet:
+    def __call__(self, update: Update) -> None:
+        text = update.text.split("\n", 1)[0]
+        if update.quiet:
             text += ", not drawn meanwhile"
-        known = step.fraction is not None or step.done
-        total, completed = (1.0 if known else None), (1.0 if step.done else step.fraction or 0.0)
+        known = update.fraction is not None or update.done
+        total, completed = (1.0 if known else None), (1.0 if update.done else update.fraction or 0.0)
         with self._lock:
-            task = self._tasks.get(step.subject)
+            task = self._tasks.get(update.subject)
             if task is None:
-                self._tasks[step.subject] = self._bars.add_task(text, subject=step.subject, total=total)
+                self._tasks[update.subject] = self._bars.add_task(text, subject=update.subject, total=total)
             else:
                 self._bars.update(task, description=text, total=total, completed=completed)
-            (self._quiet.add if step.quiet else self._quiet.discard)(step.subject)
+            (self._quiet.add if update.quiet else self._quiet.discard)(update.subject)
             self._bars.refresh()
 
     def stop(self) -> None:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgectl_protos.domain.artifact import Precision
-from edgectl_protos.domain.errors import LoopSpecError
+from edgectl_protos.domain.errors import EdgectlError
 
 __all__ = [
+    "AGE",
     "CHECKPOINT",
     "DURATION",
     "FOOTAGE",
     "LOOP",
-    "PRECISION",
     "RATE",
+    "SIZE",
     "checkpoint_argument",
     "fleet_options",
     "json_option",
     "loop_options",
     "target_options",
+    "task_option",
 ]
+
+if TYPE_CHECKING:
+    from edgectl_converters.assignment import Choice
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,7 +42,7 @@ class _Duration(click.ParamType[float]):
 
         try:
             return parse_duration_s(str(value))
-        except LoopSpecError as exc:
+        except EdgectlError as exc:
             self.fail(exc.message, param, ctx)
 
 
@@ -52,25 +56,74 @@ class _Rate(click.ParamType[float]):
 
         try:
             return parse_rate_hz(str(value))
-        except LoopSpecError as exc:
+        except EdgectlError as exc:
             self.fail(exc.message, param, ctx)
 
 
-class _Precision(click.Choice[str]):
-    """A precision of the domain."""
+class _Words(click.ParamType["Choice"]):
+    """`int8`, or `vision=int8,bf16`: one word for every component, or words for those that are named."""
 
-    name = "precision"
+    name = "words"
 
-    def __init__(self) -> None:
-        super().__init__([precision.value for precision in Precision])
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Choice:
+        from edgectl_converters.assignment import Choice
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return Precision(super().convert(value, param, ctx))
+        try:
+            return Choice.parse(str(value))
+        except EdgectlError as exc:
+            self.fail(exc.message, param, ctx)
+
+
+class _Scheme(_Words):
+    """Words that are schemes."""
+
+    name = "scheme"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Choice:
+        from edgectl_protos.domain.artifact import check_scheme
+
+        choice = super().convert(value, param, ctx)
+        try:
+            for word in (choice.default, *dict(choice.named).values()):
+                if word:
+                    check_scheme(word)
+        except EdgectlError as exc:
+            self.fail(f"{exc.message}; {exc.hint}", param, ctx)
+        return choice
+
+
+class _Age(click.ParamType[float]):
+    """`30d`, `12h`: how long ago, in seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from edgectl_host.quantities import parse_age_s
+
+        try:
+            return parse_age_s(str(value))
+        except EdgectlError as exc:
+            self.fail(exc.message, param, ctx)
+
+
+class _Size(click.ParamType[int]):
+    """`10GB`, `500MB`: decimal units."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from edgectl_host.quantities import parse_bytes
+
+        try:
+            return parse_bytes(str(value))
+        except EdgectlError as exc:
+            self.fail(exc.message, param, ctx)
 
 
 DURATION = _Duration()
 RATE = _Rate()
-PRECISION = _Precision()
+AGE = _Age()
+SIZE = _Size()
 CHECKPOINT = click.Path(path_type=Path)
 FOOTAGE = click.Path(path_type=Path, exists=True, file_okay=False)
 LOOP = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -82,6 +135,7 @@ json_option = click.option(
     help="One JSON document on standard output; progress on standard error.",
 )
 checkpoint_argument = click.argument("checkpoint", type=CHECKPOINT)
+task_option = click.option("--task", metavar="TEXT", default="", help="The instruction, for a policy that takes one.")
 
 
 def fleet_options(command: F) -> F:
@@ -103,10 +157,21 @@ def fleet_options(command: F) -> F:
 
 
 def target_options(command: F) -> F:
-    """What to convert to: --runtime, --precision, --footage, --loop."""
+    """What to convert to: --runtime, --scheme, --task, --footage, --loop."""
     options = (
-        click.option("--runtime", metavar="NAME", help="onnxrt, openvino or reference; default: by the board."),
-        click.option("--precision", type=PRECISION, help="Default: by the board."),
+        click.option(
+            "--runtime",
+            type=_Words(),
+            metavar="TEXT",
+            help="NAME, or COMPONENT=NAME,NAME. Default: the first of the board's order that can be built and run.",
+        ),
+        click.option(
+            "--scheme",
+            type=_Scheme(),
+            metavar="TEXT",
+            help="What it is stored and computed in: int8, or vision=int8,prefix=int8,bf16. Default: fp32.",
+        ),
+        task_option,
         click.option("--footage", type=FOOTAGE, metavar="DIR", help="Recorded observations, one file a feature."),
         click.option("--loop", "loop_file", type=LOOP, metavar="FILE", help="An edited loop: edgectl init."),
     )

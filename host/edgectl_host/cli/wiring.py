@@ -13,13 +13,15 @@ from edgectl_host.config import HostConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgectl_converters.assignment import Choice
+    from edgectl_converters.conversion import Workshop
+    from edgectl_converters.toolchain import Toolchains
     from edgectl_host.cli.console import Console
     from edgectl_host.fleet.inventory import Device
     from edgectl_host.runs.store import RunStore
     from edgectl_host.transport.base import DeviceClient
     from edgectl_host.transport.local import LocalAgent
     from edgectl_host.workflows.convert import Subject
-    from edgectl_protos.domain.artifact import Precision
 
 __all__ = ["Wiring"]
 
@@ -79,24 +81,30 @@ class Wiring:
 
         return RunStore(self.config.runs_database)
 
+    def toolchains(self) -> Toolchains:
+        """The environments in which conversions run."""
+        from edgectl_converters.toolchain import Toolchains
+
+        return Toolchains(self.config.cache_dir, self.config.config_dir, self.config.python_search)
+
+    def workshop(self) -> Workshop:
+        """What conversions need: cache, toolchains, digests of big files."""
+        from edgectl_converters.conversion import Workshop
+        from edgectl_host.transport.worker import worker_command
+
+        return Workshop(self.config.cache_dir, self.toolchains(), worker=worker_command())
+
     def subject(
         self,
         path: Path,
         *,
-        runtime: str | None = None,
-        precision: Precision | None = None,
+        runtime: Choice | None = None,
+        scheme: Choice | None = None,
+        task: str = "",
         footage: Path | None = None,
         loop_file: Path | None = None,
     ) -> Subject:
         """What is deployed: a checkpoint to convert, or a bundle as it is."""
-        from edgectl_host.workflows.convert import open_subject
+        from edgectl_host.workflows.convert import Wishes, open_subject
 
-        return open_subject(
-            path,
-            runtime=runtime,
-            precision=precision,
-            footage=footage,
-            loop_file=loop_file,
-            cache_dir=self.config.cache_dir,
-            config_dir=self.config.config_dir,
-        )
+        return open_subject(path, Wishes(runtime, scheme, task, footage, loop_file), self.workshop())

@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 import yaml
 
-from edgectl_protos.domain.artifact import Precision
-from edgectl_protos.domain.errors import FleetError
+from edgectl_converters.assignment import Choice
+from edgectl_protos.domain.artifact import check_scheme
+from edgectl_protos.domain.errors import EdgectlError, FleetError
 
 __all__ = ["LOCAL", "Device", "Inventory", "find_fleet_file", "load_inventory", "parse_inventory"]
 
@@ -25,6 +26,8 @@ LOCAL = "local"
 
 ALL = "all"
 FILE_NAME = "fleet.yaml"
+_MAX_SIZE = 1 << 20
+_MAX_DEPTH = 16
 _Lines = dict[tuple[str, ...], int]
 
 
@@ -32,7 +35,7 @@ _Lines = dict[tuple[str, ...], int]
 class Device:
     """One named device. `board` empty: recognised by its facts. `address` empty: the embedded agent.
 
-    `runtime` and `precision` are what this device is to be given, unless the command says otherwise.
+    `runtime` and `scheme` are what this device is to be given, unless the command says otherwise.
     """
 
     name: str
@@ -40,8 +43,8 @@ class Device:
     board: str = ""
     stand_in: bool = False
     labels: dict[str, str] = field(default_factory=dict)
-    runtime: str | None = None
-    precision: Precision | None = None
+    runtime: Choice | None = None
+    scheme: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     stand_in: bool = False
     labels: dict[str, str] = {}
     runtime: str | None = None
-    precision: Precision | None = None
+    scheme: str | None = None
 
 
 _BUILTIN = {LOCAL: Device(LOCAL)}
@@ -154,7 +157,22 @@ def _device(name: str, raw: Any, lines: _Lines, path: Path) -> Device:
         raise _error(path, lines, ("devices", name, *inside), message) from exc
     if entry.stand_in and not entry.board:
         raise _error(path, lines, ("devices", name, "stand_in"), "a stand-in needs the board it stands in for")
-    return Device(name, **{key: getattr(entry, key) for key in _Entry.__struct_fields__})
+    runtime = _choice(entry.runtime, (name, "runtime"), lines, path)
+    scheme = _choice(entry.scheme, (name, "scheme"), lines, path)
+    return Device(name, entry.address, entry.board, entry.stand_in, entry.labels, runtime, scheme)
+
+
+def _choice(text: str | None, place: tuple[str, str], lines: _Lines, path: Path) -> Choice | None:
+    if text is None:
+        return None
+    try:
+        choice = Choice.parse(text)
+        for word in (choice.default, *dict(choice.named).values()) if place[1] == "scheme" else ():
+            if word:
+                check_scheme(word)
+        return choice
+    except EdgectlError as exc:
+        raise _error(path, lines, ("devices", *place), exc.message) from exc
 
 
 def _group(name: str, raw: Any, devices: dict[str, Device], lines: _Lines, path: Path) -> tuple[str, ...]:
@@ -180,7 +198,10 @@ def _mapping(value: Any, place: tuple[str, ...], lines: _Lines, path: Path) -> d
 
 def _read_yaml(text: str, path: Path) -> tuple[Any, _Lines]:
     lines: _Lines = {}
+    if len(text) > _MAX_SIZE:
+        raise FleetError(f"{path}: longer than {_MAX_SIZE} characters", hint=_HINT)
     try:
+        _check_events(text, path)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:
             _walk(node, (), lines, path)
@@ -191,6 +212,18 @@ def _read_yaml(text: str, path: Path) -> tuple[Any, _Lines]:
     # PyYAML lets impossible dates, control characters and bottomless nesting through as these.
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         raise FleetError(f"{path}: not YAML: {exc}", hint=_HINT) from exc
+
+
+def _check_events(text: str, path: Path) -> None:
+    """Refuse what would grow or nest without bound: a few lines of aliases stand for gigabytes."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        where = f"{path}:{event.start_mark.line + 1}" if event.start_mark else f"{path}"
+        if isinstance(event, yaml.AliasEvent):
+            raise FleetError(f"{where}: an alias (*); write it out", hint=_HINT)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise FleetError(f"{where}: nested deeper than {_MAX_DEPTH}", hint=_HINT)
 
 
 def _walk(node: Any, place: tuple[str, ...], lines: _Lines, path: Path) -> None:

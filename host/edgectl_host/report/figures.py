@@ -8,22 +8,27 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from edgectl_host.components import as_asked, components_words
 from edgectl_host.quantities import bytes_words, time_words
 from edgectl_host.runs.record import RunRecord
+from edgectl_protos.domain.artifact import precision_of
 from edgectl_protos.domain.deployment import ParityFigure
-from edgectl_protos.domain.device import DeviceFacts
-from edgectl_protos.domain.run import SAMPLE_FLOORS, Check, Outcome, Percentiles, RunSummary, Verdict
+from edgectl_protos.domain.device import ComponentFacts, DeviceFacts
+from edgectl_protos.domain.policy import Repeat, Step
+from edgectl_protos.domain.run import SAMPLE_FLOORS, Check, Outcome, Percentiles, RunSummary, SpanFigures, Verdict
 
 __all__ = [
     "COLUMNS",
-    "StageRow",
+    "ComponentRow",
+    "SpanRow",
     "board_words",
+    "component_rows",
     "device_words",
     "notes",
     "outcome_word",
     "percentile_words",
     "provenance",
-    "stage_rows",
+    "span_rows",
     "verdict_parts",
 ]
 
@@ -32,13 +37,26 @@ _DASH = time_words(None)
 
 
 @dataclass(frozen=True, slots=True)
-class StageRow:
-    """One line of the waterfall; `share` is a fraction of the summed service time."""
+class SpanRow:
+    """One line of the waterfall; `share` is a fraction of the summed service time, None for a pass or a whole."""
 
-    stage: str
+    step: str
     n: int
     cells: tuple[str, ...]
     share: float | None
+    is_pass: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRow:
+    """One component as it was loaded; `loud`: at another precision than its scheme asks for."""
+
+    name: str
+    runtime: str
+    scheme: str
+    precision: str
+    provider: str
+    loud: bool
 
 
 def percentile_words(values: Percentiles, name: str) -> str:
@@ -58,10 +76,10 @@ def board_words(facts: DeviceFacts) -> str:
 
 
 def device_words(record: RunRecord) -> str:
-    """Runtime, precision and device of a run."""
+    """Runtimes, precisions and device of a run."""
     summary = record.summary
     name = f"{record.device} ({board_words(summary.facts)})" if summary.facts.stand_in_for else record.device
-    return f"{summary.runtime} {summary.precision_used} on {name}"
+    return f"{components_words(summary.components)} on {name}"
 
 
 def verdict_parts(record: RunRecord) -> tuple[str, ...]:
@@ -79,28 +97,49 @@ def verdict_parts(record: RunRecord) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def stage_rows(summary: RunSummary) -> tuple[StageRow, ...]:
-    """The waterfall: every stage, then the overhead that no stage accounts for, then the whole tick."""
-    rows = [
-        StageRow(
-            f"{stage.id} {stage.op}" if stage.op not in ("", stage.id) else stage.id,
-            stage.times.n,
-            _cells(stage.times),
-            stage.share,
+def span_rows(record: RunRecord) -> tuple[SpanRow, ...]:
+    """The waterfall: every step, in a loop each pass below it, then the overhead that no step accounts for, then the
+    whole tick. A step inside a loop is named with its loop where the program is known here.
+    """
+    summary = record.summary
+    paths = _paths(record.manifest.program.steps) if record.manifest else {}
+    rows = []
+    for span in summary.spans:
+        path = paths.get(span.id, span.id)
+        rows.append(SpanRow(_label(path, span), span.times.n, _cells(span.times), span.share))
+        rows.extend(
+            SpanRow(f"  {path} {index}/{len(span.passes)}", times.n, _cells(times), None, is_pass=True)
+            for index, times in enumerate(span.passes, 1)
         )
-        for stage in summary.stages
-    ]
     nothing = (_DASH,) * (len(COLUMNS) + 1)
-    rows.append(StageRow("ovh unaccounted", summary.ticks, nothing, summary.overhead_share))
-    rows.append(StageRow("tick service", summary.service.n, _cells(summary.service), None))
-    rows.append(StageRow("tick response", summary.response.n, _cells(summary.response), None))
-    rows.append(StageRow("obs→action age", summary.age.n, _cells(summary.age), None))
+    rows.append(SpanRow("ovh unaccounted", summary.ticks, nothing, summary.overhead_share))
+    rows.append(SpanRow("tick service", summary.service.n, _cells(summary.service), None))
+    rows.append(SpanRow("tick response", summary.response.n, _cells(summary.response), None))
+    rows.append(SpanRow("obs→action age", summary.age.n, _cells(summary.age), None))
     return tuple(rows)
 
 
+def component_rows(record: RunRecord) -> tuple[ComponentRow, ...]:
+    """The components of a release that has several; one alone is told in the provenance."""
+    components = record.summary.components
+    if len(components) < 2:
+        return ()
+    return tuple(
+        ComponentRow(
+            component.name,
+            f"{component.runtime} {component.runtime_version}",
+            component.scheme,
+            _precision_words(component),
+            component.provider,
+            not as_asked(component),
+        )
+        for component in components
+    )
+
+
 def notes(record: RunRecord) -> str:
-    """What stages say about themselves, such as a normalisation that the graph does."""
-    said = [f"{stage.id}: {stage.note}" for stage in record.summary.stages if stage.note]
+    """What steps say about themselves, such as a normalisation that the graph does."""
+    said = [f"{span.id}: {span.note}" for span in record.summary.spans if span.note]
     return " · ".join(said)
 
 
@@ -110,24 +149,26 @@ def provenance(record: RunRecord) -> tuple[tuple[str, str], ...]:
     rows = [("release", f"{summary.name} · {summary.release}")]
     if manifest is not None:
         source = manifest.provenance
-        rows.append(("checkpoint", f"{source.checkpoint} · {source.policy} by {source.source}"))
+        rows.append(("checkpoint", f"{source.checkpoint} · {manifest.policy.type} by {source.source}"))
         rows.extend(
-            ("step", f"{step.name}: {step.tool}{_options(step.options)} · {step.toolchain} {step.lock[:12]}")
-            for step in source.steps
+            ("tool", f"{run.name}: {run.tool}{_options(run.options)} · {run.toolchain} {run.lock[:12]}".rstrip())
+            for run in source.tools
         )
     else:
         rows.append(("checkpoint", "not known here: the release was deployed by another host"))
-    asked, used = summary.precision_asked, summary.precision_used
-    rows.append(("precision", f"{used}, as asked" if asked == used else f"{asked} asked, {used} USED"))
-    rows.append(("runtime", f"{summary.runtime} {summary.runtime_version} · provider {summary.provider}"))
+    if len(summary.components) == 1:
+        only = summary.components[0]
+        rows.append(("precision", _precision_words(only)))
+        rows.append(("runtime", f"{only.runtime} {only.runtime_version} · provider {only.provider}"))
     rows.extend(("parity", words) for words in _parity(record))
+    rows.extend(("gate", words) for words in _left_open(record))
     rows.append(("board", f"{board_words(facts)}{_on_board(facts)} · {facts.arch} · {facts.os}"))
     rows.append(("kernel", f"{facts.kernel}{' PREEMPT_RT' if facts.preempt_rt else ''} · {facts.libc}"))
     rows.append(("cpu", f"{facts.cpu_model} · {facts.cpu_count} cores · {_isa(facts)}"))
     rows.append(("threads", f"{summary.threads} · process used {summary.cpu_utilisation:.0%} of them"))
     rows.append(("governor", f"{facts.governor or 'not exposed'} · load {facts.load_1min:.2f} before the run"))
     rows.append(("temperature", _temperature(summary)))
-    rows.append(("loop", _loop(summary)))
+    rows.append(("loop", _loop(record)))
     rows.append(("warm-up", _warm_up(summary)))
     cold = summary.cold_start
     rows.append(
@@ -141,6 +182,27 @@ def provenance(record: RunRecord) -> tuple[tuple[str, str], ...]:
     when = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(summary.started_s))
     rows.append(("run", f"{summary.run_id} · {when} · {summary.ticks} ticks in {time_words(summary.measured_s)}"))
     return tuple(rows)
+
+
+def _label(path: str, span: SpanFigures) -> str:
+    what = span.component or span.op
+    return path if what in ("", path, span.id) else f"{path} {what}"
+
+
+def _paths(steps: tuple[Step, ...], prefix: str = "") -> dict[str, str]:
+    """Where each step stands: `denoise.step` for a step of the loop `denoise`."""
+    found = {}
+    for step in steps:
+        found[step.id] = f"{prefix}{step.id}"
+        if isinstance(step, Repeat):
+            found |= _paths(step.steps, f"{prefix}{step.id}.")
+    return found
+
+
+def _precision_words(component: ComponentFacts) -> str:
+    used, asked = component.precision, precision_of(component.scheme)
+    scheme = "" if component.scheme == asked else f" ({component.scheme})"
+    return f"{used}, as asked{scheme}" if as_asked(component) else f"{asked} asked{scheme}, {used} USED"
 
 
 def _cells(times: Percentiles) -> tuple[str, ...]:
@@ -188,10 +250,21 @@ def _parity(record: RunRecord) -> list[str]:
     return [_parity_words(figure) + against for figure in figures]
 
 
+def _left_open(record: RunRecord) -> list[str]:
+    """Gates that the host could not run: whether the device's own has decided since is in the parity rows."""
+    gates = record.manifest.gates if record.manifest else ()
+    decided = bool(record.deployment and record.deployment.parity)
+    return [
+        f"{gate.gate} of {gate.subject}: pending on the device{', decided there' if decided else ', NOT DECIDED'}"
+        for gate in gates
+        if gate.pending
+    ]
+
+
 def _parity_words(figure: ParityFigure) -> str:
     return (
-        f"{figure.output}: largest error {figure.max_abs_of_range:.1e} of the range, cosine {figure.cosine:.6f}, "
-        f"{figure.cases} cases"
+        f"{figure.tensor}: largest error {figure.max_abs_of_range:.1e} of the range, cosine {figure.cosine:.6f}, "
+        f"{figure.cases} {'case' if figure.cases == 1 else 'cases'}{'' if figure.passed else ', FAILED'}"
     )
 
 
@@ -210,14 +283,18 @@ def _temperature(summary: RunSummary) -> str:
     return " → ".join(f"{value:.0f} °C" for value in (start, peak) if value is not None)
 
 
-def _loop(summary: RunSummary) -> str:
-    loop = summary.loop
+def _loop(record: RunRecord) -> str:
+    loop = record.summary.loop
     pace = f"{loop.mode.value} at {loop.rate_hz:g} Hz, overruns {loop.overrun.value}"
     if loop.mode.value == "closed":
         pace = "closed: as fast as it goes, no evidence of pacing"
     sources = ", ".join(dict.fromkeys(source.kind.value for source in loop.sources))
     execution = loop.execution
-    return f"{loop.name} · {pace} · {execution.use} of {execution.chunk} actions a chunk · {sources} sources"
+    return f"{loop.name} · {pace} · {execution.use}{_of_chunk(record)} actions a chunk · {sources} sources"
+
+
+def _of_chunk(record: RunRecord) -> str:
+    return f" of {record.manifest.policy.chunk_size}" if record.manifest else ""
 
 
 def _warm_up(summary: RunSummary) -> str:

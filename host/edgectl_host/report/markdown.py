@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgectl_host.report.figures import COLUMNS, notes, outcome_word, provenance, stage_rows, verdict_parts
+from edgectl_host.report.figures import (
+    COLUMNS,
+    component_rows,
+    notes,
+    outcome_word,
+    provenance,
+    span_rows,
+    verdict_parts,
+)
 from edgectl_host.runs.record import RunRecord
 
 __all__ = ["report"]
@@ -12,20 +20,21 @@ __all__ = ["report"]
 
 def report(record: RunRecord) -> str:
     """The whole report."""
-    head = ("stage", "n", *COLUMNS, "max", "share")
+    head = ("step", "n", *COLUMNS, "max", "share")
     rows = [
         (
-            row.stage,
+            row.step.replace("  ", "&nbsp;&nbsp;"),
             str(row.n),
             *row.cells,
             "" if row.share is None else f"{row.share:.1%}".replace("%", " %"),
         )
-        for row in stage_rows(record.summary)
+        for row in span_rows(record)
     ]
     return "\n".join(
         (
             f"**{outcome_word(record)}** {' · '.join(verdict_parts(record))}",
             "",
+            *_components(record),
             *_table(head, rows, align="l" + "r" * (len(head) - 1)),
             "",
             notes(record),
@@ -34,6 +43,12 @@ def report(record: RunRecord) -> str:
             "",
         )
     )
+
+
+def _components(record: RunRecord) -> list[str]:
+    rows = [(row.name, row.runtime, row.scheme, row.precision, row.provider) for row in component_rows(record)]
+    head = ("component", "runtime", "scheme", "precision used", "provider")
+    return [*_table(head, rows, align="lllll"), ""] if rows else []
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, align: str) -> list[str]:

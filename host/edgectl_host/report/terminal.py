@@ -9,10 +9,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgectl_host.report.figures import COLUMNS, notes, outcome_word, provenance, stage_rows, verdict_parts
+from edgectl_host.report.figures import (
+    COLUMNS,
+    component_rows,
+    notes,
+    outcome_word,
+    provenance,
+    span_rows,
+    verdict_parts,
+)
 from edgectl_host.runs.record import CAPACITY, RunRecord
 
-__all__ = ["STYLES", "report", "stage_table", "verdict_line"]
+__all__ = ["STYLES", "report", "span_table", "verdict_line"]
 
 STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", CAPACITY: "bold cyan"}
 _BAR_CELLS = 10
@@ -25,7 +33,8 @@ def report(record: RunRecord, width: int) -> RenderableType:
     return Group(
         verdict_line(record, width),
         Text(),
-        stage_table(record, width),
+        *_components_table(record),
+        span_table(record, width),
         Text(notes(record), style="dim"),
         Text(),
         _provenance_table(record),
@@ -48,22 +57,36 @@ def verdict_line(record: RunRecord, width: int) -> Text:
     return line
 
 
-def stage_table(record: RunRecord, width: int) -> Table:
+def span_table(record: RunRecord, width: int) -> Table:
     """The waterfall; a narrow terminal gets the figures without the bars."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column("stage", no_wrap=True)
+    table.add_column("step", overflow="fold", min_width=12)
     table.add_column("n", justify="right", no_wrap=True)
     for name in (*COLUMNS, "max"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
     table.add_column("")
-    for row in stage_rows(record.summary):
+    for row in span_rows(record):
         share = "" if row.share is None else f"{row.share:.1%}".replace("%", " %")
         mark = _bar(row.share) if row.share is not None and width >= _WIDTH_FOR_BARS else ""
         style = "dim" if row.share is None else None
         cells = [Text(cell, style="dim" if cell.startswith("n/a") else "") for cell in row.cells]
-        table.add_row(row.stage, str(row.n), *cells, share, Text(mark, style="cyan"), style=style)
+        table.add_row(row.step, str(row.n), *cells, share, Text(mark, style="cyan"), style=style)
     return table
+
+
+def _components_table(record: RunRecord) -> tuple[RenderableType, ...]:
+    """The components, when there are several."""
+    rows = component_rows(record)
+    if not rows:
+        return ()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for name in ("component", "runtime", "scheme", "precision used", "provider"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("scheme", "precision used"))
+    for row in rows:
+        precision = Text(row.precision, style="yellow" if row.loud else "")
+        table.add_row(row.name, row.runtime, row.scheme, precision, row.provider)
+    return (table, Text())
 
 
 def _provenance_table(record: RunRecord) -> Table:
@@ -71,7 +94,13 @@ def _provenance_table(record: RunRecord) -> Table:
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
     for key, value in provenance(record):
-        loud = "USED" in value or "NOT STEADY" in value or value.startswith("stand-in")
+        loud = (
+            "USED" in value
+            or "NOT STEADY" in value
+            or "FAILED" in value
+            or "NOT DECIDED" in value
+            or value.startswith("stand-in")
+        )
         table.add_row(key, Text(value, style="yellow" if loud else ""))
     return table
 

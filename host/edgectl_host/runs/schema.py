@@ -1,7 +1,8 @@
 """Tables of the runs database. Plain SQL types only: SQLite now, PostgreSQL later.
 
-A run is its documents (summary, verdict, deployment, exactly as the domain writes them) and columns that
-listings need; a release is stored once. `SCHEMA_VERSION` changes with the tables, documents may grow within it.
+A run is its documents (summary, verdict, deployment, exactly as the domain writes them) and columns that listings need,
+`runtime` and `precision` in words over all components; a release is stored once. `SCHEMA_VERSION` changes with the
+tables and with documents that an older one cannot read.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String,
 
 __all__ = ["SCHEMA_VERSION", "metadata", "releases", "runs", "versions"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -32,8 +33,8 @@ runs = Table(
     Column("board", String(200), nullable=False),
     Column("stand_in", Boolean, nullable=False),
     Column("name", String(200), nullable=False),
-    Column("runtime", String(64), nullable=False),
-    Column("precision", String(16), nullable=False),
+    Column("runtime", String(200), nullable=False),
+    Column("precision", String(200), nullable=False),
     Column("mode", String(16), nullable=False),
     Column("outcome", String(16), nullable=False),
     Column("started_s", Float, nullable=False),

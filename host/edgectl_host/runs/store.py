@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, insert, make_url, select
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
+from edgectl_host.components import precisions_word, runtimes_word
 from edgectl_host.runs import schema
 from edgectl_host.runs.record import RunRecord
 from edgectl_protos.codec.document import from_bytes, to_document
@@ -86,8 +87,8 @@ class RunStore:
             "board": summary.facts.stand_in_for or summary.facts.board,
             "stand_in": bool(summary.facts.stand_in_for),
             "name": summary.name,
-            "runtime": summary.runtime,
-            "precision": summary.precision_used,
+            "runtime": runtimes_word(summary.components),
+            "precision": precisions_word(summary.components),
             "mode": summary.loop.mode.value,
             "outcome": record.outcome,
             "started_s": summary.started_s,
@@ -197,8 +198,14 @@ class RunStore:
             elif max(found) != schema.SCHEMA_VERSION:
                 raise RunsError(
                     f"{self._where} has schema {max(found)}, this edgectl knows {schema.SCHEMA_VERSION}",
-                    hint="use the edgectl that wrote it, or move the file away",
+                    hint=f"use the edgectl that wrote it, or move it away: {self._move}",
                 )
+
+    @property
+    def _move(self) -> str:
+        """The command that puts an old database aside."""
+        database = make_url(self._url).database
+        return f"mv {database} {database}.old" if database else "name another database"
 
     @property
     def _where(self) -> str:

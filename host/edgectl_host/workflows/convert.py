@@ -1,33 +1,45 @@
-"""What is deployed: a checkpoint, converted for each target, or a bundle as it is.
+"""What is deployed: a checkpoint, converted for each assignment, or a bundle as it is.
 
-A subject chooses the way to a device and makes the release for it. This is where the host meets the
-converters and the board profiles.
+A subject chooses what a device gets, and makes it. This is where the host meets the converters and the board profiles.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from edgectl_converters.bundle import is_bundle, read_bundle
+from edgectl_converters.assignment import Assignment, Choice
+from edgectl_converters.bundle import copy_bundle, is_bundle, read_bundle
 from edgectl_converters.card import CheckpointCard
-from edgectl_converters.convert import ConvertRequest, ConvertResult, convert, find_conversion
+from edgectl_converters.conversion import Workshop, find_conversion, plan_conversion, run_conversion
 from edgectl_converters.inspect import inspect
+from edgectl_converters.plan import Conversion, ConversionPlan, ConvertRequest
 from edgectl_converters.route import RoutePlan, RouteRequest, plan_routes
 from edgectl_host.fleet.inventory import Device
-from edgectl_host.workflows.plan import Route
-from edgectl_host.workflows.progress import Progress, Step
-from edgectl_host.workflows.release import Release, Target
+from edgectl_host.workflows.bundle import Bundle, assignment_of
+from edgectl_host.workflows.plan import Way
+from edgectl_host.workflows.progress import Progress, Update
 from edgectl_profiles.library import detect, load
-from edgectl_protos.domain.artifact import Digest, Precision
+from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.device import DeviceFacts
 from edgectl_protos.domain.errors import UnreachableError, UsageError
 
-__all__ = ["BundleSubject", "CheckpointSubject", "Subject", "open_subject"]
+__all__ = ["BundleSubject", "CheckpointSubject", "Subject", "Wishes", "copied", "open_subject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line asks for. `runtime` and `scheme` None leave the choice to the fleet file and the board."""
+
+    runtime: Choice | None = None
+    scheme: Choice | None = None
+    task: str = ""
+    footage: Path | None = None
+    loop_file: Path | None = None
 
 
 class Subject(Protocol):
@@ -37,40 +49,94 @@ class Subject(Protocol):
     def name(self) -> str:
         """What it is called."""
 
-    def route(self, device: Device, facts: DeviceFacts | None) -> Route:
-        """The way to a device."""
+    def way(self, device: Device, facts: DeviceFacts | None) -> Way:
+        """What a device gets."""
 
-    def release(self, target: Target, progress: Progress) -> Release:
-        """The release for a target, converted if need be."""
+    def ways(self, device: Device, facts: DeviceFacts | None, schemes: Sequence[str]) -> tuple[Assignment, ...]:
+        """All that a device could run side by side: every runtime that can do each of these schemes."""
 
-    def converted(self, target: Target) -> Release | None:
-        """The release for a target, if it is there already."""
+    def steps(self, assignment: Assignment) -> ConversionPlan | None:
+        """The conversion as data; None when there is nothing to convert."""
+
+    def bundle(self, assignment: Assignment, progress: Progress) -> Bundle:
+        """The bundle of an assignment, converted if need be."""
+
+    def converted(self, assignment: Assignment) -> Bundle | None:
+        """The bundle of an assignment, if it is there already."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSubject:
-    """A checkpoint. `runtime` and `precision` None leave the choice to the fleet file and the board."""
+    """A checkpoint."""
 
     card: CheckpointCard
-    runtime: str | None
-    precision: Precision | None
-    footage: Path | None
-    loop_file: Path | None
-    cache_dir: Path
-    config_dir: Path
+    wishes: Wishes
+    workshop: Workshop
 
     @property
     def name(self) -> str:
         """What the release will be called."""
         return self.card.name
 
-    def routes(self, device: Device, facts: DeviceFacts | None) -> RoutePlan:
-        """All ways to a device, and why others do not lead there.
+    def way(self, device: Device, facts: DeviceFacts | None) -> Way:
+        """The board's first choice of those that can be built and run.
 
         Raises:
-            ProfileError: its board is not known.
+            RouteError: there is none; says why.
+            ProfileError: the device's board is not known.
             UnreachableError: without facts and without a board nothing can be planned.
         """
+        wished = RouteRequest(self.wishes.runtime or device.runtime, self.wishes.scheme or device.scheme)
+        plan = self._routes(device, facts, wished)
+        best = plan.best()
+        rejected = tuple(f"not {other.assignment}: {other.reason}" for other in plan.rejected)
+        return Way(plan.board, best.assignment, (*best.notes, *rejected))
+
+    def ways(self, device: Device, facts: DeviceFacts | None, schemes: Sequence[str]) -> tuple[Assignment, ...]:
+        """Runtimes in the board's order; where none can do all of the schemes, whatever there is.
+
+        Raises:
+            RouteError: there is no way at all.
+        """
+        plans = [self._routes(device, facts, RouteRequest(None, Choice.parse(scheme))) for scheme in schemes]
+        plans[0].best()
+        able = {str(route.assignment.runtime): route for route in plans[0].routes}
+        all_of = set(able).intersection(*({str(route.assignment.runtime) for route in plan.routes} for plan in plans))
+        return tuple(
+            route.assignment
+            for runtime in able
+            for plan in plans
+            for route in plan.routes
+            if str(route.assignment.runtime) == runtime and (runtime in all_of or not all_of)
+        )
+
+    def steps(self, assignment: Assignment) -> ConversionPlan:
+        """The conversion as data.
+
+        Raises:
+            EdgectlError: it cannot be converted.
+        """
+        return plan_conversion(self._request(assignment), self.workshop)
+
+    def bundle(self, assignment: Assignment, progress: Progress) -> Bundle:
+        """Convert, or take it from the cache.
+
+        Raises:
+            EdgectlError: it cannot be converted, or a gate said no.
+        """
+        subject = str(assignment)
+        progress(Update(subject, "converting"))
+        made = run_conversion(self._request(assignment), self.workshop, _texts(subject, progress))
+        done = "converted before" if made.cached else f"converted in {made.seconds:.1f} s"
+        progress(Update(subject, done, done=True))
+        return _bundle_of(made)
+
+    def converted(self, assignment: Assignment) -> Bundle | None:
+        """What the cache holds, without converting anything."""
+        found = find_conversion(self._request(assignment), self.workshop)
+        return _bundle_of(found) if found else None
+
+    def _routes(self, device: Device, facts: DeviceFacts | None, request: RouteRequest) -> RoutePlan:
         if facts is not None and device.stand_in and not facts.stand_in_for:
             facts = replace(facts, stand_in_for=device.board)
         if device.board:
@@ -79,46 +145,15 @@ class CheckpointSubject:
             board = detect(facts)
         else:
             raise UnreachableError(f"{device.name} does not answer, and fleet.yaml names no board for it")
-        request = RouteRequest(self.runtime or device.runtime, self.precision or device.precision)
         return plan_routes(self.card, load(board), facts, request)
 
-    def route(self, device: Device, facts: DeviceFacts | None) -> Route:
-        """The best way to a device.
-
-        Raises:
-            RouteError: there is none; says why.
-        """
-        plan = self.routes(device, facts)
-        best = plan.best()
-        rejected = tuple(f"not {r.runtime} {r.precision.value}: {r.reason}" for r in plan.rejected)
-        return Route(plan.board, Target(best.runtime, best.precision), (f"proof: {best.proof}", *rejected))
-
-    def release(self, target: Target, progress: Progress) -> Release:
-        """Convert, or take it from the cache."""
-        subject = str(target)
-        progress(Step(subject, "converting"))
-        result = convert(
-            self._request(target),
-            cache_dir=self.cache_dir,
-            config_dir=self.config_dir,
-            progress=_texts(subject, progress),
-        )
-        done = "converted before" if result.cached else f"converted in {result.seconds:.1f} s"
-        progress(Step(subject, done, done=True))
-        return _release_of(result)
-
-    def converted(self, target: Target) -> Release | None:
-        """What the cache holds, without converting anything."""
-        found = find_conversion(self._request(target), cache_dir=self.cache_dir, config_dir=self.config_dir)
-        return _release_of(found) if found else None
-
-    def _request(self, target: Target) -> ConvertRequest:
+    def _request(self, assignment: Assignment) -> ConvertRequest:
         return ConvertRequest(
             checkpoint=self.card.path,
-            runtime=target.runtime,
-            precision=target.precision,
-            footage=self.footage,
-            loop_file=self.loop_file,
+            assignment=assignment,
+            footage=self.wishes.footage,
+            loop_file=self.wishes.loop_file,
+            task=self.wishes.task,
         )
 
 
@@ -145,33 +180,28 @@ class BundleSubject:
         """What the release is called."""
         return self.manifest.name
 
-    def route(self, device: Device, facts: DeviceFacts | None) -> Route:
-        """The bundle's own target: whether the device can run it is the device's to say."""
+    def way(self, device: Device, facts: DeviceFacts | None) -> Way:
+        """The bundle as it is: whether the device can run it is the device's to say."""
         board = device.board or (facts.stand_in_for or facts.board if facts else "")
-        return Route(board or "any board", self._release().target)
+        return Way(board or "any board", assignment_of(self.manifest))
 
-    def release(self, target: Target, progress: Progress) -> Release:
+    def ways(self, device: Device, facts: DeviceFacts | None, schemes: Sequence[str]) -> tuple[Assignment, ...]:
+        """The one that it is."""
+        return (assignment_of(self.manifest),)
+
+    def steps(self, assignment: Assignment) -> None:
+        """Nothing is converted."""
+
+    def bundle(self, assignment: Assignment, progress: Progress) -> Bundle:
         """The bundle as it is."""
-        return self._release()
+        return Bundle(self.directory, self.manifest, self.digest, cached=True)
 
-    def converted(self, target: Target) -> Release | None:
+    def converted(self, assignment: Assignment) -> Bundle | None:
         """The bundle as it is."""
-        return self._release()
-
-    def _release(self) -> Release:
-        return Release(self.directory, self.manifest, self.digest, cached=True)
+        return Bundle(self.directory, self.manifest, self.digest, cached=True)
 
 
-def open_subject(
-    path: Path,
-    *,
-    runtime: str | None,
-    precision: Precision | None,
-    footage: Path | None,
-    loop_file: Path | None,
-    cache_dir: Path,
-    config_dir: Path,
-) -> Subject:
+def open_subject(path: Path, wishes: Wishes, workshop: Workshop) -> Subject:
     """The checkpoint or bundle at a path.
 
     Raises:
@@ -180,21 +210,31 @@ def open_subject(
         UsageError: a bundle is to be converted to something else.
     """
     if is_bundle(path):
-        if runtime or precision or footage or loop_file:
+        if wishes != Wishes():
             raise UsageError(
-                f"{path} is a bundle: it is converted already, for one runtime at one precision",
-                hint="leave --runtime, --precision, --footage and --loop out, or deploy the checkpoint",
+                f"{path} is a bundle: it is converted already, its runtimes, schemes and loop are fixed",
+                hint="leave --runtime, --scheme, --task, --footage and --loop out, or deploy the checkpoint",
             )
         return BundleSubject.read(path)
-    return CheckpointSubject(inspect(path), runtime, precision, footage, loop_file, cache_dir, config_dir)
+    return CheckpointSubject(inspect(path, workshop.digests), wishes, workshop)
 
 
-def _release_of(result: ConvertResult) -> Release:
-    return Release(result.bundle_dir, result.manifest, result.release, result.cached, result.seconds)
+def copied(bundle: Bundle, directory: Path) -> Bundle:
+    """The bundle, copied out of the cache.
+
+    Raises:
+        BundleError: there is something else already, or it cannot be written.
+    """
+    copy_bundle(bundle.directory, directory)
+    return replace(bundle, directory=directory)
+
+
+def _bundle_of(made: Conversion) -> Bundle:
+    return Bundle(made.bundle_dir, made.manifest, made.release, made.cached, made.seconds)
 
 
 def _texts(subject: str, progress: Progress) -> Callable[[str], None]:
     def text(line: str) -> None:
-        progress(Step(subject, line))
+        progress(Update(subject, line))
 
     return text

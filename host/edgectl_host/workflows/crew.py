@@ -1,6 +1,6 @@
 """Threads that work on devices, and can be sent home.
 
-At most 16 work at once. An interrupt sets a flag that every step checks, so that uploads withdraw by
+At most 16 work at once. An interrupt sets a flag that every update checks, so that uploads withdraw by
 themselves; whoever still waits for a device a moment later has its connection closed, which ends the call.
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.transport.base import DeviceClient
-from edgectl_host.workflows.progress import Progress, Step
+from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.errors import CancelledError
 
 __all__ = ["Connect", "Crew"]
@@ -62,11 +62,11 @@ class Crew:
             raise CancelledError("interrupted")
 
     def guarded(self, progress: Progress) -> Progress:
-        """The same progress, which ends the work at the next step after an interrupt."""
+        """The same progress, which ends the work at the next update after an interrupt."""
 
-        def checked(step: Step) -> None:
+        def checked(update: Update) -> None:
             self.check()
-            progress(step)
+            progress(update)
 
         return checked
 

@@ -1,7 +1,7 @@
-"""The example policy on one device: every runtime at two precisions, each deployed and run, side by side.
+"""The example policy on one device: every runtime that can do all the schemes, each deployed and run, side by side.
 
-All conversions come first, so that none disturbs a measurement; then the target that is installed already, if
-one is, since it needs no install; then the others. One target that is refused costs its own row.
+All conversions come first, so that none disturbs a measurement; then what is installed already, if one of them is,
+since it needs no install; then the others. One that is refused costs its own row.
 """
 
 from __future__ import annotations
@@ -10,41 +10,40 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgectl_converters.assignment import Assignment
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.workflows.ask import error_of
+from edgectl_host.workflows.bundle import Bundle, Convert
 from edgectl_host.workflows.convert import Subject
 from edgectl_host.workflows.crew import Connect
-from edgectl_host.workflows.plan import DeployPlan, DevicePlan, Route, make_plan
-from edgectl_host.workflows.progress import Progress, Step
-from edgectl_host.workflows.release import Convert, Release, Target
+from edgectl_host.workflows.plan import DeployPlan, DevicePlan, Way, make_plan
+from edgectl_host.workflows.progress import Progress, Update
 from edgectl_host.workflows.rollout import Rollout, Row
-from edgectl_protos.domain.artifact import Digest, Precision
+from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.errors import EdgectlError, UsageError
 from edgectl_protos.domain.run import Outcome
 
-__all__ = ["DEMO_TARGETS", "DemoResult", "find_example", "run_demo"]
+__all__ = ["DEMO_SCHEMES", "DemoResult", "find_example", "run_demo"]
 
-DEMO_TARGETS = tuple(
-    Target(runtime, precision) for runtime in ("onnxrt", "openvino") for precision in (Precision.FP32, Precision.INT8)
-)
+DEMO_SCHEMES = ("fp32", "int8")
 _EXAMPLE = Path("examples", "press_pad")
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """One row for each target, in the order of `DEMO_TARGETS`."""
+    """One row for each assignment, in the board's order."""
 
-    rows: tuple[tuple[Target, Row], ...]
+    rows: tuple[tuple[Assignment, Row], ...]
 
     @property
-    def best(self) -> Target | None:
+    def best(self) -> Assignment | None:
         """Of those that pass, the one with the lowest response time at p95."""
         passed = [
-            (row.record.summary.response.p95 or 0.0, str(target), target)
-            for target, row in self.rows
+            (row.record.summary.response.p95 or 0.0, str(assignment), index)
+            for index, (assignment, row) in enumerate(self.rows)
             if row.record is not None and row.record.outcome == Outcome.PASS.value
         ]
-        return min(passed)[2] if passed else None
+        return self.rows[min(passed)[2]][0] if passed else None
 
 
 def find_example(starts: Sequence[Path]) -> Path:
@@ -69,56 +68,50 @@ def run_demo(
     connect: Connect,
     rollout: Callable[[Convert, Progress], Rollout],
     progress: Progress,
-    targets: tuple[Target, ...] = DEMO_TARGETS,
 ) -> DemoResult:
-    """Deploy and run every target on the device; `rollout` makes a fresh one for each.
+    """Deploy and run all of them on the device; `rollout` makes a fresh one for each.
 
     Raises:
-        EdgectlError: the device does not answer.
+        EdgectlError: the device does not answer, or no way leads to it.
     """
-    made: dict[Target, Release | EdgectlError] = {}
-    for target in targets:
+    asked = _ask(subject, device, connect)
+    board = asked.way.board if asked.way else device.board
+    assignments = subject.ways(replace(device, board=board), asked.facts, DEMO_SCHEMES)
+    made: dict[Assignment, Bundle | EdgectlError] = {}
+    for assignment in assignments:
         try:
-            made[target] = subject.release(target, progress)
+            made[assignment] = subject.bundle(assignment, progress)
         except EdgectlError as exc:
-            made[target] = exc
-    asked = _ask(subject, device, connect, targets[0])
-    rows: dict[Target, Row] = {}
-    for target in sorted(targets, key=lambda target: _digest(made[target]) != asked.current):
-        plan = DeployPlan(subject.name, (replace(asked, route=Route(device.board, target)),))
-        told = _told_of(target, progress)
-        rows[target] = rollout(lambda target, _: _release(made[target]), told).run(plan)[0]
-    return DemoResult(tuple((target, rows[target]) for target in targets))
+            made[assignment] = exc
+    rows: dict[Assignment, Row] = {}
+    for assignment in sorted(assignments, key=lambda assignment: _digest(made[assignment]) != asked.current):
+        plan = DeployPlan(subject.name, (replace(asked, way=Way(board, assignment)),))
+        told = _told_of(assignment, progress)
+        rows[assignment] = rollout(lambda assignment, _: _bundle(made[assignment]), told).run(plan)[0]
+    return DemoResult(tuple((assignment, rows[assignment]) for assignment in assignments))
 
 
-def _ask(subject: Subject, device: Device, connect: Connect, any_target: Target) -> DevicePlan:
-    plan = make_plan(
-        subject.name,
-        [device],
-        connect=connect,
-        routing=lambda device, facts: Route(device.board, any_target),
-        converted=lambda target: None,
-    )
-    row = plan.rows[0]
+def _ask(subject: Subject, device: Device, connect: Connect) -> DevicePlan:
+    row = make_plan(subject.name, [device], connect=connect, choosing=subject.way).rows[0]
     if row.failure is not None:
         raise error_of(row.failure)
     return row
 
 
-def _digest(made: Release | EdgectlError) -> Digest | None:
-    return made.digest if isinstance(made, Release) else None
+def _digest(made: Bundle | EdgectlError) -> Digest | None:
+    return made.digest if isinstance(made, Bundle) else None
 
 
-def _release(made: Release | EdgectlError) -> Release:
+def _bundle(made: Bundle | EdgectlError) -> Bundle:
     if isinstance(made, EdgectlError):
         raise made
     return made
 
 
-def _told_of(target: Target, progress: Progress) -> Progress:
-    """The device's steps, told as those of what runs on it."""
+def _told_of(assignment: Assignment, progress: Progress) -> Progress:
+    """The device's updates, told as those of what runs on it."""
 
-    def told(step: Step) -> None:
-        progress(replace(step, subject=str(target)))
+    def told(update: Update) -> None:
+        progress(replace(update, subject=str(assignment)))
 
     return told

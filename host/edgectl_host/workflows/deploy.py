@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from edgectl_host.quantities import bytes_words
 from edgectl_host.transport.base import DeviceClient
 from edgectl_host.workflows.ask import error_of
-from edgectl_host.workflows.progress import Progress, Step
-from edgectl_host.workflows.release import Release
+from edgectl_host.workflows.bundle import Bundle
+from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.deployment import TERMINAL, Deployment, DeploymentEvent, State
 from edgectl_protos.domain.errors import DeviceError, EdgectlError
 
@@ -47,20 +47,20 @@ class Install:
     already: bool = False
 
 
-def install(client: DeviceClient, release: Release, *, owner: str, progress: Progress) -> Install:
+def install(client: DeviceClient, bundle: Bundle, *, owner: str, progress: Progress) -> Install:
     """Bring a release onto a device and see it committed.
 
     Raises:
         EdgectlError: what the device refused, or why the deployment failed.
     """
-    present = _installed(client, release)
+    present = _installed(client, bundle)
     if present is not None:
         return Install(present, 0, already=True)
-    deployment = client.create(release.manifest_bytes, owner=owner, deployment_id=uuid.uuid4().hex)
+    deployment = client.create(bundle.manifest_bytes, owner=owner, deployment_id=uuid.uuid4().hex)
     sent_bytes = 0
     if deployment.state in (State.PLANNED, State.STAGING):
         try:
-            sent_bytes = _send(client, deployment.id, release, progress)
+            sent_bytes = _send(client, deployment.id, bundle, progress)
             client.start(deployment.id)
         except BaseException:
             # Whatever stopped us, the device need not wait out our lease.
@@ -74,29 +74,29 @@ def install(client: DeviceClient, release: Release, *, owner: str, progress: Pro
     return Install(final, sent_bytes)
 
 
-def _installed(client: DeviceClient, release: Release) -> Deployment | None:
+def _installed(client: DeviceClient, bundle: Bundle) -> Deployment | None:
     installed = client.installed()
-    if installed.current != release.digest:
+    if installed.current != bundle.digest:
         return None
     if any(deployment.state not in TERMINAL for deployment in installed.deployments):
         return None
     for deployment in installed.deployments:
-        if deployment.release == release.digest and deployment.state is State.COMMITTED:
+        if deployment.release == bundle.digest and deployment.state is State.COMMITTED:
             return deployment
     return None
 
 
-def _send(client: DeviceClient, deployment_id: str, release: Release, progress: Progress) -> int:
+def _send(client: DeviceClient, deployment_id: str, bundle: Bundle, progress: Progress) -> int:
     """Send what the device lacks of every blob; how many bytes that was."""
-    total = release.manifest.size_bytes
+    total = bundle.manifest.size_bytes
     done = sent = 0
-    for entry in release.blobs:
-        chunks = release.chunks(entry)
+    for entry in bundle.blobs:
+        chunks = bundle.chunks(entry)
         offered = client.offer(deployment_id, entry.digest, entry.size_bytes, chunks)
         if not offered.complete:
             missing = sum(chunks[index].size_bytes for index in offered.missing)
             if offered.missing:
-                pieces = release.pieces(entry, chunks, offered.missing)
+                pieces = bundle.pieces(entry, chunks, offered.missing)
                 report = _reporter(client.device, done + entry.size_bytes - missing, total, progress)
                 client.upload(deployment_id, entry.digest, report(pieces))
             client.commit(deployment_id, entry.digest)
@@ -116,7 +116,7 @@ def _reporter(device: str, done: int, total: int, progress: Progress) -> Callabl
         for index, data in pieces:
             yield index, data
             position += len(data)
-            progress(Step(device, f"sending {bytes_words(total)}", position / total))
+            progress(Update(device, f"sending {bytes_words(total)}", position / total))
 
     return report
 
@@ -125,7 +125,7 @@ def _follow(client: DeviceClient, deployment: Deployment, progress: Progress) ->
     for event in client.watch(deployment.id):
         # The outbox tells its story from the beginning; the sending was shown as it happened.
         if event.state not in (State.PLANNED, State.STAGING):
-            progress(Step(client.device, _describe(event)))
+            progress(Update(client.device, _describe(event)))
 
 
 def _describe(event: DeploymentEvent) -> str:

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import enum
+import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgectl_host.quantities import bytes_words
 from edgectl_protos.domain.errors import EdgectlError
 
+if TYPE_CHECKING:
+    from edgectl_host.workflows.toolchains import Listed
+
 __all__ = [
-    "Check",
+    "Finding",
     "Health",
     "check_board",
     "check_disk",
+    "check_extras",
     "check_fleet",
-    "check_packages",
     "check_python",
     "check_runs",
     "check_toolchains",
 ]
 
 _MIN_FREE_BYTES = 3_000_000_000
-"""A LeRobot toolchain takes 2.5 GB; everything else is small beside it."""
+"""A toolchain with torch takes 2.5 GB; everything else is small beside it."""
 
-_PACKAGES = {
-    "onnx": "reads and checks graphs; the `reference` runtime",
-    "onnxruntime": "the `onnxrt` runtime",
-    "openvino": "the `openvino` runtime",
-    "nncf": "int8 for `openvino`",
-    "av": "video footage",
-}
+_DISTRIBUTIONS = ("edgectl-agent", "edgectl-converters")
+"""Whose extras are what may be installed or not: runtimes, and sources of observations."""
+
+_REQUIREMENT = re.compile(r"(?P<package>[A-Za-z0-9._-]+)[^;]*;.*\bextra == ['\"](?P<extra>[^'\"]+)['\"]")
 
 
 class Health(enum.Enum):
@@ -46,7 +48,7 @@ class Health(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Finding:
     """One finding."""
 
     subject: str
@@ -55,81 +57,94 @@ class Check:
     hint: str = ""
 
 
-def check_python() -> Check:
+def check_python() -> Finding:
     """The interpreter that edgectl runs in."""
-    return Check("python", Health.OK, f"{'.'.join(map(str, sys.version_info[:3]))} · {sys.executable}")
+    return Finding("python", Health.OK, f"{'.'.join(map(str, sys.version_info[:3]))} · {sys.executable}")
 
 
-def check_packages() -> list[Check]:
-    """The libraries that conversions and the embedded agent use; looked up, not imported."""
-    checks = []
-    for name, purpose in _PACKAGES.items():
-        try:
-            checks.append(Check(name, Health.OK, f"{version(name)} · {purpose}"))
-        except PackageNotFoundError:
-            hint = "make setup, or: pip install 'edgectl-agent[onnxrt,openvino,video]'"
-            checks.append(Check(name, Health.PROBLEM, f"not installed · {purpose}", hint))
-    return checks
+def check_extras() -> list[Finding]:
+    """The libraries that targets and the embedded agent use, by extra; looked up, not imported."""
+    return [_extra(extra, packages) for extra, packages in _extras().items()]
 
 
-def check_toolchains(cache_dir: Path, config_dir: Path) -> list[Check]:
+def check_toolchains(toolchains: Sequence[Listed]) -> list[Finding]:
     """Which environments are ready, and which would be made on first use."""
-    from edgectl_converters.toolchain import Toolchains
-
-    checks = []
-    try:
-        for chain in Toolchains(cache_dir, config_dir).list():
-            subject = f"toolchain {chain.name}"
-            if chain.lock:
-                versions = ", ".join(f"{name} {number}" for name, number in chain.versions.items())
-                checks.append(Check(subject, Health.OK, f"{chain.origin} · {versions}"))
-            else:
-                hint = f"edgectl toolchain make {chain.name}, or: edgectl toolchain use {chain.name} --python PATH"
-                checks.append(Check(subject, Health.ABSENT, chain.origin, hint))
-    except EdgectlError as exc:
-        checks.append(Check("toolchain", Health.PROBLEM, exc.message, exc.hint))
-    return checks
+    findings = []
+    for listed in toolchains:
+        subject, chain = f"toolchain {listed.name}", listed.chain
+        if listed.failure is not None:
+            findings.append(Finding(subject, Health.PROBLEM, listed.failure.message, listed.failure.hint))
+        elif chain is not None and chain.lock:
+            versions = ", ".join(f"{name} {number}" for name, number in chain.versions.items() if number)
+            findings.append(Finding(subject, Health.OK, f"{chain.origin} · {versions}"))
+        elif chain is not None:
+            hint = f"edgectl toolchain make {listed.name}, or: edgectl toolchain use {listed.name} --python PATH"
+            findings.append(Finding(subject, Health.ABSENT, chain.origin, hint))
+    return findings
 
 
-def check_board(name: str) -> Check:
+def check_board(name: str) -> Finding:
     """What is known about this kind of machine."""
     from edgectl_profiles.library import load
 
     try:
         profile = load(name)
     except EdgectlError as exc:
-        return Check("board", Health.PROBLEM, exc.message, exc.hint)
-    ways = ", ".join(
-        f"{runtime.name} {'/'.join(precision.value for precision in runtime.precisions)}"
-        for runtime in profile.runtimes
-    )
-    return Check("board", Health.OK, f"{profile.title} ({name}) · {ways}")
+        return Finding("board", Health.PROBLEM, exc.message, exc.hint)
+    ways = ", ".join(f"{runtime.name} {'/'.join(runtime.schemes)}" for runtime in profile.runtimes)
+    return Finding("board", Health.OK, f"{profile.title} ({name}) · {ways}")
 
 
-def check_disk(folder: Path) -> Check:
+def check_disk(folder: Path) -> Finding:
     """Room for conversions."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free_bytes = shutil.disk_usage(existing).free
     detail = f"{bytes_words(free_bytes)} free for {folder}"
     if free_bytes >= _MIN_FREE_BYTES:
-        return Check("disk", Health.OK, detail)
-    return Check("disk", Health.PROBLEM, detail, f"make room, or put it elsewhere: export EDGECTL_HOME=DIR; {folder}")
+        return Finding("disk", Health.OK, detail)
+    return Finding("disk", Health.PROBLEM, detail, f"make room, or put it elsewhere: export EDGECTL_HOME=DIR; {folder}")
 
 
-def check_fleet(find: Callable[[], Path | None], load: Callable[[Path], int]) -> Check:
+def check_fleet(find: Callable[[], Path | None], load: Callable[[Path], int]) -> Finding:
     """The fleet file, if there is one; `load` counts its devices."""
     try:
         path = find()
         if path is None:
-            return Check("fleet", Health.ABSENT, "no fleet.yaml; `--fleet local` needs none", "README.md shows one")
-        return Check("fleet", Health.OK, f"{path} · {load(path)} devices")
+            return Finding("fleet", Health.ABSENT, "no fleet.yaml; `--fleet local` needs none", "README.md shows one")
+        return Finding("fleet", Health.OK, f"{path} · {load(path)} devices")
     except EdgectlError as exc:
-        return Check("fleet", Health.PROBLEM, exc.message, exc.hint)
+        return Finding("fleet", Health.PROBLEM, exc.message, exc.hint)
 
 
-def check_runs(count: Callable[[], int], where: str) -> Check:
+def check_runs(count: Callable[[], int], where: str) -> Finding:
     """The database of runs."""
     try:
-        return Check("runs", Health.OK, f"{where} · {count()} of the last 100")
+        return Finding("runs", Health.OK, f"{where} · {count()} of the last 100")
     except EdgectlError as exc:
-        return Check("runs", Health.PROBLEM, exc.message, exc.hint)
+        return Finding("runs", Health.PROBLEM, exc.message, exc.hint)
+
+
+def _extras() -> dict[str, tuple[str, ...]]:
+    """Extras with the packages that they bring, as the installed distributions declare them."""
+    found: dict[str, list[str]] = {}
+    for distribution in _DISTRIBUTIONS:
+        try:
+            lines = requires(distribution) or []
+        except PackageNotFoundError:
+            continue
+        for match in filter(None, map(_REQUIREMENT.match, lines)):
+            found.setdefault(match["extra"], []).append(match["package"])
+    return {extra: tuple(dict.fromkeys(packages)) for extra, packages in sorted(found.items())}
+
+
+def _extra(extra: str, packages: tuple[str, ...]) -> Finding:
+    present, missing = [], []
+    for package in packages:
+        try:
+            present.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(package)
+    if not missing:
+        return Finding(extra, Health.OK, ", ".join(present))
+    hint = f"pip install {' '.join(missing)}; on a device: pip install 'edgectl-agent[{extra}]'"
+    return Finding(extra, Health.ABSENT, f"{', '.join(missing)} not installed", hint)

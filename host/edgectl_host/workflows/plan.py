@@ -9,30 +9,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from edgectl_converters.assignment import Assignment
+from edgectl_converters.plan import ConversionPlan
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.transport.base import DeviceClient
 from edgectl_host.workflows.ask import ask_all, failure_of
+from edgectl_host.workflows.bundle import Bundle
 from edgectl_host.workflows.crew import Connect
-from edgectl_host.workflows.release import Release, Target
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.device import DeviceFacts
 from edgectl_protos.domain.errors import EdgectlError
 
-__all__ = ["DeployPlan", "DevicePlan", "Route", "Routing", "make_plan"]
+__all__ = ["Choosing", "DeployPlan", "DevicePlan", "Way", "make_plan", "with_conversions"]
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """The way chosen for a device. `notes` say why, and why not another."""
+class Way:
+    """What a device is to get, and as which board. `notes` say why, and why nothing else."""
 
     board: str
-    target: Target
+    assignment: Assignment
     notes: tuple[str, ...] = ()
 
 
-Routing = Callable[[Device, DeviceFacts | None], Route]
-"""Chooses the way to a device, from its facts, or from its board profile alone when it does not answer."""
+Choosing = Callable[[Device, DeviceFacts | None], Way]
+"""Chooses what a device gets, from its facts, or from its board profile alone when it does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class DevicePlan:
     """One row. `failure`: why nothing will be done here; `send_bytes` None: not known before conversion."""
 
     device: Device
-    route: Route | None = None
+    way: Way | None = None
     facts: DeviceFacts | None = None
     current: Digest | None = None
     failure: Failure | None = None
@@ -56,30 +58,39 @@ class DevicePlan:
 
 @dataclass(frozen=True, slots=True)
 class DeployPlan:
-    """Rows in the order of the fleet."""
+    """Rows in the order of the fleet, and how each distinct release is made."""
 
     subject: str
     rows: tuple[DevicePlan, ...]
+    conversions: tuple[ConversionPlan, ...] = ()
 
     @property
-    def targets(self) -> tuple[Target, ...]:
-        """The distinct conversions that reachable devices need, each once."""
-        return tuple(dict.fromkeys(row.route.target for row in self.rows if row.route and not row.failure))
+    def assignments(self) -> tuple[Assignment, ...]:
+        """The distinct releases that reachable devices need, each once."""
+        return tuple(dict.fromkeys(row.way.assignment for row in self.rows if row.way and not row.failure))
 
 
-def make_plan(
-    subject: str,
-    devices: Sequence[Device],
+def make_plan(subject: str, devices: Sequence[Device], *, connect: Connect, choosing: Choosing) -> DeployPlan:
+    """Ask every device and choose what it gets."""
+    return DeployPlan(subject, tuple(_chosen(row, choosing) for row in _ask(devices, connect)))
+
+
+def with_conversions(
+    plan: DeployPlan,
     *,
-    connect: Connect,
-    routing: Routing,
-    converted: Callable[[Target], Release | None],
+    converted: Callable[[Assignment], Bundle | None],
+    steps: Callable[[Assignment], ConversionPlan | None],
 ) -> DeployPlan:
-    """Ask every device and choose its way; `converted` finds a release that is in the cache already."""
-    routed = [_route(row, routing) for row in _ask(devices, connect)]
-    releases = {row.route.target: None for row in routed if row.route is not None}
-    found = {target: converted(target) for target in releases}
-    return DeployPlan(subject, tuple(_what_is_sent(row, found) for row in routed))
+    """The plan with what a dry run shows besides: what is sent, where that is known, and the steps of conversions.
+
+    Raises:
+        EdgectlError: a conversion that cannot be planned cannot be run either.
+    """
+    # Those that do not answer now are asked again by the next deploy: what they would get is shown as well.
+    wanted = dict.fromkeys(row.way.assignment for row in plan.rows if row.way)
+    found = {assignment: converted(assignment) for assignment in wanted}
+    conversions = tuple(made for assignment in plan.assignments if (made := steps(assignment)) is not None)
+    return replace(plan, rows=tuple(_what_is_sent(row, found) for row in plan.rows), conversions=conversions)
 
 
 def _ask(devices: Sequence[Device], connect: Connect) -> list[DevicePlan]:
@@ -93,17 +104,17 @@ def _ask(devices: Sequence[Device], connect: Connect) -> list[DevicePlan]:
     return rows
 
 
-def _route(row: DevicePlan, routing: Routing) -> DevicePlan:
+def _chosen(row: DevicePlan, choosing: Choosing) -> DevicePlan:
     try:
-        return replace(row, route=routing(row.device, row.facts))
+        return replace(row, way=choosing(row.device, row.facts))
     except EdgectlError as exc:
         return row if row.failure else replace(row, failure=failure_of(exc))
 
 
-def _what_is_sent(row: DevicePlan, found: dict[Target, Release | None]) -> DevicePlan:
-    release = found.get(row.route.target) if row.route else None
-    if release is None:
+def _what_is_sent(row: DevicePlan, found: dict[Assignment, Bundle | None]) -> DevicePlan:
+    bundle = found.get(row.way.assignment) if row.way else None
+    if bundle is None:
         return row
     # At most: which blobs a device holds is only answered to an offer, and an offer changes the device.
-    send_bytes = 0 if row.current == release.digest else release.manifest.size_bytes
-    return replace(row, release=release.digest, send_bytes=None if row.failure else send_bytes)
+    send_bytes = 0 if row.current == bundle.digest else bundle.manifest.size_bytes
+    return replace(row, release=bundle.digest, send_bytes=None if row.failure else send_bytes)

@@ -13,7 +13,7 @@ from edgectl_host.runs.record import RunRecord
 from edgectl_host.transport.base import DeviceClient
 from edgectl_host.workflows.ask import Answer, ask_all, failure_of
 from edgectl_host.workflows.crew import Connect, Crew
-from edgectl_host.workflows.progress import Progress, Step
+from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.errors import EdgectlError, LoopError, RunsError
@@ -48,7 +48,7 @@ def measure(
     summary = None
     for event in client.run(run_id, overrides):
         quiet = event.phase is RunPhase.MEASURING
-        progress(Step(device.name, _WORDS[event.phase], event.progress or None, quiet=quiet))
+        progress(Update(device.name, _WORDS[event.phase], event.progress or None, quiet=quiet))
         summary = event.summary or summary
     if summary is None:
         raise LoopError(f"{device.name}: the run ended without a summary", hint="see the agent's log")
@@ -117,9 +117,9 @@ def measure_all(
                 with crew.connected(device) as client:
                     record = measure(client, device, overrides, manifest_of=manifest_of, progress=guarded)
                     answers[device.name] = Answer(device, keep(client, record))
-                progress(Step(device.name, record.outcome, done=True))
+                progress(Update(device.name, record.outcome, done=True))
             except EdgectlError as exc:
-                progress(Step(device.name, f"failed: {exc.message}", done=True))
+                progress(Update(device.name, f"failed: {exc.message}", done=True))
                 answers[device.name] = Answer(device, failure=failure_of(exc))
 
     crew.run([functools.partial(take_turns, members) for members in machines.values()])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Progress", "Step", "silent"]
+__all__ = ["Progress", "Update", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Update:
     """Where one subject (a device, a conversion) stands. `fraction` None: nobody knows how far it is.
 
-    `quiet`: a measurement has begun, and whoever draws on this machine must leave it alone until the next step.
+    `quiet`: a measurement has begun, and whoever draws on this machine must leave it alone until the next update.
     """
 
     subject: str
@@ -22,9 +22,9 @@ class Step:
     quiet: bool = False
 
 
-Progress = Callable[[Step], None]
+Progress = Callable[[Update], None]
 """May be called from any thread."""
 
 
-def silent(step: Step) -> None:
+def silent(update: Update) -> None:
     """For callers that show nothing."""

@@ -8,7 +8,7 @@ from edgectl_host.fleet.inventory import Device
 from edgectl_host.transport.base import DeviceClient
 from edgectl_host.workflows.ask import Answer, ask_all
 from edgectl_host.workflows.crew import Connect
-from edgectl_host.workflows.progress import Progress, Step
+from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.deployment import Deployment
 
 __all__ = ["rollback_all"]
@@ -20,9 +20,9 @@ def rollback_all(
     """The deployment that runs again on each device."""
 
     def question(client: DeviceClient) -> Deployment:
-        progress(Step(client.device, "putting the previous release back"))
+        progress(Update(client.device, "putting the previous release back"))
         restored = client.rollback(owner=owner)
-        progress(Step(client.device, "rolled back", done=True))
+        progress(Update(client.device, "rolled back", done=True))
         return restored
 
     return ask_all(devices, connect, question)

@@ -1,4 +1,4 @@
-"""Carries out a plan on a fleet: one conversion per distinct target, a row and a verdict for each device.
+"""Carries out a plan on a fleet: one conversion per distinct release, a row and a verdict for each device.
 
 Order: conversions, one after another (each takes all cores) → installs, up to 16 at once → measurements, one
 device of a machine after another and only when nothing installs on that machine any more, since its
@@ -12,14 +12,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from edgectl_converters.assignment import Assignment
 from edgectl_host.runs.record import RunRecord
 from edgectl_host.workflows.ask import exit_code_of_failures, failure_of
+from edgectl_host.workflows.bundle import Bundle, Convert
 from edgectl_host.workflows.crew import Connect, Crew
 from edgectl_host.workflows.deploy import Install, install
 from edgectl_host.workflows.plan import DeployPlan, DevicePlan
 from edgectl_host.workflows.profile import measure
-from edgectl_host.workflows.progress import Progress, Step
-from edgectl_host.workflows.release import Convert, Release, Target
+from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.deployment import Failure
@@ -34,7 +35,7 @@ class Row:
     """What became of one device. A failure beside a record: the figures are there, and were not kept."""
 
     plan: DevicePlan
-    release: Release | None = None
+    bundle: Bundle | None = None
     install: Install | None = None
     record: RunRecord | None = None
     failure: Failure | None = None
@@ -82,24 +83,24 @@ class Rollout:
         return tuple(rows)
 
     def _converted(self, plan: DeployPlan) -> list[Row]:
-        done: dict[Target, Release | Failure] = {}
-        for target in plan.targets:
+        done: dict[Assignment, Bundle | Failure] = {}
+        for assignment in plan.assignments:
             try:
-                release = self._convert(target, self._progress)
-                self._remember(release.digest, release.manifest)
-                done[target] = release
+                bundle = self._convert(assignment, self._progress)
+                self._remember(bundle.digest, bundle.manifest)
+                done[assignment] = bundle
             except EdgectlError as exc:
-                self._progress(Step(str(target), f"failed: {exc.message}", done=True))
-                done[target] = failure_of(exc)
+                self._progress(Update(str(assignment), f"failed: {exc.message}", done=True))
+                done[assignment] = failure_of(exc)
         rows = []
         for row in plan.rows:
-            made = done.get(row.route.target) if row.route else None
+            made = done.get(row.way.assignment) if row.way else None
             if row.failure is not None or made is None:
                 rows.append(Row(row, failure=row.failure))
             elif isinstance(made, Failure):
                 rows.append(Row(row, failure=made))
             else:
-                rows.append(Row(row, release=made))
+                rows.append(Row(row, bundle=made))
         return rows
 
     def _device(self, index: int, rows: list[Row]) -> None:
@@ -116,28 +117,28 @@ class Rollout:
                 rows[ready] = self._measure(rows[ready], self._measuring)
 
     def _install(self, row: Row) -> Row:
-        assert row.release is not None, "only rows with a release are installed"
+        assert row.bundle is not None, "only rows with a bundle are installed"
         device = row.plan.device
         progress = self._crew.guarded(self._progress)
         try:
             with self._crew.connected(device) as client:
-                installed = install(client, row.release, owner=self._owner, progress=progress)
+                installed = install(client, row.bundle, owner=self._owner, progress=progress)
         except EdgectlError as exc:
             return self._failed(row, exc)
         text = "already installed" if installed.already else "installed"
-        self._progress(Step(device.name, text, done=self._measuring is None))
+        self._progress(Update(device.name, text, done=self._measuring is None))
         return replace(row, install=installed)
 
     def _measure(self, row: Row, overrides: LoopOverrides) -> Row:
-        assert row.release is not None, "only installed rows are measured"
-        device, manifest = row.plan.device, row.release.manifest
+        assert row.bundle is not None, "only installed rows are measured"
+        device, manifest = row.plan.device, row.bundle.manifest
         progress = self._crew.guarded(self._progress)
         try:
             with self._crew.connected(device) as client:
                 record = measure(client, device, overrides, manifest_of=lambda _: manifest, progress=progress)
         except EdgectlError as exc:
             return self._failed(row, exc)
-        self._progress(Step(device.name, record.outcome, done=True))
+        self._progress(Update(device.name, record.outcome, done=True))
         try:
             self._record(record)
         except EdgectlError as exc:
@@ -146,7 +147,7 @@ class Rollout:
         return replace(row, record=record)
 
     def _failed(self, row: Row, error: EdgectlError) -> Row:
-        self._progress(Step(row.plan.device.name, f"failed: {error.message}", done=True))
+        self._progress(Update(row.plan.device.name, f"failed: {error.message}", done=True))
         return replace(row, failure=failure_of(error))
 
 

@@ -1,7 +1,9 @@
 """Domain dataclasses as JSON documents: the bundle manifest, loop files, the journal, the worker protocol.
 
-Strict in both directions: an unknown key, a missing key without a default, or a value of another type is an
-error that names its place. Standard library only, so the agent daemon and its workers can use it.
+Strict in both directions: an unknown key, a missing key without a default, or a value of another type is an error that
+names its place. A union of dataclasses is told apart by the key `op`, the class variable of that name. Reading is
+total: bytes in, a value or a DocumentError out, whatever their size, depth or encoding. Standard library only, so the
+agent daemon and its workers can use it.
 """
 
 from __future__ import annotations
@@ -16,18 +18,14 @@ import typing
 from typing import Any, TypeVar
 
 from edgectl_protos.domain.artifact import Digest
-from edgectl_protos.domain.errors import BundleError, EdgectlError
+from edgectl_protos.domain.errors import DocumentError, EdgectlError
 
-__all__ = ["DocumentError", "canonical_bytes", "from_bytes", "from_document", "to_document"]
+__all__ = ["canonical_bytes", "from_bytes", "from_document", "to_document"]
 
 T = TypeVar("T")
 
-
-class DocumentError(BundleError):
-    """A JSON document does not have the shape that its type asks for."""
-
-    reason = "document_invalid"
-    exit_code = 43
+MAX_BYTES = 64 << 20
+"""Documents are read whole; none that edgectl writes comes near this."""
 
 
 def to_document(value: Any) -> Any:
@@ -35,7 +33,9 @@ def to_document(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         if isinstance(value, Digest):
             return str(value)
-        return {field.name: to_document(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        document = {field.name: to_document(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        op = getattr(type(value), "op", None)
+        return {"op": op, **document} if isinstance(op, str) else document
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, (tuple, list)):
@@ -57,10 +57,12 @@ def from_bytes(cls: type[T], data: bytes, *, what: str) -> T:
     Raises:
         DocumentError: not JSON, or not of this type; `what` names the document.
     """
+    if len(data) > MAX_BYTES:
+        raise DocumentError(f"{what} has {len(data):,} bytes; at most {MAX_BYTES:,} are read")
     try:
         document = json.loads(data)
-    except ValueError as exc:
-        raise DocumentError(f"{what} is not JSON: {exc}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise DocumentError(f"{what} is not JSON: {str(exc) or 'nested too deep'}") from exc
     return from_document(cls, document, what=what)
 
 
@@ -71,7 +73,10 @@ def from_document(cls: type[T], document: Any, *, what: str) -> T:
         DocumentError: a key is unknown or missing, or a value has another type.
         EdgectlError: the dataclass itself refuses its values.
     """
-    result: T = _read(cls, document, what)
+    try:
+        result: T = _read(cls, document, what)
+    except RecursionError as exc:
+        raise DocumentError(f"{what} is nested too deep") from exc
     return result
 
 
@@ -84,20 +89,39 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
         options = [option for option in typing.get_args(kind) if option is not types.NoneType]
-        return None if value is None else _read(options[0], value, where)
+        if value is None and len(options) < len(typing.get_args(kind)):
+            return None
+        return _read(options[0] if len(options) == 1 else _tagged(options, value, where), value, where)
     if origin is tuple:
         if not isinstance(value, list):
-            raise DocumentError(f"{where}: expected a list, got {value!r}")
+            raise DocumentError(f"{where}: expected a list, got {_shown(value)}")
         item = typing.get_args(kind)[0]
         return tuple(_read(item, entry, f"{where}[{index}]") for index, entry in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
-            raise DocumentError(f"{where}: expected an object, got {value!r}")
+            raise DocumentError(f"{where}: expected an object, got {_shown(value)}")
         item = typing.get_args(kind)[1]
+        for key in value:
+            _sayable(key, where)
         return {key: _read(item, entry, f"{where}.{key}") for key, entry in value.items()}
     if isinstance(kind, type):
         return _read_plain(kind, value, where)
     raise TypeError(f"{where}: {kind!r} has no JSON form")
+
+
+def _tagged(options: list[Any], value: Any, where: str) -> Any:
+    """The class of a union that the document's `op` names."""
+    by_op = {option.op: option for option in options}
+    op = value.get("op") if isinstance(value, dict) else None
+    if not isinstance(op, str) or op not in by_op:
+        raise DocumentError(f"{where}: op {_shown(op)} is not known; known: {', '.join(by_op)}")
+    return by_op[op]
+
+
+def _shown(value: Any) -> str:
+    """A foreign value, short enough for a message."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _read_plain(kind: type, value: Any, where: str) -> Any:
@@ -106,29 +130,45 @@ def _read_plain(kind: type, value: Any, where: str) -> Any:
     if issubclass(kind, enum.Enum):
         try:
             return kind(value)
-        except ValueError:
+        except (ValueError, TypeError):
             known = ", ".join(str(member.value) for member in kind)
-            raise DocumentError(f"{where}: {value!r} is not known; known: {known}") from None
+            raise DocumentError(f"{where}: {_shown(value)} is not known; known: {known}") from None
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(kind, value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if kind is float and type(value) is int:
+        try:
+            value = float(value)
+        except OverflowError:
+            raise DocumentError(f"{where}: {_shown(value)} is too large") from None
     return _expect(kind, value, where)
 
 
 def _expect(kind: Any, value: Any, where: str) -> Any:
     if type(value) is not kind:
-        raise DocumentError(f"{where}: expected {kind.__name__}, got {value!r}")
+        raise DocumentError(f"{where}: expected {kind.__name__}, got {_shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise DocumentError(f"{where}: {value!r} is not finite")
+    if kind is str:
+        _sayable(value, where)
     return value
+
+
+def _sayable(text: str, where: str) -> None:
+    """JSON can spell half a character, which no file and no message takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DocumentError(f"{where}: {_shown(text)} is no text") from None
 
 
 def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise DocumentError(f"{where}: expected an object, got {value!r}")
+        raise DocumentError(f"{where}: expected an object, got {_shown(value)}")
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = sorted(set(value) - set(fields))
+    tag = {"op"} if isinstance(getattr(kind, "op", None), str) else set()
+    if tag and value.get("op") != kind.op:
+        raise DocumentError(f"{where}: op {_shown(value.get('op'))} is not {kind.op!r}")
+    unknown = sorted(set(value) - set(fields) - tag)
     if unknown:
         raise DocumentError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(fields)}")
     hints = _hints(kind)

@@ -12,7 +12,6 @@ from urllib.parse import quote, unquote
 
 import grpc
 
-from edgectl_protos.codec import document
 from edgectl_protos.domain import errors
 
 __all__ = ["HINT_KEY", "REASON_KEY", "STATUS", "error_from_rpc", "metadata_of", "status_of"]
@@ -30,6 +29,7 @@ STATUS: dict[type[errors.EdgectlError], grpc.StatusCode] = {
     errors.CheckpointCorruptError: _Code.DATA_LOSS,
     errors.ProcessorError: _Code.INVALID_ARGUMENT,
     errors.StatisticsError: _Code.INVALID_ARGUMENT,
+    errors.TokenizerError: _Code.INVALID_ARGUMENT,
     errors.LoopSpecError: _Code.INVALID_ARGUMENT,
     errors.FleetError: _Code.INVALID_ARGUMENT,
     errors.ProfileError: _Code.INVALID_ARGUMENT,
@@ -43,7 +43,8 @@ STATUS: dict[type[errors.EdgectlError], grpc.StatusCode] = {
     errors.BundleError: _Code.INVALID_ARGUMENT,
     errors.BundleCorruptError: _Code.DATA_LOSS,
     errors.BundlePathError: _Code.INVALID_ARGUMENT,
-    document.DocumentError: _Code.INVALID_ARGUMENT,
+    errors.DocumentError: _Code.INVALID_ARGUMENT,
+    errors.ProgramError: _Code.INVALID_ARGUMENT,
     errors.DeviceError: _Code.INTERNAL,
     errors.UnreachableError: _Code.UNAVAILABLE,
     errors.BusyError: _Code.ABORTED,

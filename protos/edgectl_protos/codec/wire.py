@@ -2,7 +2,8 @@
 
 `MESSAGES` pairs each domain class with its message and `ENUMS` each enum member with its wire value; a test
 checks that both are complete and that every field of a pair has its twin. None and "unset" are the same
-thing; a digest travels as `sha256:<hex>`.
+thing; a digest travels as `sha256:<hex>`. What a newer peer may add freely (schemes, precisions) is text; a state or
+phase that this version has no name for is read as UNKNOWN, and any other unknown enum value is refused.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ MESSAGES: dict[type, Any] = {
     deployment.DeploymentEvent: deployment_service_pb2.DeploymentEvent,
     deployment.Failure: failure_pb2.Failure,
     deployment.ParityFigure: deployment_service_pb2.ParityFigure,
+    device.ComponentFacts: device_pb2.ComponentFacts,
     device.DeviceFacts: device_pb2.DeviceFacts,
     device.HelloReply: info_service_pb2.HelloReply,
     device.RuntimeFacts: device_pb2.RuntimeFacts,
@@ -43,22 +45,18 @@ MESSAGES: dict[type, Any] = {
     loop.LoopOverrides: loop_pb2.LoopOverrides,
     loop.LoopSpec: loop_pb2.LoopSpec,
     loop.SourceSpec: loop_pb2.SourceSpec,
-    loop.StageSpec: loop_pb2.StageSpec,
     run.ColdStart: profile_service_pb2.ColdStart,
     run.Misses: profile_service_pb2.Misses,
     run.Percentiles: profile_service_pb2.Percentiles,
     run.Rates: profile_service_pb2.Rates,
     run.RunEvent: profile_service_pb2.RunEvent,
     run.RunSummary: profile_service_pb2.RunSummary,
-    run.StageFigures: profile_service_pb2.StageFigures,
+    run.SpanFigures: profile_service_pb2.SpanFigures,
     run.WarmUp: profile_service_pb2.WarmUp,
 }
 
 ENUMS: dict[enum.Enum, int] = {
-    artifact.Precision.FP32: device_pb2.PRECISION_FP32,
-    artifact.Precision.FP16: device_pb2.PRECISION_FP16,
-    artifact.Precision.BF16: device_pb2.PRECISION_BF16,
-    artifact.Precision.INT8: device_pb2.PRECISION_INT8,
+    deployment.State.UNKNOWN: deployment_service_pb2.STATE_UNSPECIFIED,
     deployment.State.PLANNED: deployment_service_pb2.STATE_PLANNED,
     deployment.State.STAGING: deployment_service_pb2.STATE_STAGING,
     deployment.State.VERIFIED: deployment_service_pb2.STATE_VERIFIED,
@@ -76,17 +74,14 @@ ENUMS: dict[enum.Enum, int] = {
     loop.SourceKind.IMAGE: loop_pb2.SOURCE_KIND_IMAGE,
     loop.SourceKind.RECORDED: loop_pb2.SOURCE_KIND_RECORDED,
     loop.SourceKind.SYNTHETIC: loop_pb2.SOURCE_KIND_SYNTHETIC,
+    loop.SourceKind.TEXT: loop_pb2.SOURCE_KIND_TEXT,
     loop.OnEnd.FAIL: loop_pb2.ON_END_FAIL,
     loop.OnEnd.REPEAT: loop_pb2.ON_END_REPEAT,
-    loop.Op.DECODE: loop_pb2.OP_DECODE,
-    loop.Op.RESIZE: loop_pb2.OP_RESIZE,
-    loop.Op.NORMALISE: loop_pb2.OP_NORMALISE,
-    loop.Op.MODEL: loop_pb2.OP_MODEL,
-    loop.Op.UNNORMALISE: loop_pb2.OP_UNNORMALISE,
     loop.Mode.PACED: loop_pb2.MODE_PACED,
     loop.Mode.CLOSED: loop_pb2.MODE_CLOSED,
     loop.Overrun.SKIP: loop_pb2.OVERRUN_SKIP,
     loop.Overrun.BURST: loop_pb2.OVERRUN_BURST,
+    run.RunPhase.UNKNOWN: profile_service_pb2.RUN_PHASE_UNSPECIFIED,
     run.RunPhase.LOADING: profile_service_pb2.RUN_PHASE_LOADING,
     run.RunPhase.WARMING_UP: profile_service_pb2.RUN_PHASE_WARMING_UP,
     run.RunPhase.MEASURING: profile_service_pb2.RUN_PHASE_MEASURING,
@@ -117,7 +112,8 @@ def from_wire(cls: Callable[..., T], message: Any) -> T:
     """The domain object of a message.
 
     Raises:
-        ProtocolError: an enum value of a newer peer, or a value that the domain refuses.
+        ProtocolError: an enum value of a newer peer for which there is no UNKNOWN.
+        EdgectlError: the domain refuses a value.
     """
     arguments = {name: _field_from_wire(kind, message, name) for name, kind in _fields(cls).items()}
     return cls(**arguments)
@@ -158,7 +154,7 @@ def _scalar_from_wire(kind: Any, value: Any) -> Any:
     if kind is artifact.Digest:
         return artifact.Digest.parse(value)
     if issubclass(kind, enum.Enum):
-        member = _MEMBERS.get((kind, value))
+        member = _MEMBERS.get((kind, value)) or kind.__members__.get("UNKNOWN")
         if member is None:
             raise ProtocolError(
                 f"{kind.__name__} {value} is not known to this version of edgectl",

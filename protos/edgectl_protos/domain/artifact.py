@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from edgectl_protos.domain.errors import BundleError, BundlePathError
+from edgectl_protos.domain.errors import BundleError, BundlePathError, RouteError
 
 __all__ = [
     "CHUNK_SIZE_BYTES",
@@ -15,14 +15,17 @@ __all__ = [
     "DType",
     "Digest",
     "FileEntry",
-    "Precision",
     "TensorSpec",
+    "check_scheme",
+    "precision_of",
     "safe_path",
 ]
 
 CHUNK_SIZE_BYTES = 1 << 20
 """Chunks of an upload: one gRPC frame each, and the unit of resumption."""
 
+_SCHEME = re.compile(r"[a-z0-9]+(?:[-_./][a-z0-9]+)*")
+_INTEGER = re.compile(r"w(\d+)(?:g\d+)?(?:[/]?a(\d+))?")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -62,21 +65,16 @@ class DType(enum.Enum):
 
     UINT8 = "uint8"
     INT8 = "int8"
+    UINT16 = "uint16"
+    INT16 = "int16"
     INT32 = "int32"
     INT64 = "int64"
     BOOL = "bool"
     FLOAT16 = "float16"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
-
-
-class Precision(enum.Enum):
-    """The precision at which the bulk of a graph is computed."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-    INT8 = "int8"
+    TEXT = "text"
+    """A Python string, or a unicode array where there are several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +107,29 @@ class FileEntry:
         safe_path(self.path)
         if self.size_bytes < 0:
             raise BundleError(f"{self.path}: negative size {self.size_bytes}")
+
+
+def check_scheme(scheme: str) -> str:
+    """The scheme, if it can be one. A scheme says what a component is stored and computed in.
+
+    `fp32`, `fp16`, `bf16` and `int8` (weights and activations, static), or weights, group and activations written out:
+    `w8a8`, `w4g64/a16`. It is text, so that one which this version does not know is kept and shown.
+
+    Raises:
+        RouteError: it is not of that form.
+    """
+    if not _SCHEME.fullmatch(scheme) or len(scheme) > 40:
+        raise RouteError(f"{scheme!r} is no scheme", hint="write fp32, fp16, bf16, int8, w8a8 or w4g64/a16")
+    return scheme
+
+
+def precision_of(scheme: str) -> str:
+    """The precision in which the bulk of a component of this scheme is computed: fp32, fp16, bf16, int8 …"""
+    found = _INTEGER.fullmatch(scheme)
+    if found is None:
+        return scheme
+    activations = found[2] or found[1]
+    return {"8": "int8", "16": "fp16", "32": "fp32"}.get(activations, f"int{activations}")
 
 
 def safe_path(path: str) -> PurePosixPath:

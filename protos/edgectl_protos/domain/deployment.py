@@ -4,7 +4,7 @@
        └────────┴──────────┴──────────┴─────────┴────────┴──► FAILED     └──────────┴──► ROLLING_BACK
                                                                 ROLLING_BACK → ROLLED_BACK | INCONSISTENT
 
-`TRANSITIONS` is the whole truth about what may follow what; the agent's `core/lifecycle.py` decides when.
+`TRANSITIONS` is the whole truth about what may follow what; the agent's `core/deployments/lifecycle.py` decides when.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import enum
 from dataclasses import dataclass
 
 from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.device import ComponentFacts
 
 __all__ = ["TERMINAL", "TRANSITIONS", "Deployment", "DeploymentEvent", "Failure", "ParityFigure", "State"]
 
@@ -33,6 +34,8 @@ class State(enum.Enum):
     ROLLING_BACK = "rolling_back"
     ROLLED_BACK = "rolled_back"
     INCONSISTENT = "inconsistent"
+    UNKNOWN = "unknown"
+    """A state of a newer agent, as a host sees it; none of its own is ever in it."""
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
@@ -50,6 +53,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.FAILED: frozenset(),
     State.ROLLED_BACK: frozenset(),
     State.INCONSISTENT: frozenset(),
+    State.UNKNOWN: frozenset(),
 }
 
 TERMINAL = frozenset({State.COMMITTED, State.FAILED, State.ROLLED_BACK, State.INCONSISTENT})
@@ -67,12 +71,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ParityFigure:
-    """How far one output was from its golden value, over all cases.
+    """How far one tensor of the program was from its golden value, over all cases.
 
     `max_abs_of_range` is the largest absolute difference divided by (max - min) of the expected values.
     """
 
-    output: str
+    tensor: str
     cases: int
     max_abs: float
     max_abs_of_range: float
@@ -82,7 +86,9 @@ class ParityFigure:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One deployment. Times are seconds since the epoch on the device's clock, for people only."""
+    """One deployment. Times are seconds since the epoch on the device's clock, for people only. `components` says what
+    was loaded, read back from the runtimes when parity was proved.
+    """
 
     id: str
     release: Digest
@@ -95,8 +101,7 @@ class Deployment:
     previous: Digest | None = None
     failure: Failure | None = None
     parity: tuple[ParityFigure, ...] = ()
-    precision: str = ""
-    provider: str = ""
+    components: tuple[ComponentFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

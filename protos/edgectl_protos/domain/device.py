@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgectl_protos.domain.artifact import Precision
-
-__all__ = ["DeviceFacts", "HelloReply", "RuntimeFacts"]
+__all__ = ["ComponentFacts", "DeviceFacts", "HelloReply", "RuntimeFacts"]
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeFacts:
     """One runtime found on the device, probed by loading it in a worker.
 
-    `precisions` are those with real kernels on this processor; `problem` says why it cannot be used.
+    `precisions` (fp32, fp16, bf16, int8 …) are those with real kernels on this processor; `problem` says why it cannot
+    be used.
     """
 
     name: str
     version: str
     providers: tuple[str, ...]
-    precisions: tuple[Precision, ...]
+    precisions: tuple[str, ...]
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentFacts:
+    """One component as it was loaded: what was asked for, and what its runtime really uses, read back from it."""
+
+    name: str
+    runtime: str
+    runtime_version: str
+    scheme: str
+    precision: str
+    provider: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,13 @@ class StatisticsError(CheckpointError):
     exit_code = 14
 
 
+class TokenizerError(CheckpointError):
+    """The tokenizer is absent, not readable, or named by an address on a hub."""
+
+    reason = "tokenizer_missing"
+    exit_code = 18
+
+
 class LoopSpecError(EdgectlError):
     """The loop specification is not valid, or does not fit the policy."""
 
@@ -166,6 +173,20 @@ class BundlePathError(BundleError):
 
     reason = "bundle_path_unsafe"
     exit_code = 42
+
+
+class DocumentError(BundleError):
+    """A JSON document does not have the shape that its type asks for."""
+
+    reason = "document_invalid"
+    exit_code = 43
+
+
+class ProgramError(BundleError):
+    """A program's steps, tensors and components do not meet."""
+
+    reason = "program_invalid"
+    exit_code = 44
 
 
 # --- the device ----------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""The loop: what the policy needs (from the checkpoint) and how it is run (by the user).
+"""The loop: how a policy is run, by the user's choice.
 
-`Policy` comes from the checkpoint and is not edited: features, processing, chunks. `LoopSpec` is what
-`edgectl init` prints and people edit: sources, stages, rate, deadlines. Semantics of each word: docs/loop.md.
-Durations are seconds, rates are hertz.
+`LoopSpec` is what `edgectl init` prints and people edit: sources, rate, execution, deadlines. What the policy does is
+not in it: that is the program (`domain/policy.py`). Semantics of each word: docs/loop.md. Durations are seconds, rates
+are hertz.
 """
 
 from __future__ import annotations
@@ -10,93 +10,27 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import LoopSpecError
+from edgectl_protos.domain.policy import FeatureKind, Policy
 
 __all__ = [
+    "MAX_TICKS",
     "Deadlines",
     "Execution",
-    "Feature",
-    "FeatureKind",
     "LoopOverrides",
     "LoopSpec",
     "Mode",
     "OnEnd",
-    "Op",
     "Overrun",
-    "Policy",
-    "Processing",
     "SourceKind",
     "SourceSpec",
-    "StageSpec",
+    "check_fits",
 ]
 
+MAX_TICKS = 1_000_000
+"""Ticks of one run; their stamps are kept in memory while measuring."""
 
-class FeatureKind(enum.Enum):
-    """What a feature is; LeRobot's names."""
-
-    VISUAL = "VISUAL"
-    STATE = "STATE"
-    ENV = "ENV"
-    ACTION = "ACTION"
-    TENSOR = "TENSOR"
-    """An input of a bare ONNX graph, about which nothing more is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One observation or action as the robot has it: frames are uint8 HWC, state and action float32.
-
-    `tensor` names the graph input (or output) that takes it. `shape` has no batch dimension, and for an
-    action no chunk dimension.
-    """
-
-    name: str
-    kind: FeatureKind
-    dtype: DType
-    shape: tuple[int, ...]
-    tensor: str
-
-
-@dataclass(frozen=True, slots=True)
-class Processing:
-    """The normalisation of one feature, as y = x * mul + add in float32, per channel or element.
-
-    The arrays `<stage>.<feature>.mul` and `.add` stand in the release's npz (`Policy.arrays`), where stage
-    is `pre` or `post`; for frames `mul` includes the 1/255, so x is the raw uint8 value. `mode` (MEAN_STD,
-    MIN_MAX, QUANTILES, QUANTILE10, IDENTITY) says which formula they came from.
-    `folded`: this processing, and for frames the HWC→CHW layout too, are nodes of the graph, which then takes
-    the observation as the robot has it; the device computes none of it.
-    """
-
-    feature: str
-    mode: str
-    folded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a checkpoint says about its own inputs, outputs and processing.
-
-    A batch dimension of 1 leads every graph input and output. Unless its processing is folded, a frame
-    enters the graph as float32 CHW after normalisation, another feature as float32 after normalisation; a
-    feature without processing enters as it is. The action output is `[1, chunk_size, *action.shape]`.
-    `chunk_size` actions are predicted at once, of which `n_action_steps` are executed before the next
-    inference. `arrays` is empty when nothing is processed.
-    """
-
-    type: str
-    observations: tuple[Feature, ...]
-    action: Feature
-    chunk_size: int
-    n_action_steps: int
-    pre: tuple[Processing, ...]
-    post: tuple[Processing, ...]
-    arrays: str
-
-    def observation(self, name: str) -> Feature | None:
-        """The observation of this name."""
-        return next((feature for feature in self.observations if feature.name == name), None)
+_HINT = "print a loop that fits: edgectl init"
 
 
 class SourceKind(enum.Enum):
@@ -106,6 +40,7 @@ class SourceKind(enum.Enum):
     IMAGE = "image"
     RECORDED = "recorded"
     SYNTHETIC = "synthetic"
+    TEXT = "text"
 
 
 class OnEnd(enum.Enum):
@@ -119,9 +54,10 @@ class OnEnd(enum.Enum):
 class SourceSpec:
     """One source, feeding the feature of the same name.
 
-    video: `path` of a file that PyAV opens. image: `path` of a PNG or JPEG. recorded: `path` of an .npy of
-    shape [frames, ...]. synthetic: seeded noise of the feature's shape. `fps` 0 means the loop's rate.
-    In a bundle, `path` is a path of the release.
+    video: `path` of a file that PyAV opens. image: `path` of a PNG or JPEG. recorded: `path` of an .npy of shape
+    [frames, ...]. synthetic: seeded noise of the feature's shape. text: `text`, an instruction. `fps` 0 means the
+    loop's rate. `resize`: frames of another size than the policy's are stretched to it. In a bundle, `path` is a path
+    of the release.
     """
 
     feature: str
@@ -130,24 +66,8 @@ class SourceSpec:
     fps: float = 0.0
     seed: int = 0
     on_end: OnEnd = OnEnd.FAIL
-
-
-class Op(enum.Enum):
-    """What a stage does."""
-
-    DECODE = "decode"
-    RESIZE = "resize"
-    NORMALISE = "normalise"
-    MODEL = "model"
-    UNNORMALISE = "unnormalise"
-
-
-@dataclass(frozen=True, slots=True)
-class StageSpec:
-    """One stage. Ids are the stable names of the report: dec, geo, norm, act, post."""
-
-    id: str
-    op: Op
+    text: str = ""
+    resize: bool = False
 
 
 class Mode(enum.Enum):
@@ -166,17 +86,19 @@ class Overrun(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Synchronous action chunks: infer when the queue is empty, keep `use` of `chunk` actions."""
+    """When an inference begins, and how its actions enter the queue.
 
-    chunk: int
+    `sync_chunk`: infer when the queue is empty, keep the first `use` actions of the chunk.
+    """
+
     use: int
     kind: str = "sync_chunk"
 
     def __post_init__(self) -> None:
         if self.kind != "sync_chunk":
             raise LoopSpecError(f"execution kind {self.kind!r} is not known; known: sync_chunk")
-        if not 1 <= self.use <= self.chunk:
-            raise LoopSpecError(f"execution uses {self.use} of a chunk of {self.chunk} actions")
+        if self.use < 1:
+            raise LoopSpecError(f"execution uses {self.use} actions of a chunk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +116,6 @@ class Deadlines:
     miss_run: int = 2
 
 
-_ORDER = [Op.DECODE, Op.RESIZE, Op.NORMALISE, Op.MODEL, Op.UNNORMALISE]
-
-
 @dataclass(frozen=True, slots=True)
 class LoopSpec:
     """A loop at a rate. `measure_s` seconds are measured after the warm-up rule is met."""
@@ -204,7 +123,6 @@ class LoopSpec:
     name: str
     rate_hz: float
     sources: tuple[SourceSpec, ...]
-    stages: tuple[StageSpec, ...]
     execution: Execution
     deadlines: Deadlines
     measure_s: float = 20.0
@@ -221,13 +139,6 @@ class LoopSpec:
             raise LoopSpecError(f"measure {self.measure_s} s is not in 0..86400")
         if self.sink != "null":
             raise LoopSpecError(f"sink {self.sink!r} is not known; known: null (edgectl moves no robot)")
-        if len({stage.id for stage in self.stages}) != len(self.stages):
-            raise LoopSpecError("two stages have the same id")
-        ops = [stage.op for stage in self.stages]
-        if ops.count(Op.MODEL) != 1:
-            raise LoopSpecError("a loop has exactly one model stage")
-        if ops != sorted(ops, key=_ORDER.index) or len(set(ops)) != len(ops):
-            raise LoopSpecError(f"stages must be in this order, each once: {', '.join(op.value for op in _ORDER)}")
         if len({source.feature for source in self.sources}) != len(self.sources):
             raise LoopSpecError("two sources feed the same feature")
 
@@ -236,9 +147,51 @@ class LoopSpec:
         """T, the time between scheduled ticks."""
         return 1.0 / self.rate_hz
 
-    def has(self, op: Op) -> bool:
-        """Whether a stage does this."""
-        return any(stage.op is op for stage in self.stages)
+
+def check_fits(spec: LoopSpec, policy: Policy) -> None:
+    """Refuse a loop that cannot run this policy as it was trained. Asked before anything is converted.
+
+    Raises:
+        LoopSpecError: saying what is missing.
+    """
+    names = {feature.name for feature in policy.observations}
+    fed = {source.feature for source in spec.sources}
+    if lacking := sorted(names - fed):
+        raise LoopSpecError(f"the loop has no source for {lacking[0]}", hint=_HINT)
+    if unknown := sorted(fed - names):
+        raise LoopSpecError(
+            f"the loop has a source for {unknown[0]}, which the policy does not observe; "
+            f"it observes: {', '.join(sorted(names))}",
+            hint=_HINT,
+        )
+    for source in spec.sources:
+        _check_source(source, policy)
+    if spec.execution.use > policy.chunk_size:
+        raise LoopSpecError(
+            f"the loop executes {spec.execution.use} actions of a chunk; the policy predicts {policy.chunk_size}",
+            hint=_HINT,
+        )
+    if spec.mode is Mode.PACED and spec.measure_s * spec.rate_hz > MAX_TICKS:
+        raise LoopSpecError(
+            f"{spec.measure_s:g} s at {spec.rate_hz:g} Hz are more than {MAX_TICKS} ticks",
+            hint="measure for a shorter time: edgectl profile --measure",
+        )
+
+
+def _check_source(source: SourceSpec, policy: Policy) -> None:
+    feature = policy.observation(source.feature)
+    kind = feature.kind if feature else None
+    if (source.kind is SourceKind.TEXT) != (kind is FeatureKind.LANGUAGE):
+        takes = "takes a text: {kind: text, text: …}" if kind is FeatureKind.LANGUAGE else "takes no text"
+        raise LoopSpecError(f"{source.feature} {takes}; its source is {source.kind.value}", hint=_HINT)
+    if source.kind is SourceKind.TEXT and not source.text.strip():
+        raise LoopSpecError(f"the instruction of {source.feature} is empty", hint="write one: edgectl init --task TEXT")
+    if source.kind in (SourceKind.VIDEO, SourceKind.IMAGE) and kind is not FeatureKind.VISUAL:
+        raise LoopSpecError(f"a {source.kind.value} cannot feed {source.feature}, which is no camera")
+    if source.resize and kind is not FeatureKind.VISUAL:
+        raise LoopSpecError(f"{source.feature} is no camera, and cannot be resized")
+    if source.fps < 0:
+        raise LoopSpecError(f"the source of {source.feature} has a rate of {source.fps} Hz")
 
 
 @dataclass(frozen=True, slots=True)

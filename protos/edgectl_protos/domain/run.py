@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.deployment import Failure
-from edgectl_protos.domain.device import DeviceFacts
+from edgectl_protos.domain.device import ComponentFacts, DeviceFacts
 from edgectl_protos.domain.loop import Deadlines, LoopSpec
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "RunEvent",
     "RunPhase",
     "RunSummary",
-    "StageFigures",
+    "SpanFigures",
     "Verdict",
     "WarmUp",
     "judge",
@@ -60,14 +60,20 @@ class Percentiles:
 
 
 @dataclass(frozen=True, slots=True)
-class StageFigures:
-    """One stage over the measured ticks in which it ran. `share` is of the summed service time."""
+class SpanFigures:
+    """One step over the measured inferences (or ticks) in which it ran.
+
+    `times` are per inference: of a step inside a loop the sum of its passes, each of which has its own row in
+    `passes`. `share` is of the summed service time; `component` names what a step runs, if it runs one.
+    """
 
     id: str
     op: str
     times: Percentiles
     share: float
     note: str = ""
+    component: str = ""
+    passes: tuple[Percentiles, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,8 @@ class WarmUp:
 class RunSummary:
     """What a run found. `response` is from the scheduled tick to the published action (no coordinated
     omission); `service` from the actual wake. `age` is obs→action age of every published action. `jitter`
-    is |period − T|. `overhead_share` is the fraction of summed service time that no stage accounts for.
+    is |period − T|. `overhead_share` is the fraction of summed service time that no span accounts for.
+    `components` are those of the release, in the order of their first use.
     `cpu_utilisation` is process CPU time over wall time and cores used; `samples_bytes` the spooled size.
     """
 
@@ -123,11 +130,7 @@ class RunSummary:
     name: str
     loop: LoopSpec
     facts: DeviceFacts
-    runtime: str
-    runtime_version: str
-    precision_asked: str
-    precision_used: str
-    provider: str
+    components: tuple[ComponentFacts, ...]
     threads: int
     started_s: float
     measured_s: float
@@ -143,7 +146,7 @@ class RunSummary:
     misses: Misses
     starved_ticks: int
     rates: Rates
-    stages: tuple[StageFigures, ...]
+    spans: tuple[SpanFigures, ...]
     overhead_share: float
     peak_rss_bytes: int
     cpu_utilisation: float
@@ -160,6 +163,8 @@ class RunPhase(enum.Enum):
     MEASURING = "measuring"
     DONE = "done"
     FAILED = "failed"
+    UNKNOWN = "unknown"
+    """A phase of a newer agent, as a host sees it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import sys
 import threading
 from concurrent import futures
 
 import grpc
 import pytest
 
-from edgectl_protos.domain.artifact import Digest, Precision
-from edgectl_protos.domain.bundle import MANIFEST_NAME
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.bundle import MANIFEST_NAME, BuildRecipe
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     BundlePathError,
     BusyError,
     DiskFullError,
+    LoopSpecError,
     NotFoundError,
     ProtocolError,
     RuntimeMissingError,
@@ -28,6 +30,7 @@ from edgectl_protos.domain.errors import (
 )
 from edgectl_testkit.raw_client import RawClient, chunks_of, manifest_of
 from edgectl_testkit.serve import serve
+from edgectl_testkit.stub_bundles import Part, stub_loop
 
 
 def release_of(bundle):
@@ -79,7 +82,8 @@ def test_a_release_without_golden_cases_is_installed_and_said_not_to_be_proved(c
     ("wishes", "reason", "said"),
     [
         ({"parity_error": 0.02}, "parity_failed", "2.00e-02 of the range (allowed 1.00e-04)"),
-        ({"loaded_precision": "bf16"}, "precision_refused", "fp32 was asked for"),
+        ({"precisions": {"full": "bf16"}}, "precision_refused", "fp32 was asked for"),
+        ({"forget": "full"}, "precision_refused", "component 'full' was not loaded"),
         ({"fail": {"Load": ["operator_unsupported", "no such op"]}}, "operator_unsupported", "no such op"),
         ({"fail": {"Parity": ["output_not_finite", "NaN"]}}, "output_not_finite", "NaN"),
         ({"die_in": "Load"}, "worker_crashed", "SIGSEGV"),
@@ -119,13 +123,76 @@ def test_a_first_release_that_fails_its_probation_leaves_nothing_installed(clien
 
 
 def test_a_runtime_that_is_not_there_is_refused_before_a_byte_is_sent(client, bundle):
-    with pytest.raises(RuntimeMissingError, match="no runtime 'tensorrt'; it has: broken, stub"):
+    with pytest.raises(RuntimeMissingError, match="'tensorrt' for component 'full'; it has: broken, side, stub"):
         client.create(manifest_bytes(bundle(runtime="tensorrt")), "d-1")
     with pytest.raises(RuntimeMissingError, match="its library does not load"):
         client.create(manifest_bytes(bundle("b", runtime="broken")), "d-1")
     with pytest.raises(RuntimeMissingError, match="no bf16 kernels"):
-        client.create(manifest_bytes(bundle("c", precision=Precision.BF16)), "d-1")
+        client.create(manifest_bytes(bundle("c", scheme="bf16")), "d-1")
     assert client.listing()[0] == []
+
+
+def test_two_components_on_two_runtimes_are_installed_and_each_says_what_it_is(client, bundle):
+    parts = (Part("vision"), Part("denoise", "side", "w8a8", passes=10))
+    installed = client.deploy(bundle(parts=parts), "d-1")
+    assert installed.state is State.COMMITTED
+    assert [(c.name, c.runtime, c.scheme, c.precision, c.provider) for c in installed.components] == [
+        ("vision", "stub", "fp32", "fp32", "none"),
+        ("denoise", "side", "w8a8", "int8", "none"),
+    ]
+    assert list(client.run("r"))[-1].summary.components == installed.components
+
+
+def test_a_runtime_of_another_interpreter_is_lent_to_the_worker(state, bundle, tmp_path):
+    other = tmp_path / "python"
+    other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    parts = (Part("vision"), Part("denoise", "side", passes=10))
+    with serve(state, interpreters={"side": str(other)}) as address, RawClient(address) as client:
+        installed = client.deploy(bundle(parts=parts), "d-1")
+    # The worker runs where the denoiser lives, ten calls an inference; the stub says who lends it the other one.
+    assert [component.provider for component in installed.components] == [sys.executable, "none"]
+
+
+def test_of_two_components_the_one_whose_runtime_is_missing_is_named(client, bundle):
+    parts = (Part("vision"), Part("denoise", "tensorrt"))
+    with pytest.raises(RuntimeMissingError, match="'tensorrt' for component 'denoise'"):
+        client.create(manifest_bytes(bundle(parts=parts)), "d-1")
+
+
+def test_a_part_that_is_still_to_be_built_is_refused_before_a_byte_is_sent(client, bundle):
+    parts = (Part("full", recipe=BuildRecipe("tensorrt")),)
+    with pytest.raises(RuntimeMissingError, match="must be built on the device by 'tensorrt'"):
+        client.create(manifest_bytes(bundle(parts=parts)), "d-1")
+    assert client.listing()[0] == []
+
+
+def test_a_loop_that_does_not_fit_is_refused_as_soon_as_it_is_here(client, bundle):
+    wrong = bundle(loop=stub_loop(use=2))
+    client.create(manifest_bytes(wrong), "d-1")
+    entry = manifest_of(wrong).file("loop.json")
+    data = (wrong / "blobs/sha256" / entry.digest.hex).read_bytes()
+    client.offer("d-1", entry.digest, len(data), chunks_of(data))
+    client.upload("d-1", entry.digest, [(0, data)])
+    with pytest.raises(LoopSpecError, match="executes 2 actions of a chunk"):
+        client.commit("d-1", entry.digest)
+    # A host that does not listen gets no further, and one that comes later is told before it sends anything.
+    client.cancel("d-1")
+    with pytest.raises(LoopSpecError, match="executes 2 actions of a chunk"):
+        client.create(manifest_bytes(wrong), "d-2")
+
+
+def test_a_host_that_starts_a_loop_that_does_not_fit_gets_no_further(client, bundle):
+    with contextlib.suppress(LoopSpecError):
+        client.stage(bundle(loop=stub_loop(use=2)), "d-1")
+    for entry in manifest_of(bundle(loop=stub_loop(use=2))).files:
+        data = (bundle(loop=stub_loop(use=2)) / "blobs/sha256" / entry.digest.hex).read_bytes()
+        if not client.offer("d-1", entry.digest, len(data), chunks_of(data))[0]:
+            client.upload("d-1", entry.digest, [(0, data)])
+            client.commit("d-1", entry.digest)
+    client.start("d-1")
+    last = list(client.watch("d-1"))[-1]
+    assert (last.state, last.failure.reason) == (State.FAILED, "loop_invalid")
 
 
 def test_a_path_that_leaves_the_bundle_is_refused(client, bundle):
@@ -221,7 +288,7 @@ def test_what_a_failed_attempt_sent_is_not_sent_again(client, bundle):
 
 def test_starting_what_is_not_there_yet_names_a_file(client, bundle):
     client.create(manifest_bytes(bundle()), "d-1")
-    with pytest.raises(StateError, match=r"lacks 4 files, full\.bin"):
+    with pytest.raises(StateError, match=r"lacks 4 files, components/full/model\.bin"):
         client.start("d-1")
 
 
@@ -235,7 +302,7 @@ def test_starting_twice_is_starting_once(client, bundle):
 
 def test_a_blob_altered_between_upload_and_start_is_found_and_asked_for_again(client, bundle, state):
     client.stage(bundle(), "d-1")
-    digest = manifest_of(bundle()).file("full.bin").digest
+    digest = manifest_of(bundle()).file("components/full/model.bin").digest
     path = state / "blobs/sha256" / digest.hex
     path.chmod(0o600)
     path.write_bytes(b"?" + path.read_bytes()[1:])
@@ -249,7 +316,7 @@ def test_an_installed_release_that_rotted_on_the_disk_is_installed_anew(client, 
     client.deploy(bundle("v1"), "d-1")
     links = client.listing()[1:]
     assert client.create(manifest_bytes(bundle("v1")), "d-2").id == "d-1"
-    path = state / "current" / "full.bin"
+    path = state / "current/components/full/model.bin"
     good = path.read_bytes()
     path.chmod(0o600)
     path.write_bytes(b"?" + good[1:])
@@ -323,7 +390,7 @@ def test_rolling_back_swaps_the_releases_and_back(client, bundle):
     assert "carol" in undone.failure.message
     again = client.rollback(owner="carol")
     assert (str(again.release), again.state, again.owner) == (two, State.COMMITTED, "carol")
-    assert again.precision == "fp32"
+    assert [component.precision for component in again.components] == ["fp32"]
     assert client.listing()[1:] == (two, one)
 
 

@@ -1,4 +1,6 @@
-"""The lerobot toolchain of each version, made from its lock: LeRobot saves, loads and exports, and agrees with us."""
+"""Both LeRobots, each made from its lock with the Python that version managers keep: a policy that it saved is exported
+there, proved here, carried along, and stale when a weight changes. The other policies: `test_lerobot_policies.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,17 @@ from pathlib import Path
 
 import onnx
 import pytest
-from onnx import numpy_helper
 
-from edgectl_converters.convert import ConvertRequest, convert, export_checkpoint
+from edgectl_converters.assignment import Assignment
+from edgectl_converters.conversion import Workshop, export_checkpoint, run_conversion
 from edgectl_converters.inspect import inspect
-from edgectl_converters.toolchain import VERSIONS, Toolchain, Toolchains
-from edgectl_protos.domain.artifact import Precision
+from edgectl_converters.plan import ConvertRequest
+from edgectl_converters.sources.base import Export
+from edgectl_converters.steps import StepCache
+from edgectl_converters.toolchain import Toolchain, Toolchains
 from edgectl_protos.domain.errors import ToolchainError
+from edgectl_protos.domain.policy import Normalise
+from edgectl_testkit import lerobot_policies
 
 ROOT = Path(__file__).resolve().parents[3]
 # Kept in the checkout, so that only the first run of the tests waits for the installation.
@@ -23,91 +29,91 @@ CACHE = ROOT / ".cache" / "tests"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
-def config(request, tmp_path_factory) -> Path:
-    """Settings of a user who chose this version."""
-    folder = tmp_path_factory.mktemp("config")
+@pytest.fixture(scope="module", params=["lerobot-0.4", "lerobot-0.6"])
+def lerobot(request) -> Toolchain:
     try:
-        Toolchains(CACHE, folder).use_version("lerobot", request.param)
+        return Toolchains(CACHE, CACHE / "config").get(request.param, print)
     except ToolchainError as exc:
         pytest.skip(exc.message)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def lerobot(config) -> Toolchain:
-    return Toolchains(CACHE, config).get("lerobot", print)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(lerobot, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("checkpoint") / "act"
-    script = ROOT / "tools" / "bench" / "act_checkpoint.py"
-    subprocess.run([str(lerobot.python), str(script), str(out), "small"], check=True, env=lerobot.environment())
+    command = [str(lerobot.python), str(Path(lerobot_policies.__file__)), "act", str(out)]
+    subprocess.run(command, check=True, env=lerobot.environment())
     return out
 
 
 @pytest.fixture
-def folders(config, tmp_path):
-    # Steps of its own, the toolchain of all.
+def shop(tmp_path) -> Workshop:
+    # Steps of its own, the toolchains of all.
     cache = tmp_path / "cache"
     cache.mkdir()
+    (CACHE / "toolchains").mkdir(parents=True, exist_ok=True)
     (cache / "toolchains").symlink_to(CACHE / "toolchains")
-    return {"cache_dir": cache, "config_dir": config, "progress": print}
+    return Workshop(cache, Toolchains(cache, CACHE / "config"))
+
+
+def exports(shop: Workshop) -> list[tuple[Path, Export]]:
+    cache: StepCache = shop.steps
+    keys = [key for key, record, _ in cache.records() if record.kind == "export"]
+    found = [cache.find(key, Export) for key in keys]
+    return [(one.folder, one.report) for one in found if one is not None]
+
+
+def test_the_toolchain_follows_from_the_checkpoint(lerobot, checkpoint):
+    assert inspect(checkpoint).toolchain == lerobot.name
 
 
 @pytest.mark.parametrize("runtime", ["onnxrt", "openvino"])
-def test_final_actions_agree_with_lerobots_own_pipeline(lerobot, checkpoint, folders, runtime):
-    result = convert(ConvertRequest(checkpoint, runtime, Precision.FP32), **folders)
+def test_final_actions_agree_with_lerobots_own_pipeline(lerobot, checkpoint, shop, runtime):
+    request = ConvertRequest(checkpoint, Assignment.of(runtime, "fp32"))
+    result = run_conversion(request, shop, print)
     figures = {gate.gate: gate.value for gate in result.manifest.gates}
-    assert figures["parity.max_abs_of_range"] <= 1e-4
+    assert figures["parity.max_abs_of_range"] <= 1e-5
     assert result.manifest.golden.reference.startswith(f"lerobot {lerobot.versions['lerobot']}")
-    assert {step.feature: step.mode for step in result.manifest.policy.pre}["observation.state"] == "MIN_MAX"
-    again = convert(ConvertRequest(checkpoint, runtime, Precision.FP32), **folders)
+    assert [step.input for step in result.manifest.program.steps if isinstance(step, Normalise)] == [
+        "observation.state"
+    ]
+    again = run_conversion(request, shop, print)
     assert again.cached
     assert again.release == result.release
 
 
-def test_a_carried_export_is_the_same_graph_without_torch(checkpoint, folders, tmp_path):
+def test_a_carried_export_is_the_same_graph_without_torch(checkpoint, shop, tmp_path):
     copy = tmp_path / "act"
     shutil.copytree(checkpoint, copy)
-    folder = export_checkpoint(copy, footage=None, **folders)
-    assert (folder / "graph.onnx").stat().st_size < (copy / "model.safetensors").stat().st_size / 10
+    folder = export_checkpoint(copy, shop, print)
+    assert (folder / "act.onnx").stat().st_size < (copy / "model.safetensors").stat().st_size / 10
     assert inspect(copy).toolchain == "host"
-    converted = convert(ConvertRequest(copy, "onnxrt", Precision.FP32), **folders)
-    exports = sorted((folders["cache_dir"] / "steps").glob("*/full.onnx"))
-    weights = []
-    for path in exports:
-        if (path.parent / "golden.npz").exists():
-            graph = onnx.load(str(path)).graph
-            weights.append({i.name: numpy_helper.to_array(i).tobytes() for i in graph.initializer})
-    assert len(weights) == 2
+    run_conversion(ConvertRequest(copy, Assignment.of("onnxrt", "fp32")), shop, print)
+    (one, first), (two, second) = exports(shop)
+    assert first == second
+    weights = [
+        {i.name: onnx.numpy_helper.to_array(i).tobytes() for i in onnx.load(str(path / "act.onnx")).graph.initializer}
+        for path in (one, two)
+    ]
     assert weights[0] == weights[1]
-    assert converted.manifest.provenance.steps[0].toolchain == "lerobot"
 
 
-def test_a_changed_weight_makes_the_carried_export_stale(checkpoint, folders, tmp_path):
+def test_a_changed_weight_makes_the_carried_export_stale(lerobot, checkpoint, shop, tmp_path):
     copy = tmp_path / "act"
     shutil.copytree(checkpoint, copy)
-    export_checkpoint(copy, footage=None, **folders)
+    export_checkpoint(copy, shop, print)
     weights = copy / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.chmod(0o644)
     weights.write_bytes(data)
     card = inspect(copy)
-    assert card.toolchain == "lerobot"
+    assert card.toolchain == lerobot.name
     assert any("model.safetensors has changed" in note for note in card.notes)
 
 
-def test_tokens_are_not_cut_apart_in_the_exported_graph(checkpoint, folders):
-    convert(ConvertRequest(checkpoint, "onnxrt", Precision.FP32), **folders)
-    graph = next(iter((folders["cache_dir"] / "steps").glob("*/golden.npz"))).with_name("full.onnx")
-    operators = [node.op_type for node in onnx.load(str(graph)).graph.node]
+def test_tokens_are_not_cut_apart_in_the_exported_graph(checkpoint, shop):
+    run_conversion(ConvertRequest(checkpoint, Assignment.of("onnxrt", "fp32")), shop, print)
+    ((folder, _),) = exports(shop)
+    operators = [node.op_type for node in onnx.load(str(folder / "act.onnx")).graph.node]
     # Two cameras of 3×3 tokens each would be 18 slices.
     assert operators.count("Slice") < 18
-
-
-def test_an_environment_without_lerobot_is_refused(tmp_path):
-    with pytest.raises(ToolchainError, match="is not a Python with lerobot"):
-        Toolchains(tmp_path, tmp_path).use("lerobot", Path("/usr/bin/env"))

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from edgectl_converters.assignment import Assignment
 from edgectl_converters.bundle import read_bundle
-from edgectl_converters.convert import ConvertRequest, convert
+from edgectl_converters.conversion import Workshop, run_conversion
 from edgectl_converters.inspect import inspect
-from edgectl_protos.domain.artifact import Precision
+from edgectl_converters.plan import ConvertRequest
+from edgectl_converters.toolchain import Toolchains
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "press_pad"
 
@@ -17,25 +19,26 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("runtime", "precision"),
+    ("runtime", "scheme"),
     [
-        ("reference", Precision.FP32),
-        ("onnxrt", Precision.FP32),
-        ("onnxrt", Precision.INT8),
-        ("openvino", Precision.FP32),
-        ("openvino", Precision.INT8),
+        ("reference", "fp32"),
+        ("onnxrt", "fp32"),
+        ("onnxrt", "int8"),
+        ("openvino", "fp32"),
+        ("openvino", "int8"),
     ],
 )
-def test_it_passes_its_gates_and_two_caches_give_one_release(tmp_path, runtime, precision):
+def test_it_passes_its_gates_and_two_caches_give_one_release(tmp_path, runtime, scheme):
     assert inspect(EXAMPLE / "policy").toolchain == "host"
-    request = ConvertRequest(EXAMPLE / "policy", runtime, precision, footage=EXAMPLE / "footage")
+    request = ConvertRequest(EXAMPLE / "policy", Assignment.of(runtime, scheme), footage=EXAMPLE / "footage")
     releases = set()
     for name in ("one", "two"):
-        folders = {"cache_dir": tmp_path / name, "config_dir": tmp_path / "config"}
-        result = convert(request, **folders, progress=print)
+        cache = tmp_path / name
+        shop = Workshop(cache, Toolchains(cache, tmp_path / "config"))
+        result = run_conversion(request, shop, print)
         manifest, _ = read_bundle(result.bundle_dir)
-        assert all(gate.passed for gate in manifest.gates)
-        assert convert(request, **folders, progress=print).cached
-        assert not list((tmp_path / name / "toolchains").glob("lerobot-*"))
+        assert all(gate.passed and not gate.pending for gate in manifest.gates)
+        assert run_conversion(request, shop, print).cached
+        assert not list((cache / "toolchains").glob("lerobot-*"))
         releases.add(result.release)
     assert len(releases) == 1

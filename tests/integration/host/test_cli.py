@@ -60,17 +60,47 @@ def test_from_a_graph_to_a_verdict_and_again(terminal):
     assert code in (0, 1), err  # a busy machine may miss a deadline
     device = json.loads(out)["devices"][0]
     assert device["deployment"]["state"] == "committed"
-    assert device["run"]["summary"]["precision_used"] == "fp32"
+    assert [c["precision"] for c in device["run"]["summary"]["components"]] == ["fp32"]
     assert device["run"]["summary"]["ticks"] > 0
     assert device["sent_bytes"] > 0
     code, out, err = terminal(*QUICK)
     assert out.split()[0] in ("PASS", "FAIL")
     assert "nothing was sent" in out
-    assert "act model" in out
+    assert "ovh unaccounted" in out
     code, out, err = terminal("profile", "--mode", "closed", "--measure", "0.2s")
     assert (code, out.split()[0]) == (0, "CAPACITY"), err
     code, out, _ = terminal("runs", "--json")
     assert len(json.loads(out)) == 3
+
+
+def test_the_plan_the_cache_and_the_second_time(terminal):
+    code, out, err = terminal("convert", "tiny.onnx", "--runtime", "onnxrt", "--dry-run", "--json")
+    assert code == 0, err
+    assert not json.loads(out)[0]["cached"]
+    code, out, err = terminal("convert", "tiny.onnx", "--runtime", "onnxrt", "-o", "bundle", "--json")
+    assert code == 0, err
+    release = json.loads(out)["release"]
+    code, out, err = terminal("convert", "tiny.onnx", "--runtime", "onnxrt", "--dry-run", "--json")
+    assert json.loads(out)[0]["cached"], err
+    code, out, err = terminal("deploy", "bundle", "--no-profile", "--json")
+    assert code == 0, err
+    assert json.loads(out)["devices"][0]["release"] == release
+    assert json.loads(terminal("cache", "--json")[1])["entries"]
+    code, out, err = terminal("cache", "trim", "--keep", "0B", "--yes", "--json")
+    assert code == 0, err
+    assert json.loads(out)["removed"]
+    assert json.loads(terminal("cache", "--json")[1])["entries"] == []
+
+
+def test_an_interrupted_conversion_leaves_nothing_half_done(terminal):
+    with terminal.start("convert", "tiny.onnx", "--runtime", "onnxrt") as process:
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode in (0, 130), err
+    assert "Traceback" not in err
+    code, _, err = terminal("convert", "tiny.onnx", "--runtime", "onnxrt")
+    assert code == 0, err
 
 
 def test_a_second_policy_can_be_rolled_back(terminal):

@@ -1,12 +1,11 @@
-"""Small real bundles, made without the converters: a two-camera linear policy as an ONNX graph.
+"""Small real bundles, made without the converters: a two-camera linear policy of one component, an ONNX graph.
 
 The policy: action[c, a] = mean over all pixels of both normalised cameras + 0.5 * sum(normalised state)
-+ 0.01 * c + 0.1 * a, un-normalised with mul 2, add 1. Its golden outputs are computed here in numpy.
++ 0.01 * c + 0.1 * a, un-normalised with scale 2, offset 1. Its golden outputs are computed here in numpy.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -15,26 +14,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgectl_protos.codec.document import canonical_bytes
-from edgectl_protos.domain.artifact import Digest, DType, FileEntry, Precision, TensorSpec
+from edgectl_protos.codec.document import canonical_bytes, from_bytes
+from edgectl_protos.domain.artifact import Digest, DType, TensorSpec
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Component, Golden, Manifest, Provenance, Tolerance
-from edgectl_protos.domain.loop import (
-    Deadlines,
-    Execution,
-    Feature,
-    FeatureKind,
-    LoopSpec,
-    OnEnd,
-    Op,
-    Policy,
-    Processing,
-    SourceKind,
-    SourceSpec,
-    StageSpec,
-)
+from edgectl_protos.domain.loop import Deadlines, Execution, LoopSpec, OnEnd, SourceKind, SourceSpec
+from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Normalise, Policy, Program, Unnormalise
+from edgectl_testkit.stub_bundles import write_blobs
 
 CAMERAS = ("observation.images.top", "observation.images.wrist")
 STATE = "observation.state"
+COMPONENT = "act"
 HEIGHT, WIDTH, STATE_DIM, ACTION_DIM, CHUNK = 8, 10, 3, 2, 4
 
 
@@ -72,34 +61,68 @@ def tiny_graph(*, add: float = 0.0) -> bytes:
 
 
 def tiny_arrays() -> dict[str, np.ndarray]:
-    """The processing arrays: frames (x/255 - 0.5)/0.25, state (x - 1)/2, action x * 2 + 1."""
+    """What the program's steps name: frames (x/255 - 0.5)/0.25, state (x - 1)/2, action x * 2 + 1."""
     arrays = {}
     for camera in CAMERAS:
-        arrays[f"pre.{camera}.mul"] = np.full(3, 1 / (255 * 0.25), np.float32)
-        arrays[f"pre.{camera}.add"] = np.full(3, -2.0, np.float32)
-    arrays[f"pre.{STATE}.mul"] = np.full(STATE_DIM, 0.5, np.float32)
-    arrays[f"pre.{STATE}.add"] = np.full(STATE_DIM, -0.5, np.float32)
-    arrays["post.action.mul"] = np.full(ACTION_DIM, 2.0, np.float32)
-    arrays["post.action.add"] = np.full(ACTION_DIM, 1.0, np.float32)
+        arrays[f"pre.{camera}.offset"] = np.full(3, 127.5, np.float32)
+        arrays[f"pre.{camera}.scale"] = np.full(3, 63.75, np.float32)
+    arrays[f"pre.{STATE}.offset"] = np.full(STATE_DIM, 1.0, np.float32)
+    arrays[f"pre.{STATE}.scale"] = np.full(STATE_DIM, 2.0, np.float32)
+    arrays["post.action.offset"] = np.full(ACTION_DIM, 1.0, np.float32)
+    arrays["post.action.scale"] = np.full(ACTION_DIM, 2.0, np.float32)
     return arrays
 
 
 def tiny_policy() -> Policy:
     """What the checkpoint of the tiny policy would say about itself."""
-    frames = tuple(
-        Feature(camera, FeatureKind.VISUAL, DType.UINT8, (HEIGHT, WIDTH, 3), camera.rsplit(".", 1)[1])
-        for camera in CAMERAS
-    )
-    state = Feature(STATE, FeatureKind.STATE, DType.FLOAT32, (STATE_DIM,), "state")
+    frames = tuple(Feature(camera, FeatureKind.VISUAL, DType.UINT8, (HEIGHT, WIDTH, 3)) for camera in CAMERAS)
+    state = Feature(STATE, FeatureKind.STATE, DType.FLOAT32, (STATE_DIM,))
     return Policy(
         type="tiny",
         observations=(*frames, state),
-        action=Feature("action", FeatureKind.ACTION, DType.FLOAT32, (ACTION_DIM,), "action"),
+        action=Feature("action", FeatureKind.ACTION, DType.FLOAT32, (ACTION_DIM,)),
         chunk_size=CHUNK,
         n_action_steps=2,
-        pre=tuple(Processing(name, "MEAN_STD") for name in (*CAMERAS, STATE)),
-        post=(Processing("action", "MEAN_STD"),),
-        arrays="processing.npz",
+    )
+
+
+def tiny_program() -> Program:
+    """Normalise, one component, un-normalise."""
+    top, wrist = CAMERAS
+    return Program(
+        tensors=(
+            TensorSpec("top", DType.FLOAT32, (3, HEIGHT, WIDTH)),
+            TensorSpec("wrist", DType.FLOAT32, (3, HEIGHT, WIDTH)),
+            TensorSpec("state", DType.FLOAT32, (STATE_DIM,)),
+            TensorSpec("chunk", DType.FLOAT32, (1, CHUNK, ACTION_DIM)),
+            TensorSpec("action", DType.FLOAT32, (CHUNK, ACTION_DIM)),
+        ),
+        steps=(
+            Normalise("norm.top", top, "top", f"pre.{top}", planes=True),
+            Normalise("norm.wrist", wrist, "wrist", f"pre.{wrist}", planes=True),
+            Normalise("norm.state", STATE, "state", f"pre.{STATE}"),
+            Call("act", COMPONENT, {"top": "top", "wrist": "wrist", "state": "state"}, {"action": "chunk"}),
+            Unnormalise("post", "chunk", "action", "post.action"),
+        ),
+        action="action",
+        arrays="arrays.npz",
+    )
+
+
+def tiny_component(*, runtime: str = "reference", scheme: str = "fp32") -> Component:
+    """The one component of the tiny policy."""
+    return Component(
+        name=COMPONENT,
+        runtime=runtime,
+        scheme=scheme,
+        entry="model.onnx",
+        inputs=(
+            TensorSpec("top", DType.FLOAT32, (1, 3, HEIGHT, WIDTH)),
+            TensorSpec("wrist", DType.FLOAT32, (1, 3, HEIGHT, WIDTH)),
+            TensorSpec("state", DType.FLOAT32, (1, STATE_DIM)),
+        ),
+        outputs=(TensorSpec("action", DType.FLOAT32, (1, CHUNK, ACTION_DIM)),),
+        tolerance=Tolerance(1e-4, 0.99999),
     )
 
 
@@ -112,13 +135,7 @@ def tiny_loop(*, rate_hz: float = 200.0, measure_s: float = 0.5) -> LoopSpec:
             SourceSpec(name, SourceKind.SYNTHETIC, seed=index, on_end=OnEnd.REPEAT)
             for index, name in enumerate((*CAMERAS, STATE))
         ),
-        stages=(
-            StageSpec("dec", Op.DECODE),
-            StageSpec("norm", Op.NORMALISE),
-            StageSpec("act", Op.MODEL),
-            StageSpec("post", Op.UNNORMALISE),
-        ),
-        execution=Execution(chunk=CHUNK, use=2),
+        execution=Execution(use=2),
         deadlines=Deadlines(tick_s=1 / rate_hz),
         measure_s=measure_s,
     )
@@ -142,49 +159,31 @@ def tiny_bundle(
     *,
     name: str = "tiny",
     runtime: str = "reference",
+    scheme: str = "fp32",
     graph: bytes | None = None,
     golden_shift: float = 0.0,
     loop: LoopSpec | None = None,
     extra: dict[str, bytes] | None = None,
 ) -> tuple[Path, bytes]:
     """Write a bundle; the directory and the manifest bytes (whose sha256 is the release digest)."""
+    component, program = tiny_component(runtime=runtime, scheme=scheme), tiny_program()
     files = {
-        "full.onnx": graph or tiny_graph(),
-        "processing.npz": npz_bytes(tiny_arrays()),
+        f"{component.folder}/{component.entry}": graph or tiny_graph(),
+        program.arrays: npz_bytes(tiny_arrays()),
         "golden.npz": npz_bytes(tiny_golden(shift=golden_shift)),
         "loop.json": canonical_bytes(loop or tiny_loop()),
         **(extra or {}),
     }
-    blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True, exist_ok=True)
-    entries = []
-    for path, data in files.items():
-        digest = Digest(hashlib.sha256(data).hexdigest())
-        (blobs / digest.hex).write_bytes(data)
-        entries.append(FileEntry(path, len(data), digest))
-    policy = tiny_policy()
-    component = Component(
-        name="full",
-        runtime=runtime,
-        precision=Precision.FP32,
-        artifact="full.onnx",
-        inputs=(
-            TensorSpec("top", DType.FLOAT32, (1, 3, HEIGHT, WIDTH)),
-            TensorSpec("wrist", DType.FLOAT32, (1, 3, HEIGHT, WIDTH)),
-            TensorSpec("state", DType.FLOAT32, (1, STATE_DIM)),
-        ),
-        outputs=(TensorSpec("action", DType.FLOAT32, (1, CHUNK, ACTION_DIM)),),
-        options={},
-    )
     manifest = Manifest(
         name=name,
+        policy=tiny_policy(),
+        program=program,
         components=(component,),
-        files=tuple(entries),
-        policy=policy,
+        files=write_blobs(folder, files),
         loop="loop.json",
-        golden=Golden("golden.npz", 3, "numpy", "synthetic", Tolerance(1e-4, 0.99999)),
+        golden=Golden("golden.npz", 3, "numpy", "synthetic"),
         gates=(),
-        provenance=Provenance(Digest("0" * 64), "testkit", "tiny", ()),
+        provenance=Provenance(Digest("0" * 64), "testkit", ()),
     )
     data = canonical_bytes(manifest)
     (folder / MANIFEST_NAME).write_bytes(data)
@@ -193,8 +192,6 @@ def tiny_bundle(
 
 def release_dir(bundle: Path, folder: Path) -> Path:
     """Lay a bundle out as a device does: files at their paths beside the manifest."""
-    from edgectl_protos.codec.document import from_bytes
-
     data = (bundle / MANIFEST_NAME).read_bytes()
     manifest = from_bytes(Manifest, data, what=MANIFEST_NAME)
     folder.mkdir(parents=True, exist_ok=True)

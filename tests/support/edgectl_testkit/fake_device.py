@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from edgectl_host.transport.base import DeviceClient, Installed, Offered
 from edgectl_protos.codec.document import from_bytes
-from edgectl_protos.domain.artifact import Chunk, Digest
+from edgectl_protos.domain.artifact import Chunk, Digest, precision_of
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
 from edgectl_protos.domain.deployment import (
     TERMINAL,
@@ -25,7 +25,7 @@ from edgectl_protos.domain.deployment import (
     ParityFigure,
     State,
 )
-from edgectl_protos.domain.device import DeviceFacts, HelloReply
+from edgectl_protos.domain.device import ComponentFacts, DeviceFacts, HelloReply
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     BusyError,
@@ -226,7 +226,11 @@ class FakeClient(DeviceClient):
                 if state is State.COMMITTED:
                     figure = ParityFigure("action", 3, 1e-6, 1e-7, 1.0, True)
                     old = fake.find(deployment_id)
-                    proved = replace(old, parity=(figure,), precision="fp32", provider="CPU", previous=fake.current)
+                    loaded = tuple(
+                        ComponentFacts(c.name, c.runtime, "1.0", c.scheme, precision_of(c.scheme), "CPU")
+                        for c in fake.manifests[deployment_id].components
+                    )
+                    proved = replace(old, parity=(figure,), components=loaded, previous=fake.current)
                     fake.deployments[fake.deployments.index(old)] = proved
                     fake.previous, fake.current = fake.current, old.release
                 fake.enter(deployment_id, state)

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from edgectl_agent.core.atomic import Disk
+from edgectl_agent.core.store.atomic import Disk
 
 __all__ = ["CountingDisk", "DyingDisk"]
 

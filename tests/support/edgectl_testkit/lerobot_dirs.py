@@ -10,12 +10,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CAMERAS", "STATE", "LeRobotDir", "golden_of", "graph_of"]
+from edgectl_protos.domain.artifact import DType, TensorSpec
+from edgectl_protos.domain.policy import Call
+
+if TYPE_CHECKING:
+    from edgectl_converters.sources.base import Export
+
+__all__ = ["CAMERAS", "STATE", "LeRobotDir", "diffusion_dir", "golden_of", "graph_of", "language_dir"]
 
 CAMERAS = ("observation.images.top", "observation.images.wrist")
 STATE = "observation.state"
@@ -105,6 +111,8 @@ class LeRobotDir:
     pre_statistics: Arrays = field(default_factory=_statistics)
     post_statistics: Arrays = field(default_factory=_statistics)
     weights: Arrays = field(default_factory=_weights)
+    files: dict[str, str] = field(default_factory=dict)
+    """Further files, by path in the directory."""
 
     @property
     def normaliser(self) -> dict[str, Any]:
@@ -138,44 +146,106 @@ class LeRobotDir:
         save_file(self.pre_statistics, folder / self.normaliser["state_file"])
         save_file(self.post_statistics, folder / self.unnormaliser["state_file"])
         save_file(self.weights, folder / "model.safetensors")
+        for name, text in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
         return folder
 
     def write_with_export(self, folder: Path, aside: Path) -> Path:
         """Write the directory with its export carried along; `aside` is a folder for the export itself."""
+        from edgectl_converters.sources.lerobot.source import carry
+
+        carry(self.write(folder), self.export(folder, aside), aside)
+        return folder
+
+    def export(self, folder: Path, out: Path, *, cases: int = 4) -> Export:
+        """What the export of the written directory would be: act.onnx, arrays.npz and golden.npz in `out`."""
         import onnx
 
-        from edgectl_converters.sources.carried_export import write_carried_export
-        from edgectl_converters.sources.lerobot import WEIGHTS, checkpoint_files
+        from edgectl_converters.sources.base import ARRAYS, GOLDEN, Export, ExportedComponent
+        from edgectl_converters.sources.lerobot.card import read_checkpoint
+        from edgectl_converters.sources.lerobot.processors import processing_arrays
+        from edgectl_converters.sources.lerobot.program import assemble, entering
 
-        self.write(folder)
-        aside.mkdir(parents=True, exist_ok=True)
-        onnx.save(graph_of(self.weights), str(aside / "full.onnx"))
-        np.savez(aside / "golden.npz", **golden_of(self))  # type: ignore[arg-type]
-        document = {
-            "reference": "numpy",
-            "versions": {"numpy": np.__version__},
-            "toolchain": "lerobot",
-            "lock": "0" * 64,
-            "inputs_kind": "synthetic",
+        checkpoint = read_checkpoint(folder)
+        observed = checkpoint.processing.observed
+        ports = [
+            TensorSpec(one.short, DType.FLOAT32, (1, 3, HEIGHT, WIDTH) if one.visual else (1, STATE_DIM))
+            for one in observed
+        ]
+        call = Call("act", "act", {one.short: entering(one) for one in observed}, {"chunk": "chunk"})
+        chunk = TensorSpec("chunk", DType.FLOAT32, (CHUNK, ACTION_DIM))
+        out.mkdir(parents=True, exist_ok=True)
+        onnx.save(graph_of(self.weights), str(out / "act.onnx"))
+        golden: dict[str, Any] = golden_of(self, cases=cases)
+        np.savez(out / GOLDEN, **golden)
+        arrays: dict[str, Any] = dict(processing_arrays(folder, checkpoint.config, checkpoint.processing))
+        np.savez(out / ARRAYS, **arrays)
+        output = TensorSpec("chunk", DType.FLOAT32, (1, CHUNK, ACTION_DIM))
+        return Export(
+            policy=checkpoint.policy,
+            program=assemble(checkpoint, (call,), (chunk,), "chunk", 0),
+            components=(ExportedComponent("act", "onnx", "act.onnx", tuple(ports), (output,)),),
+            reference="numpy",
+            inputs_kind="synthetic",
+            cases=cases,
+            versions={"numpy": np.__version__},
+        )
+
+
+def diffusion_dir() -> LeRobotDir:
+    """A Diffusion policy's directory as far as a card needs it."""
+    directory = LeRobotDir()
+    directory.config |= {"type": "diffusion", "horizon": 16, "n_action_steps": 8, "n_obs_steps": 2}
+    directory.config |= {"prediction_type": "epsilon", "noise_scheduler_type": "DDIM"}
+    del directory.config["chunk_size"], directory.config["temporal_ensemble_coeff"]
+    return directory
+
+
+def language_dir(kind: str) -> LeRobotDir:
+    """The directory of a smolvla, pi0 or pi05 as far as a card needs it, with a tokenizer of five words."""
+    directory = LeRobotDir().normalise_by(VISUAL="IDENTITY")
+    steps = directory.pre["steps"]
+    name = {"smolvla": "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"}.get(kind, "google/paligemma-3b-pt-224")
+    tokenizer = {
+        "registry_name": "tokenizer_processor",
+        "config": {"max_length": 48, "task_key": "task", "padding_side": "right", "tokenizer_name": name},
+    }
+    if kind == "pi05":
+        steps += [{"registry_name": "pi05_prepare_state_tokenizer_processor_step", "config": {}}, tokenizer]
+    else:
+        steps[2:2] = [{"registry_name": f"{kind}_new_line_processor", "config": {}}, tokenizer]
+    directory.config |= {"type": kind, "max_state_dim": 32, "max_action_dim": 32, "empty_cameras": 0}
+    del directory.config["temporal_ensemble_coeff"]
+    if kind == "smolvla":
+        directory.config |= {"resize_imgs_with_padding": [64, 48], "vlm_model_name": name}
+    else:
+        directory.config |= {"image_resolution": [48, 64], "pretrained_revision": None}
+    words = {word: index for index, word in enumerate(["<pad>", "pick", "up", "the", "cube"])}
+    directory.files["tokenizer/tokenizer.json"] = json.dumps(
+        {
+            "version": "1.0",
+            "added_tokens": [],
+            "pre_tokenizer": {"type": "Whitespace"},
+            "model": {"type": "WordLevel", "vocab": words, "unk_token": "<pad>"},
         }
-        (aside / "export.json").write_text(json.dumps(document))
-        write_carried_export(aside, folder, folder / WEIGHTS, checkpoint_files(folder))
-        return folder
+    )
+    return directory
 
 
 def graph_of(weights: Arrays) -> Any:
     """The net as ONNX, with normalised CHW frames and state in; its matrix is the layer's, transposed."""
     from onnx import TensorProto, helper, numpy_helper
 
-    tensors = ("images_top", "images_wrist")
+    tensors = ("top", "wrist")
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH]) for name in tensors]
     inputs.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, [1, STATE_DIM]))
     nodes = [
         *(helper.make_node("ReduceMean", [name, "axes"], [f"{name}_mean"], keepdims=0) for name in tensors),
-        helper.make_node("Concat", ["images_top_mean", "images_wrist_mean", "state"], ["features"], axis=1),
+        helper.make_node("Concat", ["top_mean", "wrist_mean", "state"], ["features"], axis=1),
         helper.make_node("MatMul", ["features", "matrix"], ["product"]),
         helper.make_node("Add", ["product", "bias"], ["flat"]),
-        helper.make_node("Reshape", ["flat", "shape"], ["action"]),
+        helper.make_node("Reshape", ["flat", "shape"], ["chunk"]),
     ]
     constants = {
         "axes": np.array([2, 3], np.int64),
@@ -183,7 +253,7 @@ def graph_of(weights: Arrays) -> Any:
         "bias": weights[f"{LAYER}.bias"].astype(np.float32),
         "shape": np.array([1, CHUNK, ACTION_DIM], np.int64),
     }
-    output = helper.make_tensor_value_info("action", TensorProto.FLOAT, [1, CHUNK, ACTION_DIM])
+    output = helper.make_tensor_value_info("chunk", TensorProto.FLOAT, [1, CHUNK, ACTION_DIM])
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "tiny_act", inputs, [output], initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

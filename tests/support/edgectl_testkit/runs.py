@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from edgectl_protos.domain.artifact import Digest, Precision
-from edgectl_protos.domain.device import DeviceFacts, RuntimeFacts
+from dataclasses import replace
+
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.device import ComponentFacts, DeviceFacts, RuntimeFacts
 from edgectl_protos.domain.run import (
     ColdStart,
     Misses,
     Percentiles,
     Rates,
     RunSummary,
-    StageFigures,
+    SpanFigures,
     WarmUp,
 )
 from edgectl_testkit.bundles import tiny_loop, with_rate
@@ -18,7 +20,6 @@ from edgectl_testkit.bundles import tiny_loop, with_rate
 
 def device_facts(device: str = "bench-nuc", *, machine_id: str = "m-1", stand_in_for: str = "") -> DeviceFacts:
     """Facts of an x86-64 machine with all three runtimes."""
-    fp32 = (Precision.FP32,)
     return DeviceFacts(
         device=device,
         machine_id=machine_id,
@@ -38,9 +39,9 @@ def device_facts(device: str = "bench-nuc", *, machine_id: str = "m-1", stand_in
         load_1min=0.1,
         preempt_rt=False,
         runtimes=(
-            RuntimeFacts("reference", "1.23.2", ("reference",), fp32),
-            RuntimeFacts("onnxrt", "1.32.0", ("CPUExecutionProvider",), (*fp32, Precision.INT8)),
-            RuntimeFacts("openvino", "2026.4.1", ("CPU",), (*fp32, Precision.BF16, Precision.INT8)),
+            RuntimeFacts("reference", "1.23.2", ("reference",), ("fp32",)),
+            RuntimeFacts("onnxrt", "1.32.0", ("CPUExecutionProvider",), ("fp32", "int8")),
+            RuntimeFacts("openvino", "2026.4.1", ("CPU",), ("fp32", "bf16", "int8")),
         ),
         stand_in_for=stand_in_for,
     )
@@ -56,11 +57,7 @@ def run_summary(run_id: str = "run-1", *, device: str = "bench-nuc", stand_in_fo
         name="tiny",
         loop=with_rate(tiny_loop(), 30.0),
         facts=device_facts(device, stand_in_for=stand_in_for),
-        runtime="onnxrt",
-        runtime_version="1.32.0",
-        precision_asked="fp32",
-        precision_used="fp32",
-        provider="CPUExecutionProvider",
+        components=(ComponentFacts("act", "onnxrt", "1.32.0", "fp32", "fp32", "CPUExecutionProvider"),),
         threads=2,
         started_s=1.79e9,
         measured_s=16.7,
@@ -76,10 +73,12 @@ def run_summary(run_id: str = "run-1", *, device: str = "bench-nuc", stand_in_fo
         misses=Misses(0, 0.0, 0, 0),
         starved_ticks=0,
         rates=Rates(30.0, 30.0, 15.0, 15.0),
-        stages=(
-            StageFigures("dec", "decode", Percentiles(250, 0.001, 0.0012, 0.0013, 0.0014, max=0.002), 0.12),
-            StageFigures("act", "model", Percentiles(250, 0.008, 0.0085, 0.0095, 0.0099, max=0.013), 0.87),
-            StageFigures("pub", "publish", Percentiles(500, 0.0, 0.00001, 0.00001, 0.00001, 0.00002), 0.01),
+        spans=(
+            SpanFigures("dec", "decode", Percentiles(250, 0.001, 0.0012, 0.0013, 0.0014, max=0.002), 0.12),
+            SpanFigures(
+                "act", "component", Percentiles(250, 0.008, 0.0085, 0.0095, 0.0099, max=0.013), 0.87, "", "act"
+            ),
+            SpanFigures("pub", "publish", Percentiles(500, 0.0, 0.00001, 0.00001, 0.00001, 0.00002), 0.01),
         ),
         overhead_share=0.002,
         peak_rss_bytes=180 << 20,
@@ -87,4 +86,22 @@ def run_summary(run_id: str = "run-1", *, device: str = "bench-nuc", stand_in_fo
         temperature_start_c=None,
         temperature_peak_c=None,
         samples_bytes=40_000,
+    )
+
+
+def several_components(summary: RunSummary) -> RunSummary:
+    """The run of a policy of three components, the last called four times in each inference."""
+    passes = tuple(Percentiles(250, 0.001, 0.0011 + index * 1e-4, max=0.003) for index in range(4))
+    return replace(
+        summary,
+        components=(
+            ComponentFacts("vision", "openvino", "2026.4.1", "int8", "int8", "CPU"),
+            ComponentFacts("prefix", "openvino", "2026.4.1", "bf16", "fp32", "CPU"),
+            ComponentFacts("step", "onnxrt", "1.32.0", "fp32", "fp32", "CPUExecutionProvider"),
+        ),
+        spans=(
+            SpanFigures("vision", "component", Percentiles(250, 0.01, 0.012, max=0.02), 0.4, "", "vision"),
+            SpanFigures("prefix", "component", Percentiles(250, 0.01, 0.013, max=0.02), 0.4, "", "prefix"),
+            SpanFigures("step", "component", Percentiles(250, 0.004, 0.005, max=0.02), 0.2, "", "step", passes),
+        ),
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 from edgectl_agent.app import Agent
 from edgectl_agent.config import AgentConfig
-from edgectl_agent.core.atomic import Disk
+from edgectl_agent.core.store.atomic import Disk
 from edgectl_testkit import stub_worker
 
 __all__ = ["agent_config", "serve", "short_folder"]

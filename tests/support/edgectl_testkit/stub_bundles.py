@@ -4,40 +4,69 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgectl_protos.codec.document import canonical_bytes
-from edgectl_protos.domain.artifact import Digest, DType, FileEntry, Precision, TensorSpec
-from edgectl_protos.domain.bundle import MANIFEST_NAME, Component, Golden, Manifest, Provenance, Tolerance
-from edgectl_protos.domain.loop import (
-    Deadlines,
-    Execution,
-    Feature,
-    FeatureKind,
-    LoopSpec,
-    OnEnd,
-    Op,
-    Policy,
-    SourceKind,
-    SourceSpec,
-    StageSpec,
+from edgectl_protos.domain.artifact import Digest, DType, FileEntry, TensorSpec
+from edgectl_protos.domain.bundle import (
+    MANIFEST_NAME,
+    BuildRecipe,
+    Component,
+    Golden,
+    Manifest,
+    Provenance,
+    Tolerance,
+    folder_of,
 )
+from edgectl_protos.domain.loop import Deadlines, Execution, LoopSpec, OnEnd, SourceKind, SourceSpec
+from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Policy, Program, Repeat, Step
 
-__all__ = ["stub_bundle", "stub_loop"]
+__all__ = ["Part", "stub_bundle", "stub_loop", "stub_policy", "stub_program", "write_blobs"]
 
 
-def stub_loop(*, measure_s: float = 0.1) -> LoopSpec:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One component of a stub release, called `passes` times in each inference."""
+
+    name: str = "full"
+    runtime: str = "stub"
+    scheme: str = "fp32"
+    passes: int = 1
+    recipe: BuildRecipe | None = None
+
+
+def stub_loop(*, measure_s: float = 0.1, use: int = 1) -> LoopSpec:
     """A loop that nothing runs."""
     return LoopSpec(
         name="stub",
         rate_hz=50.0,
         sources=(SourceSpec("observation.state", SourceKind.SYNTHETIC, on_end=OnEnd.REPEAT),),
-        stages=(StageSpec("act", Op.MODEL),),
-        execution=Execution(chunk=1, use=1),
+        execution=Execution(use=use),
         deadlines=Deadlines(tick_s=0.02),
         measure_s=measure_s,
     )
+
+
+def stub_policy() -> Policy:
+    """Two numbers in, one action of two numbers out."""
+    state = Feature("observation.state", FeatureKind.STATE, DType.FLOAT32, (2,))
+    return Policy("stub", (state,), Feature("action", FeatureKind.ACTION, DType.FLOAT32, (2,)), 1, 1)
+
+
+def stub_program(parts: tuple[Part, ...]) -> Program:
+    """The components one after the other, from the state to the action."""
+    steps: list[Step] = []
+    source = "observation.state"
+    for part in parts:
+        target = "action" if part is parts[-1] else f"from.{part.name}"
+        call = Call(part.name, part.name, {"x": source}, {"y": target})
+        steps.append(call if part.passes == 1 else Repeat(f"loop.{part.name}", part.passes, (call,)))
+        source = target
+    names = [*(f"from.{part.name}" for part in parts[:-1]), "action"]
+    return Program(tuple(TensorSpec(name, DType.FLOAT32, (1, 2)) for name in names), tuple(steps), "action")
 
 
 def stub_bundle(
@@ -45,19 +74,42 @@ def stub_bundle(
     *,
     name: str = "stub",
     runtime: str = "stub",
-    precision: Precision = Precision.FP32,
+    scheme: str = "fp32",
+    parts: tuple[Part, ...] = (),
     wishes: dict[str, Any] | None = None,
     golden: bool = True,
+    loop: LoopSpec | None = None,
     extra: dict[str, bytes] | None = None,
 ) -> Path:
-    """Write a bundle; the directory. `name` is part of its bytes, so that each name is another release."""
+    """Write a bundle of `parts`, by default one; the directory.
+
+    `name` is part of its bytes, so that each name is another release.
+    """
+    parts = parts or (Part(runtime=runtime, scheme=scheme),)
     files = {
-        "full.bin": f"weights of {name}".encode() * 100,
+        **{f"{folder_of(part.name)}/model.bin": f"{part.name} of {name}".encode() * 100 for part in parts},
         "golden.npz": b"golden cases",
-        "loop.json": canonical_bytes(stub_loop()),
+        "loop.json": canonical_bytes(loop or stub_loop()),
         "stub.json": json.dumps(wishes or {}).encode(),
         **(extra or {}),
     }
+    manifest = Manifest(
+        name=name,
+        policy=stub_policy(),
+        program=stub_program(parts),
+        components=tuple(_component(part) for part in parts),
+        files=write_blobs(folder, files),
+        loop="loop.json",
+        golden=Golden("golden.npz", 3, "testkit", "synthetic") if golden else None,
+        gates=(),
+        provenance=Provenance(Digest("0" * 64), "testkit", ()),
+    )
+    (folder / MANIFEST_NAME).write_bytes(canonical_bytes(manifest))
+    return folder
+
+
+def write_blobs(folder: Path, files: Mapping[str, bytes]) -> tuple[FileEntry, ...]:
+    """Write files as the blobs of a bundle; their entries in its manifest."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
     entries = []
@@ -65,26 +117,17 @@ def stub_bundle(
         digest = Digest(hashlib.sha256(data).hexdigest())
         (blobs / digest.hex).write_bytes(data)
         entries.append(FileEntry(path, len(data), digest))
-    state = Feature("observation.state", FeatureKind.STATE, DType.FLOAT32, (2,), "state")
-    action = Feature("action", FeatureKind.ACTION, DType.FLOAT32, (2,), "action")
-    component = Component(
-        name="full",
-        runtime=runtime,
-        precision=precision,
-        artifact="full.bin",
-        inputs=(TensorSpec("state", DType.FLOAT32, (1, 2)),),
-        outputs=(TensorSpec("action", DType.FLOAT32, (1, 1, 2)),),
-        options={},
+    return tuple(entries)
+
+
+def _component(part: Part) -> Component:
+    return Component(
+        name=part.name,
+        runtime=part.runtime,
+        scheme=part.scheme,
+        entry="model.bin",
+        inputs=(TensorSpec("x", DType.FLOAT32, (1, 2)),),
+        outputs=(TensorSpec("y", DType.FLOAT32, (1, 2)),),
+        tolerance=Tolerance(1e-4, 0.999),
+        recipe=part.recipe,
     )
-    manifest = Manifest(
-        name=name,
-        components=(component,),
-        files=tuple(entries),
-        policy=Policy("stub", (state,), action, 1, 1, (), (), ""),
-        loop="loop.json",
-        golden=Golden("golden.npz", 3, "testkit", "synthetic", Tolerance(1e-4, 0.999)) if golden else None,
-        gates=(),
-        provenance=Provenance(Digest("0" * 64), "testkit", "stub", ()),
-    )
-    (folder / MANIFEST_NAME).write_bytes(canonical_bytes(manifest))
-    return folder

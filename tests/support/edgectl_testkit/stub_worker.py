@@ -1,8 +1,10 @@
 """A worker that computes nothing: it speaks the frames and does what the release's `stub.json` says.
 
-Run as a script by an agent under test. Keys of `stub.json`, all optional: `loaded_precision`, `parity_error` (of
-range), `fail` ({request: [reason, message]}), `die_in` (request), `hang_in` (request), `run_s` (how long a run
-measures). Only the standard library and the frames are imported, so that it is up in a tenth of a second.
+Run as a script by an agent under test. Keys of `stub.json`, all optional: `precisions` (of components as loaded),
+`forget` (a component that is not loaded), `parity_error` (of range), `fail` ({request: [reason, message]}), `die_in`
+(request), `hang_in` (request), `run_s` (how long a run measures). The provider of a component is the interpreter that
+it is lent by, or `none`. Only the standard library and the protocol are imported, so that it is up in a tenth of a
+second.
 """
 
 from __future__ import annotations
@@ -16,12 +18,11 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgectl_agent import frames
 from edgectl_protos.codec.document import from_bytes
-from edgectl_protos.domain.artifact import Digest, Precision
+from edgectl_protos.domain.artifact import Digest, precision_of
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
 from edgectl_protos.domain.deployment import Failure, ParityFigure
-from edgectl_protos.domain.device import RuntimeFacts
+from edgectl_protos.domain.device import ComponentFacts, RuntimeFacts
 from edgectl_protos.domain.loop import LoopSpec
 from edgectl_protos.domain.run import (
     ColdStart,
@@ -32,8 +33,10 @@ from edgectl_protos.domain.run import (
     RunSummary,
     WarmUp,
 )
+from edgectl_protos.worker import messages
+from edgectl_protos.worker.framing import read_frame, write_frame
 
-RUNTIME = "stub"
+RUNTIMES = ("stub", "side")
 
 
 class Stub:
@@ -43,10 +46,11 @@ class Stub:
         self._replies = replies
         self._release = Path()
         self._wishes: dict[str, Any] = {}
+        self._components: tuple[ComponentFacts, ...] = ()
 
     def answer(self, request: Any) -> Any:
         name = type(request).__name__
-        if isinstance(request, frames.Load):
+        if isinstance(request, messages.Load):
             self._release = Path(request.release_dir)
             self._wishes = json.loads((self._release / "stub.json").read_text())
         print("stub:", name, flush=True)
@@ -60,35 +64,47 @@ class Stub:
             return Failure(reason, message, "the stub's hint")
         return getattr(self, f"_{name.lower()}")(request)
 
-    def _probe(self, _: frames.Probe) -> frames.ProbeReply:
-        precisions = (Precision.FP32, Precision.INT8)
+    def _probe(self, _: messages.Probe) -> messages.ProbeReply:
+        working = [RuntimeFacts(name, "1.0", ("none",), ("fp32", "int8")) for name in RUNTIMES]
         broken = RuntimeFacts("broken", "", (), (), problem="its library does not load")
-        return frames.ProbeReply((RuntimeFacts(RUNTIME, "1.0", ("none",), precisions), broken))
+        return messages.ProbeReply((*working, broken))
 
-    def _load(self, _: frames.Load) -> frames.Loaded:
-        precision = self._wishes.get("loaded_precision", self._manifest.components[0].precision.value)
-        return frames.Loaded(RUNTIME, "1.0", precision, "none", 0.01, 0.01)
+    def _load(self, request: messages.Load) -> messages.Loaded:
+        precisions = self._wishes.get("precisions", {})
+        self._components = tuple(
+            ComponentFacts(
+                name=component.name,
+                runtime=component.runtime,
+                runtime_version="1.0",
+                scheme=component.scheme,
+                precision=precisions.get(component.name, precision_of(component.scheme)),
+                provider=request.interpreters.get(component.runtime, "none"),
+            )
+            for component in self._manifest.components
+            if component.name != self._wishes.get("forget")
+        )
+        return messages.Loaded(self._components, 0.01, 0.01)
 
-    def _parity(self, _: frames.Parity) -> frames.ParityReply:
+    def _parity(self, _: messages.Parity) -> messages.ParityReply:
         golden = self._manifest.golden
         if golden is None:
-            return frames.ParityReply(())
+            return messages.ParityReply(())
         error = self._wishes.get("parity_error", 0.0)
-        passed = error <= golden.tolerance.max_abs_of_range
-        return frames.ParityReply((ParityFigure("action", golden.count, error, error, 1.0, passed),))
+        passed = error <= self._manifest.tolerance.max_abs_of_range
+        return messages.ParityReply((ParityFigure("action", golden.count, error, error, 1.0, passed),))
 
-    def _smoke(self, _: frames.Smoke) -> frames.SmokeReply:
-        return frames.SmokeReply(3)
+    def _smoke(self, _: messages.Smoke) -> messages.SmokeReply:
+        return messages.SmokeReply(3)
 
-    def _run(self, request: frames.Run) -> frames.RunReply:
-        frames.write_frame(self._replies, frames.Progress(RunPhase.WARMING_UP, 0.1))
-        frames.write_frame(self._replies, frames.Progress(RunPhase.MEASURING, 0.2))
+    def _run(self, request: messages.Run) -> messages.RunReply:
+        write_frame(self._replies, messages.Progress(RunPhase.WARMING_UP, 0.1))
+        write_frame(self._replies, messages.Progress(RunPhase.MEASURING, 0.2))
         time.sleep(self._wishes.get("run_s", 0.0))
         Path(request.spool_path).write_bytes(b"PK samples of " + request.run_id.encode())
         manifest_bytes = (self._release / MANIFEST_NAME).read_bytes()
         loop = from_bytes(LoopSpec, (self._release / self._manifest.loop).read_bytes(), what="loop")
         none = Percentiles(0)
-        return frames.RunReply(
+        return messages.RunReply(
             RunSummary(
                 run_id=request.run_id,
                 deployment_id=request.deployment_id,
@@ -96,11 +112,7 @@ class Stub:
                 name=from_bytes(Manifest, manifest_bytes, what=MANIFEST_NAME).name,
                 loop=request.overrides.apply(loop),
                 facts=request.facts,
-                runtime=RUNTIME,
-                runtime_version="1.0",
-                precision_asked="fp32",
-                precision_used="fp32",
-                provider="none",
+                components=self._components,
                 threads=1,
                 started_s=0.0,
                 measured_s=0.0,
@@ -116,7 +128,7 @@ class Stub:
                 misses=Misses(0, 0.0, 0, 0),
                 starved_ticks=0,
                 rates=Rates(0.0, 0.0, 0.0, 0.0),
-                stages=(),
+                spans=(),
                 overhead_share=0.0,
                 peak_rss_bytes=0,
                 cpu_utilisation=0.0,
@@ -137,8 +149,8 @@ def main() -> int:
     parser.add_argument("--reply-fd", type=int, required=True)
     with os.fdopen(parser.parse_args().reply_fd, "wb") as replies:
         stub = Stub(replies)
-        while (request := frames.read_frame(sys.stdin.buffer)) is not None:
-            frames.write_frame(replies, stub.answer(request))
+        while (request := read_frame(sys.stdin.buffer)) is not None:
+            write_frame(replies, stub.answer(request))
     return 0
 
 

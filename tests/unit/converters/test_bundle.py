@@ -9,6 +9,7 @@ from edgectl_converters.bundle import (
     add_files,
     blob_path,
     chunks_of,
+    copy_bundle,
     is_bundle,
     read_bundle,
     read_manifest,
@@ -46,7 +47,7 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "extend", "remove"])
 def test_a_damaged_blob_is_named_by_its_path(bundle, damage):
-    entry = read_manifest(bundle)[0].file("full.onnx")
+    entry = read_manifest(bundle)[0].file("components/act/model.onnx")
     blob = blob_path(bundle, entry.digest)
     data = bytearray(blob.read_bytes())
     if damage == "flip":
@@ -59,7 +60,7 @@ def test_a_damaged_blob_is_named_by_its_path(bundle, damage):
         blob.unlink()
     else:
         blob.write_bytes(bytes(data))
-    with pytest.raises(BundleCorruptError, match=r"full\.onnx"):
+    with pytest.raises(BundleCorruptError, match=r"model\.onnx"):
         read_bundle(bundle)
 
 
@@ -114,3 +115,14 @@ def test_chunks_cover_a_file_and_carry_their_hashes(tmp_path, size):
         piece = data[chunk.offset : chunk.offset + chunk.size_bytes]
         assert chunk.blake3 == blake3(piece).hexdigest()
     assert len(chunks) == -(-size // CHUNK_SIZE_BYTES)
+
+
+def test_a_bundle_is_copied_whole_and_never_over_something(bundle, tmp_path):
+    copy_bundle(bundle, tmp_path / "deep/out")
+    assert read_bundle(tmp_path / "deep/out") == read_bundle(bundle)
+    with pytest.raises(BundleError, match="exists already"):
+        copy_bundle(bundle, tmp_path / "deep/out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match="cannot be written"):
+        copy_bundle(bundle, tmp_path / "file/out")
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]

@@ -29,8 +29,8 @@ def test_a_file_of_another_kind_is_no_known_format(tmp_path):
 
 def test_formats_are_told_apart(tmp_path, written):
     (tmp_path / "net.onnx").write_bytes(tiny_graph())
-    assert inspect(written).format == "lerobot"
-    assert inspect(tmp_path / "net.onnx").format == "onnx"
+    assert inspect(written).source == "lerobot"
+    assert inspect(tmp_path / "net.onnx").source == "onnx"
 
 
 def test_a_config_that_is_no_object_is_refused(written):
@@ -47,7 +47,7 @@ def test_a_config_without_type_is_refused_with_its_path(directory, tmp_path):
 
 def test_an_unknown_policy_type_is_refused_with_those_that_are_known(directory, tmp_path):
     directory.config["type"] = "vqbet"
-    with pytest.raises(CheckpointFormatError, match="'vqbet' is not supported yet; supported: act"):
+    with pytest.raises(CheckpointFormatError, match="'vqbet' is not supported; supported: act"):
         inspect(directory.write(tmp_path / "p"))
 
 

@@ -3,14 +3,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgectl_converters.observations import find_footage, observe
+from edgectl_converters import observations
+from edgectl_converters.observations import find_footage
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import ShapeError, SourceError
-from edgectl_protos.domain.loop import Feature, FeatureKind, SourceKind
+from edgectl_protos.domain.loop import SourceKind
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
 from edgectl_testkit.video import write_image, write_video
 
-FRAME = Feature("observation.images.top", FeatureKind.VISUAL, DType.UINT8, (48, 64, 3), "top")
-STATE = Feature("observation.state", FeatureKind.STATE, DType.FLOAT32, (3,), "state")
+FRAME = Feature("observation.images.top", FeatureKind.VISUAL, DType.UINT8, (48, 64, 3))
+STATE = Feature("observation.state", FeatureKind.STATE, DType.FLOAT32, (3,))
+
+
+def policy(*features, history=1):
+    return Policy("p", features, Feature("action", FeatureKind.ACTION, DType.FLOAT32, (2,)), 4, 2, history)
+
+
+def observe(features, footage, spread, *, count, seed, **more):
+    return observations.observe(policy(*features), footage, spread, count=count, seed=seed, **more)
 
 
 def test_synthetic_observations_follow_their_seed():
@@ -31,24 +41,49 @@ def test_synthetic_frames_are_smooth_and_span_the_range():
 
 
 def test_synthetic_states_follow_the_statistics():
-    mul, add = np.float32([10.0, 1.0, 0.5]), np.float32([0.0, -5.0, 1.0])
-    arrays = {f"pre.{STATE.name}.mul": mul, f"pre.{STATE.name}.add": add}
-    values = observe((STATE,), None, arrays, count=2000, seed=0)[STATE.name]
-    normalised = values * mul + add
+    offset, scale = (0.0, 5.0, -2.0), (0.1, 1.0, 2.0)
+    values = observe((STATE,), None, {STATE.name: (offset, scale)}, count=2000, seed=0)[STATE.name]
+    normalised = (values - np.float32(offset)) / np.float32(scale)
     np.testing.assert_allclose(normalised.mean(axis=0), 0, atol=0.1)
     np.testing.assert_allclose(normalised.std(axis=0), 1, atol=0.1)
 
 
+TASK = Feature("task", FeatureKind.LANGUAGE, DType.TEXT, ())
+
+
+def test_instructions_are_texts_seeded_examples_unless_there_is_one(tmp_path):
+    examples = observe((TASK,), None, {}, count=8, seed=1)["task"]
+    assert examples.dtype.kind == "U"
+    assert len(set(examples.tolist())) > 1
+    np.testing.assert_array_equal(examples, observe((TASK,), None, {}, count=8, seed=1)["task"])
+    (tmp_path / "task.txt").write_text("stack the cups\n")
+    assert observe((TASK,), tmp_path, {}, count=2, seed=1)["task"].tolist() == ["stack the cups"] * 2
+    assert observe((TASK,), tmp_path, {}, count=1, seed=1, task="sort")["task"].tolist() == ["sort"]
+
+
+def test_an_instruction_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "task.txt").write_bytes(b"\xff\xff")
+    with pytest.raises(SourceError, match=r"task\.txt"):
+        observe((TASK,), tmp_path, {}, count=1, seed=1)
+
+
+def test_a_history_is_of_consecutive_frames_oldest_first(tmp_path):
+    np.save(tmp_path / f"{STATE.name}.npy", np.arange(30, dtype=np.float32).reshape(10, 3))
+    found = observations.observe(policy(STATE, FRAME, history=2), tmp_path, {}, count=3, seed=0)
+    np.testing.assert_array_equal(found[STATE.name][:, :, 0], [[0, 0], [9, 12], [24, 27]])
+    assert found[FRAME.name].shape == (3, 2, 48, 64, 3)
+
+
 @pytest.mark.parametrize("dtype", [DType.UINT8, DType.INT8, DType.INT32, DType.INT64, DType.BOOL, DType.FLOAT16])
 def test_every_element_type_of_a_graph_input_is_made(dtype):
-    feature = Feature("x", FeatureKind.TENSOR, dtype, (4,), "x")
+    feature = Feature("x", FeatureKind.TENSOR, dtype, (4,))
     values = observe((feature,), None, {}, count=2, seed=0)["x"]
     assert values.dtype == np.dtype(dtype.value)
     assert np.isfinite(values.astype(float)).all()
 
 
 def test_a_scalar_input_is_made():
-    feature = Feature("t", FeatureKind.TENSOR, DType.FLOAT32, (), "t")
+    feature = Feature("t", FeatureKind.TENSOR, DType.FLOAT32, ())
     assert observe((feature,), None, {}, count=3, seed=0)["t"].shape == (3,)
 
 

@@ -5,20 +5,23 @@ from pathlib import Path
 
 import pytest
 
+from edgectl_converters.assignment import Choice
 from edgectl_converters.card import CheckpointCard
 from edgectl_converters.route import RouteRequest, plan_routes
 from edgectl_profiles.library import load
-from edgectl_protos.domain.artifact import Digest, Precision
+from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.device import DeviceFacts, RuntimeFacts
-from edgectl_protos.domain.errors import RouteError
+from edgectl_protos.domain.errors import RouteError, UsageError
 from edgectl_testkit.bundles import tiny_policy
 
-CARD = CheckpointCard(Path("act"), "lerobot", tiny_policy(), 50_000_000, 200_000_000, "lerobot", Digest("0" * 64))
-CPU = (Precision.FP32, Precision.INT8)
+CARD = CheckpointCard(
+    Path("act"), "lerobot", tiny_policy(), 50_000_000, 200_000_000, "lerobot-0.4", Digest("0" * 64), ("vision", "step")
+)
+CPU = ("fp32", "int8")
 RUNTIMES = (
-    RuntimeFacts("openvino", "2026.4", ("CPU",), (*CPU, Precision.BF16)),
+    RuntimeFacts("openvino", "2026.4", ("CPU",), (*CPU, "bf16")),
     RuntimeFacts("onnxrt", "1.32", ("CPUExecutionProvider",), CPU),
-    RuntimeFacts("reference", "1.23", ("onnx",), (Precision.FP32,)),
+    RuntimeFacts("reference", "1.23", ("onnx",), ("fp32",)),
 )
 FACTS = DeviceFacts(
     device="bench", machine_id="m", board="", arch="x86_64", os="Debian", kernel="6", libc="glibc 2.36",
@@ -29,33 +32,32 @@ X86 = load("generic-x86_64")
 
 
 def names(plan):
-    return [route.runtime for route in plan.routes]
+    return [str(route.assignment.runtime) for route in plan.routes]
 
 
 def reason(plan, runtime):
-    return next(rejected.reason for rejected in plan.rejected if rejected.runtime == runtime)
+    return next(rejected.reason for rejected in plan.rejected if str(rejected.assignment.runtime) == runtime)
 
 
 def test_routes_stand_in_the_boards_order_at_fp32():
     plan = plan_routes(CARD, X86, FACTS, RouteRequest())
     assert names(plan) == ["openvino", "onnxrt", "reference"]
-    assert {route.precision for route in plan.routes} == {Precision.FP32}
-    assert plan.best().runtime == "openvino"
-    assert plan.best().proof == "native"
+    assert {str(route.assignment.scheme) for route in plan.routes} == {"fp32"}
+    assert str(plan.best().assignment.runtime) == "openvino"
 
 
-def test_a_precision_is_never_chosen_but_asked_for():
-    plan = plan_routes(CARD, X86, FACTS, RouteRequest(precision=Precision.INT8))
+def test_a_scheme_is_never_chosen_but_asked_for():
+    plan = plan_routes(CARD, X86, FACTS, RouteRequest(scheme=Choice("int8")))
     assert names(plan) == ["openvino", "onnxrt"]
     assert "fp32" in reason(plan, "reference")
 
 
 def test_a_runtime_that_is_asked_for_is_the_only_one_considered():
-    assert names(plan_routes(CARD, X86, FACTS, RouteRequest(runtime="reference"))) == ["reference"]
+    assert names(plan_routes(CARD, X86, FACTS, RouteRequest(runtime=Choice("reference")))) == ["reference"]
 
 
 def test_fp16_on_x86_is_refused_with_what_there_is():
-    plan = plan_routes(CARD, X86, FACTS, RouteRequest("onnxrt", Precision.FP16))
+    plan = plan_routes(CARD, X86, FACTS, RouteRequest(Choice("onnxrt"), Choice("fp16")))
     with pytest.raises(RouteError, match="onnxrt fp16: .*fp32, int8"):
         plan.best()
 
@@ -63,18 +65,18 @@ def test_fp16_on_x86_is_refused_with_what_there_is():
 def test_a_planned_runtime_says_so():
     plan = plan_routes(CARD, load("jetson-orin-nano"), None, RouteRequest())
     assert "planned" in reason(plan, "tensorrt")
-    assert plan.best().runtime == "onnxrt"
+    assert str(plan.best().assignment.runtime) == "onnxrt"
 
 
 def test_an_unknown_runtime_is_named():
     with pytest.raises(RouteError, match="tensorflow fp32: edgectl has no such runtime"):
-        plan_routes(CARD, X86, FACTS, RouteRequest(runtime="tensorflow")).best()
+        plan_routes(CARD, X86, FACTS, RouteRequest(runtime=Choice("tensorflow"))).best()
 
 
 def test_what_the_device_lacks_rejects_the_way_and_the_next_is_taken():
     without = replace(FACTS, runtimes=RUNTIMES[1:])
     plan = plan_routes(CARD, X86, without, RouteRequest())
-    assert plan.best().runtime == "onnxrt"
+    assert str(plan.best().assignment.runtime) == "onnxrt"
     assert "bench does not know it" in reason(plan, "openvino")
     broken = replace(FACTS, runtimes=(replace(RUNTIMES[0], problem="glibc 2.31"), *RUNTIMES[1:]))
     assert "glibc 2.31" in reason(plan_routes(CARD, X86, broken, RouteRequest()), "openvino")
@@ -82,7 +84,7 @@ def test_what_the_device_lacks_rejects_the_way_and_the_next_is_taken():
 
 def test_kernels_that_the_processor_lacks_reject_a_precision():
     old = replace(FACTS, runtimes=(replace(RUNTIMES[0], precisions=CPU), *RUNTIMES[1:]))
-    plan = plan_routes(CARD, X86, old, RouteRequest("openvino", Precision.BF16))
+    plan = plan_routes(CARD, X86, old, RouteRequest(Choice("openvino"), Choice("bf16")))
     assert "no bf16 kernels on bench" in reason(plan, "openvino")
 
 
@@ -95,7 +97,7 @@ def test_another_machine_than_the_board_is_rejected_everywhere():
 def test_a_declared_stand_in_is_taken_with_a_note():
     stand_in = replace(FACTS, stand_in_for="raspberry-pi-5")
     plan = plan_routes(CARD, load("raspberry-pi-5"), stand_in, RouteRequest())
-    assert plan.best().runtime == "onnxrt"
+    assert str(plan.best().assignment.runtime) == "onnxrt"
     assert plan.best().notes == ("stand-in for raspberry-pi-5",)
 
 
@@ -108,7 +110,7 @@ def test_every_rejection_is_in_the_error():
 
 def test_estimates_grow_with_the_weights_and_fall_with_the_precision():
     fp32 = plan_routes(CARD, X86, FACTS, RouteRequest()).best()
-    int8 = plan_routes(CARD, X86, FACTS, RouteRequest(precision=Precision.INT8)).best()
+    int8 = plan_routes(CARD, X86, FACTS, RouteRequest(scheme=Choice("int8"))).best()
     assert fp32.disk_bytes == 200_000_000
     assert fp32.memory_bytes > fp32.disk_bytes
     assert int8.disk_bytes < fp32.disk_bytes
@@ -121,3 +123,17 @@ def test_a_policy_that_does_not_fit_is_rejected_with_both_numbers(what, word):
     assert not plan.routes
     assert word in reason(plan, "openvino")
     assert "0.1 GB" in reason(plan, "openvino")
+
+
+def test_components_may_differ_and_each_is_asked_about():
+    mixed = RouteRequest(Choice.parse("step=onnxrt,openvino"), Choice.parse("vision=int8,bf16"))
+    assert "step: the board lists fp32, int8" in reason(plan_routes(CARD, X86, FACTS, mixed), "step=onnxrt,openvino")
+    fine = RouteRequest(Choice.parse("step=onnxrt,openvino"), Choice.parse("vision=int8"))
+    best = plan_routes(CARD, X86, FACTS, fine).best().assignment
+    assert [best.runtime.of(name) for name in CARD.components] == ["openvino", "onnxrt"]
+    assert [best.scheme.of(name) for name in CARD.components] == ["int8", "fp32"]
+
+
+def test_a_component_that_the_policy_lacks_is_named():
+    with pytest.raises(UsageError, match="no component 'prefix'; it has: vision, step"):
+        plan_routes(CARD, X86, FACTS, RouteRequest(scheme=Choice.parse("prefix=int8")))

@@ -46,3 +46,8 @@ def test_colour_and_width_are_what_the_terminal_asks_for():
     found = config(NO_COLOR="1", FORCE_COLOR="", COLUMNS="72")
     assert (found.no_colour, found.force_colour, found.columns) == (True, False, 72)
     assert config(COLUMNS="wide").columns is None
+
+
+def test_pythons_are_looked_for_on_path_in_the_home_and_with_conda():
+    search = config(HOME="/h", PATH="/a/bin:relative::/b", CONDA_PREFIX="/c").python_search
+    assert (search.home, search.path, search.conda) == (Path("/h"), (Path("/a/bin"), Path("/b")), (Path("/c"),))

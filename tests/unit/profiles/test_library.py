@@ -26,12 +26,8 @@ def test_every_board_is_valid_and_ends_in_the_specification(name):
 
 
 @pytest.mark.parametrize("name", names())
-def test_nothing_claims_more_than_was_proved_here(name):
-    for runtime in load(name).runtimes:
-        # Artifacts for x86-64 have run here; nothing has run on another architecture, or on a board itself.
-        native = ("native",) if load(name).arch == "x86_64" else ()
-        allowed = (*native, "emulated", "built", "planned")
-        assert runtime.proof in allowed, runtime
+def test_no_board_says_by_hand_how_far_it_was_proved(name):
+    assert not {"proof", "hardware", "native"} & {word for one in load(name).runtimes for word in one.note.split()}
 
 
 def test_the_boards_of_the_first_fleet_are_there():

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgectl_profiles.schema import PROOFS, parse_profile
-from edgectl_protos.domain.artifact import Precision
+from edgectl_profiles.schema import parse_profile
 from edgectl_protos.domain.errors import ProfileError
 
 TEXT = """\
@@ -12,7 +11,7 @@ title: A bench
 arch: x86_64
 isa: [avx2]
 runtimes:
-  - {name: onnxrt, precisions: [fp32, int8], proof: native}
+  - {name: onnxrt, schemes: [fp32, int8], note: fast}
 """
 
 
@@ -24,7 +23,9 @@ def parse(folder, text):
 
 def test_a_sound_file_is_read(tmp_path):
     profile = parse(tmp_path, TEXT)
-    assert profile.runtimes[0].precisions == (Precision.FP32, Precision.INT8)
+    assert profile.runtimes[0].schemes == ("fp32", "int8")
+    assert profile.runtime("onnxrt") is profile.runtimes[0]
+    assert profile.runtime("other") is None
     assert profile.isa == ("avx2",)
 
 
@@ -34,9 +35,9 @@ def test_a_sound_file_is_read(tmp_path):
         ("arch: x86_64", "arch: x86_64\ncolour: red", "colour"),
         ("arch: x86_64\n", "", "arch"),
         ("isa: [avx2]", "isa: avx2", "isa"),
-        ("int8]", "int7]", "int7"),
-        ("proof: native", "proof: guessed", "guessed"),
-        ("proof: native", "proof: native, speed: 3", "speed"),
+        ("int8]", "INT 8]", "INT 8"),
+        ("note: fast", "note: fast, proof: native", "proof"),
+        ("note: fast", "note: fast, speed: 3", "speed"),
         ("board: bench", "board: other", "other"),
         ("runtimes:", "runtimes: [", "YAML|parsing|expected"),
     ],
@@ -57,8 +58,3 @@ def test_a_runtime_listed_twice_is_refused(tmp_path):
 def test_a_file_that_is_not_there_is_a_profile_error(tmp_path):
     with pytest.raises(ProfileError, match="absent"):
         parse_profile(tmp_path / "absent.yaml")
-
-
-def test_proofs_stand_best_first():
-    assert PROOFS[0] == "hardware"
-    assert PROOFS[-1] == "planned"

@@ -1,39 +1,63 @@
-"""Stamps of a run: one preallocated row of int64 per tick, every page of it touched before measuring.
+"""Stamps of a run, in two preallocated tables of int64, every page of them touched before measuring.
 
-Columns: slot, scheduled, wake, begin (of the first stage), the end of each stage, merge, pub (= published),
-done (end of the tick), source (oldest stamp in the chunk), inferred. The end of one stage is the begin of
-the next; on ticks without an inference its stages hold 0. Times are nanoseconds of the loop's clock.
+Ticks: slot, scheduled, wake, begin (of the tick's work), inferred (its end; begin where the tick infers nothing), ready
+(the action is chosen), published, done (end of the tick), source (oldest stamp in the chunk), inference (its number, -1
+where there is none). Spans: `worker/spans.py`. Times are nanoseconds of the loop's clock.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edgectl_agent.worker.spans import SPAN_COLUMNS, Site, SpanTable
 from edgectl_protos.domain.errors import DiskFullError, LoopError
 
-__all__ = ["BEGIN", "SCHEDULED", "SLOT", "WAKE", "Recorder"]
+__all__ = [
+    "BEGIN",
+    "DONE",
+    "INFERENCE",
+    "INFERRED",
+    "PUBLISHED",
+    "READY",
+    "SCHEDULED",
+    "SLOT",
+    "SOURCE",
+    "TICK_COLUMNS",
+    "WAKE",
+    "WIDTH",
+    "Recorder",
+]
 
-SLOT, SCHEDULED, WAKE, BEGIN = 0, 1, 2, 3
-_HEAD = ("slot", "scheduled", "wake", "begin")
-_TAIL = ("merge", "pub", "done", "source", "inferred")
+TICK_COLUMNS = (
+    "slot",
+    "scheduled",
+    "wake",
+    "begin",
+    "inferred",
+    "ready",
+    "published",
+    "done",
+    "source",
+    "inference",
+)
+SLOT, SCHEDULED, WAKE, BEGIN, INFERRED, READY, PUBLISHED, DONE, SOURCE, INFERENCE = range(len(TICK_COLUMNS))
+WIDTH = len(TICK_COLUMNS)
 
 
 class Recorder:
-    """The stamps of up to `capacity` ticks. `cells` is the whole table as one flat row of integers."""
+    """The stamps of up to `capacity` ticks and `spans` spans. `cells` is the table of ticks as one row of integers."""
 
-    def __init__(self, stage_ids: Sequence[str], capacity: int) -> None:
-        self.columns = (*_HEAD, *stage_ids, *_TAIL)
-        self.width = len(self.columns)
+    def __init__(self, sites: Sequence[Site], capacity: int, spans: int, now_ns: Callable[[], int]) -> None:
         self.capacity = capacity
-        self._table = np.full((capacity, self.width), -1, np.int64)
-        self._table[:] = 0
+        self._table = np.full((capacity, WIDTH), 0, np.int64)
         # Setting an item of a memoryview costs a third of setting one of an array.
         self.cells = self._table.reshape(-1).data
+        self.spans = SpanTable(sites, spans, now_ns)
         self.count = 0
 
     @property
@@ -41,23 +65,35 @@ class Recorder:
         """The rows recorded so far."""
         return self._table[: self.count]
 
-    def column(self, name: str) -> npt.NDArray[np.int64]:
+    def column(self, column: int) -> npt.NDArray[np.int64]:
         """One column of the rows recorded so far."""
-        values: npt.NDArray[np.int64] = self.ticks[:, self.columns.index(name)]
+        values: npt.NDArray[np.int64] = self.ticks[:, column]
         return values
 
     def spool(self, path: Path) -> int:
-        """Write the stamps as .npz (`stamps`, `columns`), visible only when whole; its size in bytes.
+        """Write the stamps as .npz, visible only when whole; its size in bytes.
+
+        `ticks` with `tick_columns`, `spans` with `span_columns`, and for each site of a span `site_steps` and
+        `site_passes`.
 
         Raises:
             DiskFullError: the device has no room for them.
             LoopError: they cannot be written.
         """
         partial = path.with_name(f"{path.name}.partial")
+        sites = self.spans.sites
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
-                np.savez(file, stamps=self.ticks, columns=np.array(self.columns))
+                np.savez(
+                    file,
+                    ticks=self.ticks,
+                    tick_columns=np.array(TICK_COLUMNS),
+                    spans=self.spans.rows,
+                    span_columns=np.array(SPAN_COLUMNS),
+                    site_steps=np.array([site.step for site in sites]),
+                    site_passes=np.array([site.index for site in sites]),
+                )
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)

@@ -1,8 +1,8 @@
 """Runs the loop: ticks on an absolute schedule, each stamped, nothing else done while measuring.
 
-A tick: wake → (if the queue is empty) the stages of one inference → merge → publish. Nothing in it writes,
-logs or collects garbage. Order of a run: `warm_up` (closed loop, by rule) → `measure`; `smoke` is a few
-ticks of it.
+A tick: wake → (if the queue is empty) read the sources and run the program → choose the action → publish. Nothing in it
+writes, logs or collects garbage. Order of a run: `warm_up` (closed loop, by rule) → `measure`; `smoke` is a few ticks
+of it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,31 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from edgectl_agent.worker.loop.check import MAX_TICKS
 from edgectl_agent.worker.loop.clock import Clock
+from edgectl_agent.worker.loop.observer import Observer
 from edgectl_agent.worker.loop.queue import ActionQueue
-from edgectl_agent.worker.loop.recorder import BEGIN, SCHEDULED, SLOT, WAKE, Recorder
+from edgectl_agent.worker.loop.recorder import (
+    BEGIN,
+    DONE,
+    INFERENCE,
+    INFERRED,
+    PUBLISHED,
+    READY,
+    SCHEDULED,
+    SLOT,
+    SOURCE,
+    WAKE,
+    WIDTH,
+    Recorder,
+)
 from edgectl_agent.worker.loop.schedule import Grid, next_slot
 from edgectl_agent.worker.loop.sources import Source, repeats
-from edgectl_agent.worker.loop.stages import Observer, build_stages
 from edgectl_agent.worker.loop.warm_up import WarmUpRule
-from edgectl_agent.worker.pipeline import Pipeline
+from edgectl_agent.worker.program import Executor
 from edgectl_agent.worker.release import Array
-from edgectl_protos.domain.loop import LoopSpec, Mode, Op, Policy
+from edgectl_protos.domain.loop import MAX_TICKS, LoopSpec, Mode
+from edgectl_protos.domain.policy import Policy
 from edgectl_protos.domain.run import WarmUp
 
 __all__ = ["Loop", "Measurement", "publish_nowhere"]
@@ -56,28 +68,30 @@ class Loop:
         self,
         spec: LoopSpec,
         policy: Policy,
-        pipeline: Pipeline,
+        executor: Executor,
         sources: Sequence[Source],
         clock: Clock,
         publish: Callable[[Array], None] = publish_nowhere,
     ) -> None:
         self._spec = spec
+        self._executor = executor
         self._sources = sources
         self._clock = clock
         self._publish = publish
         self._queue = ActionQueue(spec.execution.use)
-        self._observer = Observer(sources, policy, pipeline, resize=spec.has(Op.RESIZE))
-        self.stages, self._finish = build_stages(spec, policy, self._observer, pipeline)
-        self._runs: tuple[Callable[[Any], Any], ...] = tuple(stage.run for stage in self.stages)
+        self._observer = Observer(sources, policy, executor)
+        # The executor counts its sites from 0; those of the observer stand behind them.
+        self._read_site = len(executor.sites)
         self._tick_ns = 0.0
+        self._inferences = 0
         self.first_overhead_ns: int | None = None
-        """Duration of the first tick without its model stage."""
+        """Duration of the first tick without its program."""
 
     def smoke(self) -> int:
         """Run two inferences and every tick between them, unpaced; how many ticks that were."""
         ticks = self._spec.execution.use + 1
-        self._start(repeat=None)
         recorder = self._recorder(ticks)
+        self._start(repeat=None)
         for index in range(ticks):
             self._tick(recorder, index, self._clock.now_ns(), self._clock.now_ns())
         return ticks
@@ -94,6 +108,7 @@ class Loop:
         while not over:
             fresh = self._queue.empty
             wake = now()
+            recorder.spans.clear()
             self._tick(recorder, 0, wake, wake)
             ticks += 1
             if fresh:
@@ -159,51 +174,68 @@ class Loop:
         return self._measured(recorder, grid, count, now() - started, clock.cpu_ns() - cpu)
 
     def _measured(self, recorder: Recorder, grid: Grid, slots: int, wall_ns: int, cpu_ns: int) -> Measurement:
-        observed = min(source.distinct for source in self._sources)
-        return Measurement(recorder, grid, slots, wall_ns, cpu_ns, observed)
+        return Measurement(recorder, grid, slots, wall_ns, cpu_ns, self._observer.distinct)
 
     def _recorder(self, capacity: int) -> Recorder:
-        return Recorder([stage.id for stage in self.stages], capacity)
+        reads = 2 * capacity if self._observer.always else 0
+        inferences = capacity // self._spec.execution.use + 2
+        spans = reads + inferences * (self._executor.spans_per_run + 2)
+        sites = (*self._executor.sites, *self._observer.sites)
+        return Recorder(sites, capacity, spans, self._clock.now_ns)
 
     def _start(self, *, repeat: bool | None) -> None:
         """Begin from the first frames; `repeat` None is what each source says itself."""
         self._queue.clear()
+        self._observer.restart()
+        self._executor.reset()
+        self._inferences = 0
         for source in self._sources:
             source.start(repeat=repeats(source.spec) if repeat is None else repeat)
 
     def _tick(self, recorder: Recorder, index: int, due: int, wake: int, slot: int = 0) -> None:
-        now, cells, queue = self._clock.now_ns, recorder.cells, self._queue
-        base = index * recorder.width
+        now, cells, queue, observer = self._clock.now_ns, recorder.cells, self._queue, self._observer
+        base = index * WIDTH
         cells[base + SLOT] = slot
         cells[base + SCHEDULED] = due
         cells[base + WAKE] = wake
-        cell = base + BEGIN
-        cells[cell] = now()
-        inferred = queue.empty
-        if inferred:
-            value: Any = wake
-            for run in self._runs:
-                value = run(value)
-                cell += 1
-                cells[cell] = now()
-            queue.put(self._finish(value), self._observer.oldest_ns)
+        cells[base + BEGIN] = begin = now()
+        inferred = begin
+        if queue.empty:
+            spans = recorder.spans
+            cells[base + INFERENCE] = spans.inference = self._inferences
+            self._inferences += 1
+            self._observe(recorder, wake)
+            ran = now()
+            chunk = self._executor.run(observer.observation(), spans)
+            inferred = now()
+            queue.put(chunk, observer.oldest_ns)
+            if self.first_overhead_ns is None:
+                self.first_overhead_ns = ran - wake
         else:
-            cell += len(self._runs)
+            cells[base + INFERENCE] = -1
+            if observer.always:
+                recorder.spans.inference = -1
+                self._observe(recorder, wake)
+                inferred = now()
+        cells[base + INFERRED] = inferred
         action = queue.pop()
-        cells[cell + 1] = now()
+        cells[base + READY] = now()
         self._publish(action)
-        cells[cell + 2] = now()
-        cells[cell + 4] = queue.source_ns
-        cells[cell + 5] = inferred
-        cells[cell + 3] = now()
-        if self.first_overhead_ns is None:
-            self.first_overhead_ns = self._without_model(cells, base)
+        cells[base + PUBLISHED] = now()
+        cells[base + SOURCE] = queue.source_ns
+        cells[base + DONE] = now()
 
-    def _without_model(self, cells: memoryview[int], base: int) -> int:
-        model = next(index for index, stage in enumerate(self.stages) if stage.op == Op.MODEL.value)
-        begin = base + BEGIN
-        published = cells[begin + len(self.stages) + 2]
-        return int(published - cells[base + WAKE] - (cells[begin + model + 1] - cells[begin + model]))
+    def _observe(self, recorder: Recorder, now_ns: int) -> None:
+        now, observer, add = self._clock.now_ns, self._observer, recorder.spans.add
+        begin = now()
+        observer.read(now_ns)
+        read = now()
+        add(self._read_site, begin, read)
+        if observer.resizes:
+            observer.resize()
+            add(self._read_site + 1, read, now())
+        if observer.always:
+            observer.remember()
 
 
 @contextmanager

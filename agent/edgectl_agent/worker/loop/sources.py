@@ -15,9 +15,10 @@ import numpy as np
 
 from edgectl_agent.worker.loop.schedule import Grid
 from edgectl_agent.worker.ops.decode import ImageDecoder, VideoDecoder
-from edgectl_agent.worker.release import Array, Release
+from edgectl_agent.worker.release import UNREADABLE, Array, Release
 from edgectl_protos.domain.errors import ShapeError, SourceError
-from edgectl_protos.domain.loop import Feature, OnEnd, SourceKind, SourceSpec
+from edgectl_protos.domain.loop import OnEnd, SourceKind, SourceSpec
+from edgectl_protos.domain.policy import Feature
 
 __all__ = ["Source", "open_source"]
 
@@ -117,6 +118,20 @@ class _ArraySource(Source):
         self._index = 0
 
 
+class _TextSource(Source):
+    """An instruction, the same at every read."""
+
+    def __init__(self, spec: SourceSpec) -> None:
+        super().__init__(spec)
+        self._text = np.array(spec.text)
+
+    def _next(self) -> Array | None:
+        return self._text
+
+    def _rewind(self) -> None:
+        pass
+
+
 class _VideoSource(Source):
     def __init__(self, spec: SourceSpec, path: Path) -> None:
         super().__init__(spec)
@@ -156,6 +171,8 @@ def open_source(spec: SourceSpec, feature: Feature, release: Release) -> Source:
         SourceError: its file is missing or not what its kind says.
         ShapeError: a recording is not of the feature's shape.
     """
+    if spec.kind is SourceKind.TEXT:
+        return _TextSource(spec)
     if spec.kind is SourceKind.SYNTHETIC:
         return _ArraySource(spec, _noise(feature, spec.seed), endless=True)
     path = release.path(spec.path)
@@ -173,7 +190,7 @@ def _recording(path: Path, feature: Feature) -> Array:
     try:
         # Copy on write: the file stays as it is, and runtimes that share only writeable memory share it.
         frames = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as exc:
+    except UNREADABLE as exc:
         raise SourceError(f"{path.name} is not a readable .npy recording: {exc}") from exc
     if not isinstance(frames, np.ndarray) or frames.ndim != len(feature.shape) + 1:
         shape = list(frames.shape) if isinstance(frames, np.ndarray) else "no array"

@@ -1,8 +1,7 @@
 """From a measurement to the figures of a `RunSummary`. Pure: stamps in, figures out.
 
-Response time runs from the scheduled tick to the published action, service time from the wake. The overhead
-is what of the tick no stage accounts for, the bookkeeping after publishing included, over the summed
-service time.
+Response time runs from the scheduled tick to the published action, service time from the wake. The overhead is what of
+the tick no span accounts for, the bookkeeping after publishing included, over the summed service time.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgectl_agent.worker.loop import recorder as columns
 from edgectl_agent.worker.loop.recorder import Recorder
 from edgectl_agent.worker.loop.runner import Measurement
-from edgectl_agent.worker.loop.stages import Stage
 from edgectl_agent.worker.loop.statistics import Slots, percentiles, slots_of
+from edgectl_agent.worker.spans import Site
 from edgectl_protos.domain.loop import LoopSpec, Mode
-from edgectl_protos.domain.run import Misses, Percentiles, Rates, StageFigures
+from edgectl_protos.domain.run import Misses, Percentiles, Rates, SpanFigures
 
 __all__ = ["Figures", "summarise"]
 
@@ -39,26 +39,28 @@ class Figures:
     misses: Misses
     starved_ticks: int
     rates: Rates
-    stages: tuple[StageFigures, ...]
+    spans: tuple[SpanFigures, ...]
     overhead_share: float
 
 
-def summarise(spec: LoopSpec, stages: tuple[Stage, ...], measurement: Measurement) -> Figures:
+def summarise(spec: LoopSpec, measurement: Measurement) -> Figures:
     """The figures of a measurement."""
     recorder = measurement.recorder
-    scheduled, woken, published, done = (recorder.column(name) for name in ("scheduled", "wake", "pub", "done"))
+    scheduled, woken, published, done = (
+        recorder.column(column) for column in (columns.SCHEDULED, columns.WAKE, columns.PUBLISHED, columns.DONE)
+    )
     paced = spec.mode is Mode.PACED
     service = published - woken
     nothing = np.empty(0, np.int64)
     period_ns = round(spec.period_s * 1e9)
     if paced:
-        slots = slots_of(recorder.column("slot"), published, measurement.grid, measurement.slots)
+        slots = slots_of(recorder.column(columns.SLOT), published, measurement.grid, measurement.slots)
     else:
         slots = Slots(published - scheduled, np.ones(len(published), np.bool_))
     wall_s = measurement.wall_ns / 1e9
     ticks = recorder.count
-    inferences = int(recorder.column("inferred").sum())
-    figures, accounted_ns = _stages(recorder, stages, int(service.sum()))
+    inferences = int((recorder.column(columns.INFERENCE) >= 0).sum())
+    figures, accounted_ns = _spans(recorder, int(service.sum()))
     return Figures(
         measured_s=wall_s,
         ticks=ticks,
@@ -68,7 +70,7 @@ def summarise(spec: LoopSpec, stages: tuple[Stage, ...], measurement: Measuremen
         # Without a schedule there is nothing to be late for.
         wake=percentiles(woken - scheduled if paced else nothing),
         jitter=percentiles(np.abs(np.diff(published) - period_ns) if paced else nothing),
-        age=percentiles(published - recorder.column("source")),
+        age=percentiles(published - recorder.column(columns.SOURCE)),
         misses=slots.misses(round(spec.deadlines.tick_s * 1e9)),
         starved_ticks=slots.starved(period_ns) if paced else 0,
         rates=Rates(
@@ -78,33 +80,47 @@ def summarise(spec: LoopSpec, stages: tuple[Stage, ...], measurement: Measuremen
             replan_hz=inferences / wall_s,
             observation_hz=measurement.observed / wall_s,
         ),
-        stages=figures,
+        spans=figures,
         overhead_share=float((done - woken).sum() - accounted_ns) / max(1, int(service.sum())),
     )
 
 
-def _stages(recorder: Recorder, stages: tuple[Stage, ...], service_ns: int) -> tuple[tuple[StageFigures, ...], int]:
-    """Figures of each stage, `merge` and `pub` included, and the time that all of them took."""
-    inferred = recorder.column("inferred") == 1
-    begin = recorder.column("begin")
-    found: list[tuple[str, str, _Times, str]] = []
-    previous = begin[inferred]
-    for stage in stages:
-        end = recorder.column(stage.id)[inferred]
-        found.append((stage.id, stage.op, end - previous, stage.note))
-        previous = end
-    merge = recorder.column("merge")
-    before_merge = np.where(inferred, recorder.column(stages[-1].id), begin)
-    found.append(("merge", "queue", merge - before_merge, ""))
-    found.append(("pub", "publish", recorder.column("pub") - merge, "null sink"))
-    figures = tuple(
-        StageFigures(
-            id=name,
-            op=op,
-            times=percentiles(durations),
-            share=int(durations.sum()) / max(1, service_ns),
-            note=note,
-        )
-        for name, op, durations, note in found
+def _spans(recorder: Recorder, service_ns: int) -> tuple[tuple[SpanFigures, ...], int]:
+    """Figures of each step, `merge` and `pub` included, and the time that all of them took."""
+    rows, sites = recorder.spans.rows, recorder.spans.sites
+    durations = rows[:, 3] - rows[:, 2]
+    # A step of the program may have the name of one of ours.
+    by_step: dict[tuple[str, str], list[int]] = {}
+    for index, site in enumerate(sites):
+        by_step.setdefault((site.step, site.op), []).append(index)
+    found: list[SpanFigures] = []
+    accounted = 0
+    # What is observed comes first, and its sites stand last.
+    for step in sorted(by_step, key=lambda name: sites[by_step[name][0]].op not in ("decode", "resize")):
+        mine = np.isin(rows[:, 1], by_step[step])
+        if not mine.any():
+            continue
+        total = int(durations[mine].sum())
+        # What lies within another span is in that one's time.
+        accounted += 0 if sites[by_step[step][0]].within else total
+        found.append(_figure(sites, by_step[step], rows[mine], durations[mine], total / max(1, service_ns)))
+    inferred, ready = recorder.column(columns.INFERRED), recorder.column(columns.READY)
+    tail = (
+        ("merge", "queue", ready - inferred, ""),
+        ("pub", "publish", recorder.column(columns.PUBLISHED) - ready, "null sink"),
     )
-    return figures, sum(int(durations.sum()) for _, _, durations, _ in found)
+    for name, op, times, note in tail:
+        accounted += int(times.sum())
+        found.append(SpanFigures(name, op, percentiles(times), int(times.sum()) / max(1, service_ns), note))
+    return tuple(found), accounted
+
+
+def _figure(sites: tuple[Site, ...], indices: list[int], rows: _Times, durations: _Times, share: float) -> SpanFigures:
+    first = sites[indices[0]]
+    if first.passes == 1:
+        return SpanFigures(first.step, first.op, percentiles(durations), share, first.note, first.component)
+    # Per inference the sum of its passes, and each pass by itself.
+    _, where = np.unique(rows[:, 0], return_inverse=True)
+    sums = np.bincount(where, weights=durations.astype(np.float64)).astype(np.int64)
+    passes = tuple(percentiles(durations[rows[:, 1] == index]) for index in indices) if first.component else ()
+    return SpanFigures(first.step, first.op, percentiles(sums), share, first.note, first.component, passes)

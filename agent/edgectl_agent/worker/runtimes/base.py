@@ -1,23 +1,24 @@
 """What every runtime does for the worker, and which errors may leave it.
 
-The public methods guarantee the errors and check what goes in; a runtime fills the `_hooks`, and every fact
-about it stands in its own file. Order: `import_library` → `load` → `infer` … → `close`. The vendor's
-library is imported by the first of these, never by the module.
+A `Runtime` loads artifacts into `Graph`s. The public methods guarantee the errors and check what goes in; a runtime
+fills the `_hooks`, and every fact about it stands in its own file. Order: `import_library` → `load` → `infer` …
+→ `close`. The vendor's library is imported by the first of these, never by the module.
 """
 
 from __future__ import annotations
 
 import abc
+import weakref
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from edgectl_agent.worker.release import Array
-from edgectl_protos.domain.artifact import Precision, TensorSpec
+from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import RuntimeFacts
 from edgectl_protos.domain.errors import (
@@ -29,31 +30,130 @@ from edgectl_protos.domain.errors import (
     StateError,
 )
 
-__all__ = ["LoadedFacts", "Runtime", "bulk_precision", "check_names", "fits", "sentence"]
+__all__ = [
+    "Graph",
+    "LoadedFacts",
+    "Runtime",
+    "bulk_precision",
+    "check_names",
+    "check_no_text",
+    "fits",
+    "fixed_outputs",
+    "sentence",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedFacts:
-    """What the runtime really uses, read back from it.
+    """What the runtime really uses, read back from it: fp32, fp16, bf16 or int8, and the provider.
 
-    `first_inference_s` is the time of the first inference if loading had to run one, else 0; it is not part
-    of the time it takes to load.
+    `first_inference_s` is the time of the first inference if loading had to run one, else 0; it is not part of the time
+    it takes to load.
     """
 
-    precision: Precision
+    precision: str
     provider: str
     version: str
     first_inference_s: float = 0.0
 
 
+class Graph(abc.ABC):
+    """One loaded component with its own buffers.
+
+    Where all shapes are fixed, the outputs are the same arrays at every call, valid until the next one; an input that
+    is the same array as before is not bound anew. `fork` gives a second set of buffers over the same weights; closing
+    a graph closes its forks.
+    """
+
+    def __init__(self, runtime: str, component: Component, facts: LoadedFacts) -> None:
+        self.facts = facts
+        self.component = component
+        self._runtime = runtime
+        self._inputs = {spec.name: (spec, np.dtype(spec.dtype.value)) for spec in component.inputs}
+        self._bound: dict[str, Array] = {}
+        self._closed = False
+        self._forks: weakref.WeakSet[Graph] = weakref.WeakSet()
+
+    def infer(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run the graph once.
+
+        Raises:
+            ShapeError: an input is missing, unknown, or of another shape or type than the graph takes.
+            DeviceError: the runtime failed.
+            StateError: the graph was closed.
+        """
+        if self._closed:
+            raise StateError(f"{self._runtime} has no graph loaded")
+        bound = self._bound
+        try:
+            for name, array in inputs.items():
+                if bound.get(name) is not array:
+                    self._check(name, array)
+                    if self._bind(name, array):
+                        bound[name] = array
+                    else:
+                        bound.pop(name, None)
+            if len(inputs) != len(self._inputs):
+                missing = next(spec for name, (spec, _) in self._inputs.items() if name not in inputs)
+                raise _input_error(missing, None)
+            return self._run()
+        except EdgectlError:
+            raise
+        except self._vendor_errors() as exc:
+            raise DeviceError(f"{self._runtime} failed while computing: {sentence(exc)}") from exc
+
+    def fork(self) -> Graph:
+        """A graph over the same weights with buffers of its own.
+
+        Raises:
+            StateError: the graph was closed.
+        """
+        if self._closed:
+            raise StateError(f"{self._runtime} has no graph loaded")
+        fork = self._fork()
+        self._forks.add(fork)
+        return fork
+
+    def close(self) -> None:
+        """Drop the graph; closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        self._bound = {}
+        for fork in list(self._forks):
+            fork.close()
+        self._close()
+
+    def _check(self, name: str, array: Array) -> None:
+        if name not in self._inputs:
+            raise ShapeError(f"the graph has no input {name!r}; it has: {', '.join(self._inputs)}")
+        spec, dtype = self._inputs[name]
+        if array.dtype != dtype or not fits(array.shape, spec.shape):
+            raise _input_error(spec, array)
+
+    @abc.abstractmethod
+    def _fork(self) -> Graph: ...
+
+    @abc.abstractmethod
+    def _bind(self, name: str, array: Array) -> bool:
+        """Take this array as an input; whether later changes of its values will be seen without binding it again."""
+
+    @abc.abstractmethod
+    def _run(self) -> Mapping[str, Array]: ...
+
+    @abc.abstractmethod
+    def _close(self) -> None: ...
+
+    @abc.abstractmethod
+    def _vendor_errors(self) -> tuple[type[BaseException], ...]: ...
+
+
 class Runtime(abc.ABC):
-    """One runtime with one loaded graph."""
+    """One runtime in this process."""
 
     name: ClassVar[str]
-
-    def __init__(self) -> None:
-        self._inputs: dict[str, tuple[TensorSpec, np.dtype[Any]]] = {}
-        self._loaded = False
+    options: ClassVar[frozenset[str]] = frozenset()
+    """Settings that a component may make."""
 
     def import_library(self) -> str:
         """Import the vendor's library; its version.
@@ -78,55 +178,33 @@ class Runtime(abc.ABC):
         except self._vendor_errors() as exc:
             return RuntimeFacts(self.name, "", (), (), problem=sentence(exc))
 
-    def load(self, artifact: Path, component: Component, threads: int) -> LoadedFacts:
-        """Load a graph for latency on this many threads.
+    def load(self, artifact: Path, component: Component, threads: int, *, alone: bool = True) -> Graph:
+        """Load a component for latency on this many threads. `alone`: no other graph runs in this process.
 
         Raises:
             RuntimeMissingError: the runtime is not installed here.
             OperatorError: the graph has an operator that the runtime does not know.
             BundleCorruptError: the artifact cannot be read.
-            BundleError: the graph is not the one that the manifest describes.
+            BundleError: the graph is not the one that the manifest describes, or asks for a setting that it may not.
             PrecisionError: the runtime would use another precision or provider than was asked for.
         """
-        self.close()
         self.import_library()
+        if refused := sorted(set(component.options) - self.options):
+            raise BundleError(
+                f"component {component.name!r} sets {refused[0]}, which {self.name} does not take from a bundle; "
+                f"it takes: {', '.join(sorted(self.options)) or 'nothing'}",
+                hint="convert the checkpoint again: edgectl convert",
+            )
+        check_no_text(component)
         try:
-            facts = self._load(artifact, component, threads)
+            return self._load(artifact, component, threads, alone)
         except EdgectlError:
             raise
         except self._vendor_errors() as exc:
             raise self._load_error(exc, artifact) from exc
-        self._inputs = {spec.name: (spec, np.dtype(spec.dtype.value)) for spec in component.inputs}
-        self._loaded = True
-        return facts
 
-    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        """Run the graph once. The outputs are valid until the next call.
-
-        Raises:
-            ShapeError: an input is missing, unknown, or of another shape or type than the graph takes.
-            DeviceError: the runtime failed.
-            StateError: nothing is loaded.
-        """
-        if not self._loaded:
-            raise StateError(f"{self.name} has no graph loaded")
-        for name, (spec, dtype) in self._inputs.items():
-            array = inputs.get(name)
-            if array is None or array.dtype != dtype or not fits(array.shape, spec.shape):
-                raise _input_error(spec, array)
-        if len(inputs) != len(self._inputs):
-            unknown = sorted(set(inputs) - set(self._inputs))
-            raise ShapeError(f"the graph has no input {unknown[0]!r}; it has: {', '.join(self._inputs)}")
-        try:
-            return self._infer(inputs)
-        except self._vendor_errors() as exc:
-            raise DeviceError(f"{self.name} failed while computing: {sentence(exc)}") from exc
-
-    def close(self) -> None:
-        """Drop the graph; closing twice is fine."""
-        if self._loaded:
-            self._loaded = False
-            self._close()
+    def close(self) -> None:  # noqa: B027 (most runtimes start nothing)
+        """End what the runtime itself started; graphs are closed before."""
 
     @abc.abstractmethod
     def _import(self) -> str: ...
@@ -135,13 +213,7 @@ class Runtime(abc.ABC):
     def _facts(self, version: str) -> RuntimeFacts: ...
 
     @abc.abstractmethod
-    def _load(self, artifact: Path, component: Component, threads: int) -> LoadedFacts: ...
-
-    @abc.abstractmethod
-    def _infer(self, inputs: dict[str, Array]) -> dict[str, Array]: ...
-
-    @abc.abstractmethod
-    def _close(self) -> None: ...
+    def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph: ...
 
     @abc.abstractmethod
     def _vendor_errors(self) -> tuple[type[BaseException], ...]:
@@ -152,10 +224,10 @@ class Runtime(abc.ABC):
         """The member of our tree that a failed load stands for."""
 
 
-def bulk_precision(kernels: Iterable[Precision]) -> Precision:
+def bulk_precision(kernels: Iterable[str]) -> str:
     """The precision of most of the kernels that do the work; fp32 where nothing says otherwise."""
     counted = Counter(kernels)
-    return max(counted, key=lambda precision: counted[precision], default=Precision.FP32)
+    return max(counted, key=lambda precision: counted[precision], default="fp32")
 
 
 def check_names(kind: str, graph: Collection[str], specs: tuple[TensorSpec, ...]) -> None:
@@ -170,6 +242,24 @@ def check_names(kind: str, graph: Collection[str], specs: tuple[TensorSpec, ...]
             f"the graph's {kind}s are {', '.join(sorted(graph))}; the manifest says {', '.join(sorted(asked))}",
             hint="convert the checkpoint again: edgectl convert",
         )
+
+
+def check_no_text(component: Component) -> None:
+    """Refuse a component with a port that no graph can have.
+
+    Raises:
+        BundleError: it takes or gives a text.
+    """
+    for spec in (*component.inputs, *component.outputs):
+        if spec.dtype is DType.TEXT:
+            raise BundleError(f"component {component.name!r} takes or gives a text, {spec.name!r}; no graph does")
+
+
+def fixed_outputs(component: Component) -> dict[str, Array] | None:
+    """Arrays for the outputs, made once; None where a shape is free."""
+    if any(-1 in spec.shape for spec in component.outputs):
+        return None
+    return {spec.name: np.zeros(spec.shape, spec.dtype.value) for spec in component.outputs}
 
 
 def sentence(error: BaseException, limit: int = 400) -> str:

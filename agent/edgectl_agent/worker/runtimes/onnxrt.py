@@ -1,9 +1,10 @@
 """ONNX Runtime on the CPU.
 
-Facts: `session.run` wraps numpy inputs without a copy and costs 9 µs for two 480×640 frames, 4 µs more than
-bound inputs and outputs, so it is used plain. The library has no way to ask which kernels a session holds,
-but its profile of one run names them, with their types and provider: so loading runs the graph once on
-zeros. fp16 graphs run on CPUs by casting to fp32. Component options are session configuration entries.
+Facts: inputs and outputs are bound by address, so nothing is copied and a denoising pass finds its KV cache where the
+last one did. The library has no way to ask which kernels a session holds, but its profile of one run names them, with
+their types and provider: so loading runs the graph once on zeros. fp16 graphs run on CPUs by casting to fp32. Each
+session has a pool of threads that spin after a run: beside another session they steal its core (a prefix of 36 ms took
+70), so they stop at once where a policy has several components. Component options are session configuration entries.
 """
 
 from __future__ import annotations
@@ -12,15 +13,23 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgectl_agent.worker.release import Array
-from edgectl_agent.worker.runtimes.base import LoadedFacts, Runtime, bulk_precision, check_names, sentence
-from edgectl_protos.domain.artifact import Precision, TensorSpec
+from edgectl_agent.worker.runtimes.base import (
+    Graph,
+    LoadedFacts,
+    Runtime,
+    bulk_precision,
+    check_names,
+    fixed_outputs,
+    sentence,
+)
+from edgectl_protos.domain.artifact import TensorSpec, precision_of
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import RuntimeFacts
 from edgectl_protos.domain.errors import BundleCorruptError, EdgectlError, OperatorError, PrecisionError
@@ -44,7 +53,7 @@ _FLOATING = frozenset(
         *("LSTM", "GRU", "RNN"),
     }
 )
-_TYPES = {"float": Precision.FP32, "float16": Precision.FP16, "bfloat16": Precision.BF16}
+_TYPES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 _UNKNOWN_OPERATOR = (
     re.compile(r"No Op registered for (?P<op>\S+)"),
@@ -59,11 +68,7 @@ class OnnxRuntime(Runtime):
     """`onnxruntime.InferenceSession` with the CPU provider and nothing else."""
 
     name = "onnxrt"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._session: Any = None
-        self._outputs: list[str] = []
+    options = frozenset({"session.force_spinning_stop", "session.set_denormal_as_zero"})
 
     def _import(self) -> str:
         import onnxruntime
@@ -72,9 +77,9 @@ class OnnxRuntime(Runtime):
 
     def _facts(self, version: str) -> RuntimeFacts:
         # Every build has integer kernels for the CPU; fp16 and bf16 graphs are cast to fp32.
-        return RuntimeFacts(self.name, version, (_PROVIDER,), (Precision.FP32, Precision.INT8))
+        return RuntimeFacts(self.name, version, (_PROVIDER,), ("fp32", "int8"))
 
-    def _load(self, artifact: Path, component: Component, threads: int) -> LoadedFacts:
+    def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph:
         import onnxruntime
 
         with tempfile.TemporaryDirectory(prefix="edgectl-") as folder:
@@ -84,53 +89,28 @@ class OnnxRuntime(Runtime):
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
             options.enable_profiling = True
             options.profile_file_prefix = f"{folder}/kernels"
-            for key, value in component.options.items():
+            settings = {} if alone else {"session.force_spinning_stop": "1"}
+            for key, value in (settings | component.options).items():
                 options.add_session_config_entry(key, value)
             session = onnxruntime.InferenceSession(artifact, options, providers=[_PROVIDER])
             session.disable_fallback()
             check_names("input", [port.name for port in session.get_inputs()], component.inputs)
             check_names("output", [port.name for port in session.get_outputs()], component.outputs)
-            self._outputs = [spec.name for spec in component.outputs]
-            seconds = self._run_on_zeros(session, component)
+            seconds = _run_on_zeros(session, component, _vendor_errors())
             kernels = _read_kernels(Path(session.end_profiling()))
-        self._session = session
         _check_providers(session.get_providers(), kernels)
         precision = bulk_precision(kernel_precisions(kernels))
-        if component.precision in (Precision.FP16, Precision.BF16) and precision is not component.precision:
+        asked = precision_of(component.scheme)
+        if asked in ("fp16", "bf16") and precision != asked:
             raise PrecisionError(
-                f"{component.precision.value} was asked for; onnxrt has no kernels for it on this processor "
-                f"and would compute in {precision.value}",
-                hint="convert at another precision: edgectl convert --precision fp32",
+                f"{asked} was asked for; onnxrt has no kernels for it on this processor and would use {precision}",
+                hint="convert with another scheme: edgectl convert --scheme fp32",
             )
-        return LoadedFacts(precision, _PROVIDER, str(onnxruntime.__version__), seconds)
-
-    def _run_on_zeros(self, session: Any, component: Component) -> float:
-        zeros = {spec.name: _zeros(spec) for spec in component.inputs}
-        started = time.perf_counter()
-        try:
-            session.run(self._outputs, zeros)
-        except self._vendor_errors() as exc:
-            free = [spec.name for spec in component.inputs if -1 in spec.shape]
-            if not free:
-                raise
-            raise PrecisionError(
-                f"the precision cannot be read back: {free[0]!r} has free dimensions, and a trial failed: "
-                f"{sentence(exc)}",
-                hint="fix the shape when converting: edgectl convert --help",
-            ) from exc
-        return time.perf_counter() - started
-
-    def _infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
-
-    def _close(self) -> None:
-        self._session = None
+        facts = LoadedFacts(precision, _PROVIDER, str(onnxruntime.__version__), seconds)
+        return _OnnxGraph(self.name, component, facts, session)
 
     def _vendor_errors(self) -> tuple[type[BaseException], ...]:
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-        errors = [error for error in vars(state).values() if isinstance(error, type) and issubclass(error, Exception)]
-        return (*errors, RuntimeError, ValueError)
+        return _vendor_errors()
 
     def _load_error(self, error: BaseException, artifact: Path) -> EdgectlError:
         text = str(error)
@@ -142,12 +122,77 @@ class OnnxRuntime(Runtime):
         return BundleCorruptError(f"{artifact.name} is not a graph that onnxrt can load: {sentence(error)}")
 
 
-def kernel_precisions(kernels: list[dict[str, Any]]) -> Iterator[Precision]:
+class _OnnxGraph(Graph):
+    """A session with bound inputs and outputs. Outputs of free shape are allocated anew at each run."""
+
+    def __init__(self, runtime: str, component: Component, facts: LoadedFacts, session: Any) -> None:
+        super().__init__(runtime, component, facts)
+        self._session = session
+        self._binding = session.io_binding()
+        self._held: dict[str, Array] = {}
+        self._names = [spec.name for spec in component.outputs]
+        self._fixed = fixed_outputs(component)
+        for name, array in (self._fixed or {}).items():
+            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+    def _fork(self) -> Graph:
+        # Another binding of the session.
+        return _OnnxGraph(self._runtime, self.component, self.facts, self._session)
+
+    def _bind(self, name: str, array: Array) -> bool:
+        whole = np.ascontiguousarray(array).reshape(array.shape)
+        self._binding.bind_input(name, "cpu", 0, whole.dtype, whole.shape, whole.ctypes.data)
+        self._held[name] = whole
+        return np.shares_memory(whole, array)
+
+    def _run(self) -> Mapping[str, Array]:
+        if self._fixed is not None:
+            self._session.run_with_iobinding(self._binding)
+            return self._fixed
+        for name in self._names:
+            # What the last run allocated stays bound otherwise, and has its shape.
+            self._binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(self._binding)
+        return dict(zip(self._names, self._binding.copy_outputs_to_cpu(), strict=True))
+
+    def _close(self) -> None:
+        self._session = self._binding = None
+        self._held = {}
+
+    def _vendor_errors(self) -> tuple[type[BaseException], ...]:
+        return _vendor_errors()
+
+
+def _vendor_errors() -> tuple[type[BaseException], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    errors = [error for error in vars(state).values() if isinstance(error, type) and issubclass(error, Exception)]
+    return (*errors, RuntimeError, ValueError)
+
+
+def _run_on_zeros(session: Any, component: Component, vendor_errors: tuple[type[BaseException], ...]) -> float:
+    zeros = {spec.name: _zeros(spec) for spec in component.inputs}
+    outputs = [spec.name for spec in component.outputs]
+    started = time.perf_counter()
+    try:
+        session.run(outputs, zeros)
+    except vendor_errors as exc:
+        free = [spec.name for spec in component.inputs if -1 in spec.shape]
+        if not free:
+            raise
+        raise PrecisionError(
+            f"the precision cannot be read back: {free[0]!r} has free dimensions, and a trial failed: {sentence(exc)}",
+            hint="fix the shape when converting: edgectl convert --help",
+        ) from exc
+    return time.perf_counter() - started
+
+
+def kernel_precisions(kernels: list[dict[str, Any]]) -> Iterator[str]:
     """The precision of each kernel that carries weight; of every floating kernel where none does."""
     heavy = [kernel for kernel in kernels if kernel["op_name"] in _INTEGER | _FLOATING]
     for kernel in heavy or kernels:
         if kernel["op_name"] in _INTEGER:
-            yield Precision.INT8
+            yield "int8"
         elif precision := _TYPES.get(_first_type(kernel)):
             yield precision
 

@@ -2,24 +2,32 @@
 
 Facts: on CPUs with bf16 it computes fp32 graphs in bf16 unless told otherwise, and answers a hint of f16
 with bf16, so the hint is always set and what the compiled graph really holds is read back. `infer(dict)`
-costs 72 µs for two 480×640 frames, tensors bound once 19 µs: so arrays are bound, and bound again only when
-another array comes. Pinned threads made paced inferences 20 % faster on an idle machine and twice as slow
-beside one busy process: a robot has busy processes, so they are not pinned. Options of the component are
-compile options and win over these.
+costs 72 µs for two 480×640 frames, tensors bound once 19 µs: so inputs and outputs are bound, and an input again only
+when another array comes. Pinned threads made paced inferences 20 % faster on an idle machine and twice as slow
+beside one busy process: a robot has busy processes, so they are not pinned. Options of the component are compile
+options and win over these.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgectl_agent.worker.release import Array
-from edgectl_agent.worker.runtimes.base import LoadedFacts, Runtime, bulk_precision, check_names, sentence
-from edgectl_protos.domain.artifact import Precision
+from edgectl_agent.worker.runtimes.base import (
+    Graph,
+    LoadedFacts,
+    Runtime,
+    bulk_precision,
+    check_names,
+    fixed_outputs,
+    sentence,
+)
+from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import RuntimeFacts
 from edgectl_protos.domain.errors import BundleCorruptError, EdgectlError, OperatorError, PrecisionError
@@ -28,38 +36,21 @@ __all__ = ["OpenVinoRuntime"]
 
 _DEVICE = "CPU"
 _HINT = "INFERENCE_PRECISION_HINT"
-_CAPABILITIES = {
-    "FP32": Precision.FP32,
-    "FP16": Precision.FP16,
-    "BF16": Precision.BF16,
-    "INT8": Precision.INT8,
-}
+_CAPABILITIES = {"FP32": "fp32", "FP16": "fp16", "BF16": "bf16", "INT8": "int8"}
 # What a hint needs of the processor; f32 runs everywhere.
 _HINT_NEEDS = {"f16": "FP16", "bf16": "BF16"}
 
 _HEAVY = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention"})
 _NO_WORK = frozenset({"Input", "Output", "Const", "Reorder", "Reshape", "Transpose", "Split", "Concatenation"})
-_TYPES = {
-    "f32": Precision.FP32,
-    "f16": Precision.FP16,
-    "bf16": Precision.BF16,
-    "u8": Precision.INT8,
-    "i8": Precision.INT8,
-}
+_TYPES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
 _UNKNOWN_OPERATOR = re.compile(r"No conversion rule found for operations: (?P<op>[^\n]+)")
 
 
 class OpenVinoRuntime(Runtime):
-    """One compiled model with one inference request."""
+    """Compiled models on the CPU."""
 
     name = "openvino"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._request: Any = None
-        self._tensor: Any = None
-        self._bound: dict[str, Array] = {}
-        self._outputs: list[str] = []
+    options = frozenset({_HINT, "DYNAMIC_QUANTIZATION_GROUP_SIZE", "KV_CACHE_PRECISION"})
 
     def _import(self) -> str:
         import openvino
@@ -73,7 +64,7 @@ class OpenVinoRuntime(Runtime):
         precisions = tuple(precision for name, precision in _CAPABILITIES.items() if name in names)
         return RuntimeFacts(self.name, version, (_DEVICE,), precisions)
 
-    def _load(self, artifact: Path, component: Component, threads: int) -> LoadedFacts:
+    def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph:
         import openvino
 
         core = openvino.Core()
@@ -89,36 +80,17 @@ class OpenVinoRuntime(Runtime):
         if needed and needed not in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"):
             raise PrecisionError(
                 f"{_HINT}={options[_HINT]} was asked for, and this processor has no {needed} kernels",
-                hint="convert at another precision: edgectl convert --precision fp32",
+                hint="convert with another scheme: edgectl convert --scheme fp32",
             )
         model = core.read_model(artifact)
-        check_names("input", [port.any_name for port in model.inputs], component.inputs)
+        check_names("input", [_one_of(port, component.inputs) for port in model.inputs], component.inputs)
         check_names("output", {name for port in model.outputs for name in port.names}, component.outputs)
         compiled = core.compile_model(model, _DEVICE, options)
         provider = ",".join(compiled.get_property("EXECUTION_DEVICES"))
         if provider != _DEVICE:
             raise PrecisionError(f"OpenVINO uses {provider} where {_DEVICE} was asked for")
-        self._request = compiled.create_infer_request()
-        self._tensor = openvino.Tensor
-        self._bound = {}
-        self._outputs = [spec.name for spec in component.outputs]
         precision = bulk_precision(_kernel_precisions(compiled.get_runtime_model()))
-        return LoadedFacts(precision, provider, self._import())
-
-    def _infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        for name, array in inputs.items():
-            if self._bound.get(name) is not array:
-                # OpenVINO shares writeable memory only. A copy is made anew each time, since it would not
-                # follow changes of the array it was made from.
-                shared = np.require(array, requirements=["C", "W"])
-                self._request.set_tensor(name, self._tensor(shared, shared_memory=True))
-                self._bound[name] = shared
-        self._request.infer(share_outputs=True)
-        return {name: self._request.get_tensor(name).data for name in self._outputs}
-
-    def _close(self) -> None:
-        self._request = None
-        self._bound = {}
+        return _CompiledGraph(self.name, component, LoadedFacts(precision, provider, self._import()), compiled)
 
     def _vendor_errors(self) -> tuple[type[BaseException], ...]:
         return (RuntimeError, ValueError)
@@ -129,7 +101,55 @@ class OpenVinoRuntime(Runtime):
         return BundleCorruptError(f"{artifact.name} is not a graph that openvino can load: {sentence(error)}")
 
 
-def _kernel_precisions(graph: Any) -> Iterator[Precision]:
+class _CompiledGraph(Graph):
+    """One inference request of a compiled model."""
+
+    def __init__(self, runtime: str, component: Component, facts: LoadedFacts, compiled: Any) -> None:
+        import openvino
+
+        super().__init__(runtime, component, facts)
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+        self._tensor = openvino.Tensor
+        self._held: dict[str, Array] = {}
+        self._names = [spec.name for spec in component.outputs]
+        self._fixed = fixed_outputs(component)
+        for name, array in (self._fixed or {}).items():
+            self._request.set_tensor(name, self._tensor(array, shared_memory=True))
+
+    def _fork(self) -> Graph:
+        return _CompiledGraph(self._runtime, self.component, self.facts, self._compiled)
+
+    def _bind(self, name: str, array: Array) -> bool:
+        # OpenVINO shares writeable memory only. A copy does not follow changes of the array it was made from. The
+        # request does not keep the array alive.
+        shared = np.require(array, requirements=["C", "W"])
+        self._request.set_tensor(name, self._tensor(shared, shared_memory=True))
+        self._held[name] = shared
+        return shared is array or np.shares_memory(shared, array)
+
+    def _run(self) -> Mapping[str, Array]:
+        self._request.infer(share_outputs=True)
+        if self._fixed is not None:
+            return self._fixed
+        # The request's own memory would change under a state that is fed back.
+        return {name: self._request.get_tensor(name).data.copy() for name in self._names}
+
+    def _close(self) -> None:
+        self._compiled = self._request = None
+        self._held = {}
+
+    def _vendor_errors(self) -> tuple[type[BaseException], ...]:
+        return (RuntimeError, ValueError)
+
+
+def _one_of(port: Any, specs: tuple[TensorSpec, ...]) -> str:
+    """The name by which the manifest knows this port, which may have several."""
+    asked = {spec.name for spec in specs}
+    return next((str(name) for name in sorted(port.names) if name in asked), str(port.any_name))
+
+
+def _kernel_precisions(graph: Any) -> Iterator[str]:
     kernels = []
     for node in graph.get_ordered_ops():
         info = node.get_rt_info()

@@ -17,8 +17,8 @@ RUNTIMES: dict[str, str] = {
 }
 
 
-def create(name: str) -> Runtime:
-    """A new runtime of this name, with nothing imported yet.
+def create(name: str, interpreter: str = "") -> Runtime:
+    """A new runtime of this name, with nothing imported yet; with an interpreter, one that lives in another process.
 
     Raises:
         RuntimeMissingError: this agent does not know it.
@@ -28,6 +28,10 @@ def create(name: str) -> Runtime:
             f"this agent knows no runtime {name!r}; it knows: {', '.join(RUNTIMES)}",
             hint="update the agent on the device, or convert for one of these: edgectl convert",
         )
+    if interpreter:
+        from edgectl_agent.worker.runtimes.remote import RemoteRuntime
+
+        return RemoteRuntime(name, interpreter)
     module, _, attribute = RUNTIMES[name].partition(":")
     runtime: Runtime = getattr(importlib.import_module(module), attribute)()
     return runtime

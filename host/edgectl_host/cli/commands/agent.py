@@ -24,7 +24,8 @@ def command() -> None:
 def start(wiring: Wiring, json_mode: bool) -> None:
     """Start it, if it does not run."""
     agent = wiring.local_agent()
-    agent.ensure_running().close()
+    with wiring.console(json_mode=json_mode).busy("agent", "starting"):
+        agent.ensure_running().close()
     _show(wiring, agent.status(), json_mode)
 
 
@@ -34,7 +35,8 @@ def start(wiring: Wiring, json_mode: bool) -> None:
 def stop(wiring: Wiring, json_mode: bool) -> None:
     """End it. What is installed stays, and runs again at the next start."""
     agent = wiring.local_agent()
-    agent.stop()
+    with wiring.console(json_mode=json_mode).busy("agent", "ending"):
+        agent.stop()
     _show(wiring, agent.status(), json_mode)
 
 

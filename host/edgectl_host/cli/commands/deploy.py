@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgectl_host.cli.options import CHECKPOINT, fleet_options, json_option, loop_options, target_options
 from edgectl_host.cli.wiring import Wiring
-from edgectl_protos.domain.artifact import Precision
+
+if TYPE_CHECKING:
+    from edgectl_converters.assignment import Choice
 
 
 @click.command("deploy")
@@ -27,8 +30,9 @@ def command(
     labels: tuple[str, ...],
     limit: int | None,
     fleet_file: Path | None,
-    runtime: str | None,
-    precision: Precision | None,
+    runtime: Choice | None,
+    scheme: Choice | None,
+    task: str,
     footage: Path | None,
     loop_file: Path | None,
     measure_s: float | None,
@@ -39,35 +43,33 @@ def command(
 ) -> None:
     """Convert a policy once per kind of device, install it, prove it there, run the loop, and say if it holds.
 
-    A checkpoint is a LeRobot policy directory or an ONNX graph; a bundle is what edgectl convert wrote.
+    A checkpoint is a policy directory or a graph, see edgectl inspect; a bundle is what edgectl convert wrote.
     """
     from edgectl_host.cli.render.deploy import human_row, human_rows, json_rows
     from edgectl_host.cli.render.plan import human_plan, json_plan
     from edgectl_host.workflows.ask import error_of
-    from edgectl_host.workflows.plan import make_plan
-    from edgectl_host.workflows.progress import Step
+    from edgectl_host.workflows.plan import make_plan, with_conversions
+    from edgectl_host.workflows.progress import Update
     from edgectl_host.workflows.rollout import Rollout, exit_code_of
     from edgectl_protos.domain.loop import LoopOverrides
 
     console = wiring.console(json_mode=json_mode)
     devices = wiring.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
     overrides = None if no_profile else LoopOverrides(rate_hz=rate_hz, measure_s=measure_s)
-    subject = wiring.subject(subject_path, runtime=runtime, precision=precision, footage=footage, loop_file=loop_file)
+    subject = wiring.subject(
+        subject_path, runtime=runtime, scheme=scheme, task=task, footage=footage, loop_file=loop_file
+    )
     with console.progress() as progress:
         for device in devices:
-            progress(Step(device.name, "asking the device"))
-        plan = make_plan(
-            subject.name,
-            devices,
-            connect=wiring.connect,
-            routing=subject.route,
-            converted=subject.converted if dry_run else lambda target: None,
-        )
-        if not dry_run:
+            progress(Update(device.name, "asking the device"))
+        plan = make_plan(subject.name, devices, connect=wiring.connect, choosing=subject.way)
+        if dry_run:
+            plan = with_conversions(plan, converted=subject.converted, steps=subject.steps)
+        else:
             runs = wiring.runs()
             rollout = Rollout(
                 connect=wiring.connect,
-                convert=subject.release,
+                convert=subject.bundle,
                 owner=wiring.config.owner,
                 measuring=overrides,
                 remember=runs.add_release,
@@ -76,7 +78,7 @@ def command(
             )
             rows = rollout.run(plan)
     if dry_run:
-        console.show(human_plan(plan))
+        console.show(human_plan(plan, console.width))
         console.show_json(json_plan(plan))
         return
     if len(rows) == 1 and rows[0].failure is not None and rows[0].record is None:

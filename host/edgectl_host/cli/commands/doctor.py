@@ -15,26 +15,28 @@ from edgectl_host.cli.wiring import Wiring
 @click.pass_obj
 def command(wiring: Wiring, json_mode: bool) -> None:
     """What is here, what is missing, and the command that helps. Starts nothing."""
-    from edgectl_host.cli.render.doctor import agent_check, human_checks, json_checks
+    from edgectl_host.cli.render.doctor import agent_finding, human_findings, json_findings
     from edgectl_host.fleet.inventory import find_fleet_file, load_inventory
     from edgectl_host.workflows import doctor
+    from edgectl_host.workflows.toolchains import list_toolchains
 
     console = wiring.console(json_mode=json_mode)
     config = wiring.config
-    checks = [
-        doctor.check_python(),
-        *doctor.check_packages(),
-        *doctor.check_toolchains(config.cache_dir, config.config_dir),
-        agent_check(wiring.local_agent().status()),
-        doctor.check_board(wiring.generic_board()),
-        doctor.check_disk(config.cache_dir),
-        doctor.check_fleet(
-            lambda: find_fleet_file(None, cwd=Path.cwd(), config_dir=config.config_dir),
-            lambda path: len(load_inventory(path).devices) - 1,
-        ),
-        doctor.check_runs(lambda: len(wiring.runs().list(limit=100)), config.runs_database),
-    ]
-    console.show(human_checks(checks))
-    console.show_json(json_checks(checks))
-    problem = any(check.health is doctor.Health.PROBLEM for check in checks)
+    with console.busy("doctor", "looking"):
+        findings = [
+            doctor.check_python(),
+            *doctor.check_extras(),
+            *doctor.check_toolchains(list_toolchains(wiring.toolchains())),
+            agent_finding(wiring.local_agent().status()),
+            doctor.check_board(wiring.generic_board()),
+            doctor.check_disk(config.cache_dir),
+            doctor.check_fleet(
+                lambda: find_fleet_file(None, cwd=Path.cwd(), config_dir=config.config_dir),
+                lambda path: len(load_inventory(path).devices) - 1,
+            ),
+            doctor.check_runs(lambda: len(wiring.runs().list(limit=100)), config.runs_database),
+        ]
+    console.show(human_findings(findings))
+    console.show_json(json_findings(findings))
+    problem = any(finding.health is doctor.Health.PROBLEM for finding in findings)
     click.get_current_context().exit(1 if problem else 0)

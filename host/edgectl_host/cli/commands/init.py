@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgectl_host.cli.options import FOOTAGE, checkpoint_argument, json_option
+from edgectl_host.cli.options import FOOTAGE, checkpoint_argument, json_option, task_option
 from edgectl_host.cli.wiring import Wiring
 from edgectl_protos.domain.errors import UsageError
 
@@ -14,17 +14,21 @@ from edgectl_protos.domain.errors import UsageError
 @click.command("init")
 @checkpoint_argument
 @click.option("--footage", type=FOOTAGE, metavar="DIR", help="Recorded observations, one file a feature.")
+@task_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it there.")
 @json_option
 @click.pass_obj
-def command(wiring: Wiring, checkpoint: Path, footage: Path | None, output: Path | None, json_mode: bool) -> None:
+def command(
+    wiring: Wiring, checkpoint: Path, footage: Path | None, task: str, output: Path | None, json_mode: bool
+) -> None:
     """Print the loop derived from a checkpoint; edit it and hand it to deploy --loop."""
     from edgectl_converters.inspect import inspect
     from edgectl_converters.loop_file import derive_loop, dump_loop
     from edgectl_protos.codec.document import to_document
 
     console = wiring.console(json_mode=json_mode)
-    loop = derive_loop(inspect(checkpoint).policy, footage)
+    with console.busy(checkpoint.name, "reading"):
+        loop = derive_loop(inspect(checkpoint, wiring.workshop().digests).policy, footage, task=task)
     text = dump_loop(loop)
     if output is not None:
         try:

@@ -20,13 +20,11 @@ def command(wiring: Wiring, checkpoint: Path, board: str | None, json_mode: bool
 
     Nothing heavy is loaded and nothing is converted.
     """
-    from edgectl_converters.inspect import inspect
-    from edgectl_converters.route import RouteRequest, plan_routes
     from edgectl_host.cli.render.checkpoint import human_card, json_card
-    from edgectl_profiles.library import load
+    from edgectl_host.workflows.inspect import inspect_checkpoint
 
     console = wiring.console(json_mode=json_mode)
-    card = inspect(checkpoint)
-    plan = plan_routes(card, load(board or wiring.generic_board()), None, RouteRequest())
-    console.show(human_card(card, plan))
-    console.show_json(json_card(card, plan))
+    with console.busy(checkpoint.name, "reading"):
+        found = inspect_checkpoint(checkpoint, board or wiring.generic_board(), wiring.workshop())
+    console.show(human_card(found))
+    console.show_json(json_card(found))

@@ -29,7 +29,8 @@ def command(
 
     console = wiring.console(json_mode=json_mode)
     devices = wiring.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
-    answers = status_all(devices, connect=wiring.connect)
+    with console.busy(fleet, "asking the devices"):
+        answers = status_all(devices, connect=wiring.connect)
     if len(answers) == 1 and answers[0].failure is not None:
         raise error_of(answers[0].failure)
     console.show(human_status(answers))

@@ -1,155 +1,155 @@
-"""Checkpoints, conversions and toolchains."""
+"""Checkpoints, and what conversions made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from edgectl_converters.card import CheckpointCard
-from edgectl_converters.route import RoutePlan
-from edgectl_converters.toolchain import Toolchain
+from edgectl_host.cli.render.conversion import json_assignment
 from edgectl_host.cli.render.layout import facts_table, rows_table
+from edgectl_host.cli.render.toolchain import json_toolchain, toolchain_words
 from edgectl_host.quantities import bytes_words
-from edgectl_host.workflows.release import Release
+from edgectl_host.workflows.bundle import Bundle
+from edgectl_host.workflows.inspect import Inspection
 from edgectl_protos.codec.document import to_document
-from edgectl_protos.domain.loop import Feature
+from edgectl_protos.domain.bundle import GateResult
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
 
-__all__ = [
-    "human_card",
-    "human_release",
-    "human_toolchains",
-    "json_card",
-    "json_release",
-    "json_toolchains",
-]
+__all__ = ["human_bundle", "human_card", "json_bundle", "json_card"]
 
 
-def human_card(card: CheckpointCard, plan: RoutePlan) -> RenderableType:
+def human_card(found: Inspection) -> RenderableType:
     """What a checkpoint is, what it needs, and the ways to a board."""
-    policy = card.policy
+    card, policy = found.card, found.card.policy
     rows = [
-        ("format", f"{card.format} · policy {policy.type}"),
+        ("format", f"{card.source} · policy {policy.type}"),
         ("weights", f"{card.parameters / 1e6:.1f} M parameters · {bytes_words(card.size_bytes)}"),
         *(("observation", _feature_words(feature)) for feature in policy.observations),
         ("action", f"{_feature_words(policy.action)}, {policy.n_action_steps} of {policy.chunk_size} a chunk"),
-        ("processing", _processing_words(card)),
-        ("exported by", "this environment" if card.toolchain == "host" else f"toolchain {card.toolchain}"),
+        *(_history_row(policy)),
+        ("components", " → ".join(card.components)),
+        ("exported in", toolchain_words(found.toolchain)),
         ("digest", str(card.digest)),
         *(("note", note) for note in card.notes),
     ]
     ways = rows_table(
-        ("way", "runtime", "precision", "proof", "on disk", "in memory", "notes"),
+        ("way", "runtime", "scheme", "on disk", "in memory", "notes"),
         [
             *(
                 (
                     str(index),
-                    route.runtime,
-                    route.precision.value,
-                    route.proof,
+                    str(route.assignment.runtime),
+                    str(route.assignment.scheme),
                     bytes_words(route.disk_bytes),
                     bytes_words(route.memory_bytes),
                     "; ".join(route.notes),
                 )
-                for index, route in enumerate(plan.routes, 1)
+                for index, route in enumerate(found.ways.routes, 1)
             ),
-            *(("–", r.runtime, r.precision.value, "", "", "", f"no: {r.reason}") for r in plan.rejected),
+            *(
+                ("–", str(other.assignment.runtime), str(other.assignment.scheme), "", "", f"no: {other.reason}")
+                for other in found.ways.rejected
+            ),
         ],
         right=("on disk", "in memory"),
     )
     title = Text.assemble((card.name, "bold"), f"  {card.path}")
-    return Group(title, facts_table(rows), Text(), Text(f"ways to {plan.board}"), ways)
+    return Group(title, facts_table(rows), Text(), Text(f"ways to {found.ways.board}"), ways)
 
 
-def json_card(card: CheckpointCard, plan: RoutePlan) -> dict[str, Any]:
+def json_card(found: Inspection) -> dict[str, Any]:
     """The card and the ways."""
+    card = found.card
     return {
         "name": card.name,
         "path": str(card.path),
-        "format": card.format,
+        "source": card.source,
         "parameters": card.parameters,
         "size_bytes": card.size_bytes,
-        "toolchain": card.toolchain,
+        "components": list(card.components),
+        "toolchain": json_toolchain(found.toolchain),
         "digest": str(card.digest),
         "notes": list(card.notes),
         "policy": to_document(card.policy),
-        "ways": to_document(plan),
+        "ways": {
+            "board": found.ways.board,
+            "routes": [
+                {
+                    "assignment": json_assignment(route.assignment),
+                    "disk_bytes": route.disk_bytes,
+                    "memory_bytes": route.memory_bytes,
+                    "notes": list(route.notes),
+                }
+                for route in found.ways.routes
+            ],
+            "rejected": [
+                {"assignment": json_assignment(other.assignment), "reason": other.reason}
+                for other in found.ways.rejected
+            ],
+        },
     }
 
 
-def human_release(release: Release) -> RenderableType:
+def human_bundle(bundle: Bundle) -> RenderableType:
     """A conversion, with the figures of its gates."""
-    done = "converted before" if release.cached else f"converted in {release.seconds:.1f} s"
-    manifest = release.manifest
+    done = "converted before" if bundle.cached else f"converted in {bundle.seconds:.1f} s"
+    manifest = bundle.manifest
     title = Text.assemble(
-        (f"{manifest.name} {release.digest.short}", "bold"), f"  {release.target} · {done} · ", str(release.directory)
+        (f"{manifest.name} {bundle.digest.short}", "bold"), f"  {bundle.assignment} · {done} · ", str(bundle.directory)
     )
     gates = rows_table(
         ("gate", "of", "measured", "limit", "", "note"),
-        [
-            (
-                gate.gate,
-                gate.subject,
-                f"{gate.value:.3g}",
-                f"{gate.limit:.3g}",
-                Text("passed", style="green") if gate.passed else Text("FAILED", style="red"),
-                gate.note,
-            )
-            for gate in manifest.gates
-        ],
+        [_gate_row(gate) for gate in manifest.gates],
         right=("measured", "limit"),
+        wraps=("of",),
     )
-    rows = [("release", str(release.digest)), ("size", bytes_words(manifest.size_bytes))]
+    rows = [("release", str(bundle.digest)), ("size", bytes_words(manifest.size_bytes))]
     rows += [
-        (step.name, f"{step.tool} · {_words(step.options)} · {step.toolchain}") for step in manifest.provenance.steps
+        (
+            f"component {component.name}" if len(manifest.components) > 1 else "component",
+            f"{component.runtime} {component.scheme} · "
+            f"{bytes_words(sum(entry.size_bytes for entry in manifest.files_of(component)))}",
+        )
+        for component in manifest.components
+    ]
+    rows += [
+        (run.name, " · ".join(filter(None, (run.tool, _words(run.options), run.toolchain))))
+        for run in manifest.provenance.tools
     ]
     return Group(title, facts_table(rows), Text(), gates)
 
 
-def json_release(release: Release) -> dict[str, Any]:
+def json_bundle(bundle: Bundle) -> dict[str, Any]:
     """A conversion."""
     return {
-        "release": str(release.digest),
-        "bundle": str(release.directory),
-        "cached": release.cached,
-        "seconds": release.seconds,
-        "manifest": to_document(release.manifest),
+        "release": str(bundle.digest),
+        "bundle": str(bundle.directory),
+        "assignment": json_assignment(bundle.assignment),
+        "cached": bundle.cached,
+        "seconds": bundle.seconds,
+        "manifest": to_document(bundle.manifest),
     }
 
 
-def human_toolchains(toolchains: Sequence[Toolchain]) -> RenderableType:
-    """One row each."""
-    return rows_table(
-        ("toolchain", "origin", "lock", "versions"),
-        [(chain.name, chain.origin, chain.lock[:12] or "–", _words(chain.versions) or "–") for chain in toolchains],
-        wraps=("origin",),
-    )
+def _gate_row(gate: GateResult) -> tuple[RenderableType, ...]:
+    if gate.pending:
+        pending = Text("pending on the device", style="yellow")
+        return (gate.gate, gate.subject, "–", f"{gate.limit:.3g}", pending, gate.note)
+    word = Text("passed", style="green") if gate.passed else Text("FAILED", style="red")
+    return (gate.gate, gate.subject, f"{gate.value:.3g}", f"{gate.limit:.3g}", word, gate.note)
 
 
-def json_toolchains(toolchains: Sequence[Toolchain]) -> list[dict[str, Any]]:
-    """One object each."""
-    return [
-        {
-            "name": chain.name,
-            "origin": chain.origin,
-            "python": str(chain.python) if chain.lock else None,
-            "lock": chain.lock or None,
-            "versions": chain.versions,
-        }
-        for chain in toolchains
-    ]
+def _history_row(policy: Policy) -> list[tuple[str, str]]:
+    return [("history", f"{policy.history} observations, one a tick")] if policy.history > 1 else []
 
 
 def _feature_words(feature: Feature) -> str:
+    if feature.kind is FeatureKind.LANGUAGE:
+        return f"{feature.name} · an instruction: give it with --task TEXT"
     shape = "×".join(str(size) for size in feature.shape)
-    return f"{feature.name} · {feature.kind.value.lower()} {feature.dtype.value} {shape}"
-
-
-def _processing_words(card: CheckpointCard) -> str:
-    steps = [f"{step.feature} {step.mode}" for step in (*card.policy.pre, *card.policy.post)]
-    return ", ".join(steps) or "none"
+    return f"{feature.name} · {feature.kind.value.lower()} {feature.dtype.value} {shape}".rstrip()
 
 
 def _words(options: dict[str, str]) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from edgectl_host.cli.render.conversion import json_assignment
 from edgectl_host.cli.render.layout import human_failures
 from edgectl_host.cli.render.runs import json_run
-from edgectl_host.cli.render.verdicts import human_targets
+from edgectl_host.cli.render.verdicts import human_side_by_side
 from edgectl_host.quantities import time_words
 from edgectl_host.report.terminal import report
 from edgectl_host.workflows.demo import DemoResult
@@ -20,11 +21,11 @@ __all__ = ["human_demo", "json_demo"]
 
 def human_demo(name: str, result: DemoResult, width: int) -> RenderableType:
     """The table first, then the best run in full."""
-    records = [(str(target), row.record) for target, row in result.rows if row.record is not None]
-    failures = [(str(target), row.failure) for target, row in result.rows if row.failure]
-    parts: list[RenderableType] = [human_targets(records), Text()] if records else []
+    records = [(str(assignment), row.record) for assignment, row in result.rows if row.record is not None]
+    failures = [(str(assignment), row.failure) for assignment, row in result.rows if row.failure]
+    parts: list[RenderableType] = [human_side_by_side(records), Text()] if records else []
     parts += [human_failures(failures), Text()] if failures else []
-    best = next((row for target, row in result.rows if target == result.best), None)
+    best = next((row for assignment, row in result.rows if assignment == result.best), None)
     if best is None or best.record is None:
         return Group(*parts, Text(f"{name}: none of them holds its deadlines here", style="bold red"))
     p95 = time_words(best.record.summary.response.p95)
@@ -35,14 +36,14 @@ def human_demo(name: str, result: DemoResult, width: int) -> RenderableType:
 def json_demo(result: DemoResult) -> dict[str, Any]:
     """Every run, and which one is best."""
     return {
-        "best": to_document(result.best),
+        "best": str(result.best) if result.best else None,
         "runs": [
             {
-                "target": to_document(target),
+                "assignment": json_assignment(assignment),
                 "outcome": row.record.outcome if row.record else None,
                 "run": json_run(row.record) if row.record else None,
                 "failure": to_document(row.failure),
             }
-            for target, row in result.rows
+            for assignment, row in result.rows
         ],
     }

@@ -8,13 +8,14 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from edgectl_host.cli.render.conversion import json_assignment
 from edgectl_host.cli.render.layout import human_failures
 from edgectl_host.cli.render.plan import board_of
 from edgectl_host.cli.render.runs import json_run
 from edgectl_host.cli.render.verdicts import Line, human_lines
 from edgectl_host.quantities import bytes_words
 from edgectl_host.report.terminal import report
-from edgectl_host.workflows.release import Release
+from edgectl_host.workflows.bundle import Bundle
 from edgectl_host.workflows.rollout import Row
 from edgectl_protos.codec.document import to_document
 
@@ -35,7 +36,7 @@ def human_rows(rows: Sequence[Row]) -> RenderableType:
         Line(
             device=row.plan.device.name,
             board=board_of(row.plan),
-            route=str(row.plan.route.target) if row.plan.route else "",
+            runs_on=str(row.plan.way.assignment) if row.plan.way else "",
             record=row.record,
             failure=row.failure,
         )
@@ -52,12 +53,12 @@ def json_rows(rows: Sequence[Row]) -> dict[str, Any]:
 def _json_row(row: Row) -> dict[str, Any]:
     return {
         "device": row.plan.device.name,
-        "board": row.plan.route.board if row.plan.route else row.plan.device.board,
+        "board": row.plan.way.board if row.plan.way else row.plan.device.board,
         "stand_in_for": row.plan.stand_in_for,
-        "target": to_document(row.plan.route.target) if row.plan.route else None,
-        "release": to_document(row.release.digest) if row.release else None,
-        "bundle": str(row.release.directory) if row.release else None,
-        "converted_before": row.release.cached if row.release else None,
+        "assignment": json_assignment(row.plan.way.assignment) if row.plan.way else None,
+        "release": to_document(row.bundle.digest) if row.bundle else None,
+        "bundle": str(row.bundle.directory) if row.bundle else None,
+        "converted_before": row.bundle.cached if row.bundle else None,
         "already_installed": row.install.already if row.install else False,
         "sent_bytes": row.install.sent_bytes if row.install else 0,
         "deployment": to_document(row.install.deployment) if row.install else None,
@@ -69,20 +70,20 @@ def _json_row(row: Row) -> dict[str, Any]:
 
 def _sent(rows: Sequence[Row]) -> Text:
     """A line for each release."""
-    releases = {row.release.digest: row.release for row in rows if row.release and row.install}
-    lines = [_sent_line(release, rows) for release in releases.values()]
+    bundles = {row.bundle.digest: row.bundle for row in rows if row.bundle and row.install}
+    lines = [_sent_line(bundle, rows) for bundle in bundles.values()]
     return Text("\n".join(lines), style="dim")
 
 
-def _sent_line(release: Release, rows: Sequence[Row]) -> str:
+def _sent_line(bundle: Bundle, rows: Sequence[Row]) -> str:
     installs = [
         (row.plan.device.name, row.install)
         for row in rows
-        if row.install and row.release and row.release.digest == release.digest
+        if row.install and row.bundle and row.bundle.digest == bundle.digest
     ]
     sent = [f"{name} ({bytes_words(install.sent_bytes)} sent)" for name, install in installs if not install.already]
     there = [name for name, install in installs if install.already]
     parts = [f"installed on {', '.join(sent)}"] if sent else []
     parts += [f"already installed on {', '.join(there)}: nothing was sent"] if there else []
-    size = bytes_words(release.manifest.size_bytes)
-    return f"{release.manifest.name} {release.digest.short} · {release.target} · {size} · {'; '.join(parts)}"
+    size = bytes_words(bundle.manifest.size_bytes)
+    return f"{bundle.manifest.name} {bundle.digest.short} · {bundle.assignment} · {size} · {'; '.join(parts)}"

@@ -10,37 +10,37 @@ from rich.text import Text
 
 from edgectl_host.cli.render.layout import facts_table, rows_table
 from edgectl_host.transport.local import AgentStatus
-from edgectl_host.workflows.doctor import Check, Health
+from edgectl_host.workflows.doctor import Finding, Health
 from edgectl_protos.codec.document import to_document
 
-__all__ = ["agent_check", "human_agent", "human_checks", "json_agent", "json_checks"]
+__all__ = ["agent_finding", "human_agent", "human_findings", "json_agent", "json_findings"]
 
 _STYLES = {Health.OK: "green", Health.ABSENT: "yellow", Health.PROBLEM: "bold red"}
 
 
-def human_checks(checks: Sequence[Check]) -> RenderableType:
+def human_findings(findings: Sequence[Finding]) -> RenderableType:
     """One row each; the hint stands below what it helps."""
     rows: list[tuple[RenderableType, ...]] = []
-    for check in checks:
-        word = Text(check.health.value, style=_STYLES[check.health])
-        detail = Text(check.detail)
-        if check.hint:
-            detail.append(f"\n→ {check.hint}", style="cyan")
-        rows.append((word, check.subject, detail))
+    for finding in findings:
+        word = Text(finding.health.value, style=_STYLES[finding.health])
+        detail = Text(finding.detail)
+        if finding.hint:
+            detail.append(f"\n→ {finding.hint}", style="cyan")
+        rows.append((word, finding.subject, detail))
     return rows_table(("", "", ""), rows)
 
 
-def json_checks(checks: Sequence[Check]) -> list[dict[str, Any]]:
+def json_findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """One object each."""
-    return [to_document(check) for check in checks]
+    return [to_document(finding) for finding in findings]
 
 
-def agent_check(status: AgentStatus) -> Check:
+def agent_finding(status: AgentStatus) -> Finding:
     """The embedded agent as a finding."""
     if status.hello is None:
-        return Check("local agent", Health.ABSENT, "not running", "--fleet local starts it; edgectl agent start")
+        return Finding("local agent", Health.ABSENT, "not running", "--fleet local starts it; edgectl agent start")
     detail = f"{status.hello.agent_version} · pid {status.pid} · {status.address} · log {status.log}"
-    return Check("local agent", Health.OK, detail, "it keeps running; end it: edgectl agent stop")
+    return Finding("local agent", Health.OK, detail, "it keeps running; end it: edgectl agent stop")
 
 
 def human_agent(status: AgentStatus) -> RenderableType:

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from edgectl_host.cli.render.layout import facts_table, human_failures
+from edgectl_host.components import components_words, providers_word
 from edgectl_host.quantities import bytes_words
 from edgectl_host.report.figures import board_words
 from edgectl_host.workflows.ask import Answer
@@ -100,7 +101,8 @@ def _release_words(release: Digest | None, status: DeviceStatus) -> str:
     deployment = status.deployment_of(release)
     if deployment is None:
         return release.short
-    used = f" · {deployment.precision} on {deployment.provider}" if deployment.precision else ""
+    components = deployment.components
+    used = f" · {components_words(components)} on {providers_word(components)}" if components else ""
     return f"{deployment.name} {release.short}{used} · {_when(deployment.changed_s)} by {deployment.owner}"
 
 
@@ -121,7 +123,7 @@ def _facts_words(facts: DeviceFacts) -> str:
 def _runtimes_words(facts: DeviceFacts) -> str:
     words = []
     for runtime in facts.runtimes:
-        precisions = " ".join(precision.value for precision in runtime.precisions)
+        precisions = " ".join(runtime.precisions)
         words.append(f"{runtime.name} {runtime.version} ({runtime.problem or precisions})".replace("  ", " "))
     return " · ".join(words) or "none found"
 

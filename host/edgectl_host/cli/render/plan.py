@@ -1,4 +1,4 @@
-"""The plan of a deploy: who gets which route, what is converted, what is sent."""
+"""The plan of a deploy: who gets what, how it is converted, what is sent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from edgectl_host.cli.render.conversion import human_conversions, json_assignment, json_conversions
 from edgectl_host.cli.render.layout import human_failures, rows_table
 from edgectl_host.quantities import bytes_words
 from edgectl_host.workflows.plan import DeployPlan, DevicePlan
@@ -15,17 +16,19 @@ from edgectl_protos.codec.document import to_document
 __all__ = ["board_of", "human_plan", "json_plan"]
 
 
-def human_plan(plan: DeployPlan) -> RenderableType:
-    """Who gets which route, what is converted, what is sent."""
+def human_plan(plan: DeployPlan, width: int) -> RenderableType:
+    """Who gets what, how it is converted, what is sent."""
     head = Text.assemble((plan.subject, "bold"), "  nothing is changed: this is the plan")
-    targets = ", ".join(str(target) for target in plan.targets) or "none"
+    releases = ", ".join(str(assignment) for assignment in plan.assignments) or "none"
     table = rows_table(
-        ("device", "board", "route", "sends", "notes"),
+        ("device", "board", "gets", "sends", "notes"),
         [_row(row) for row in plan.rows],
         right=("sends",),
-        wraps=("board",),
+        wraps=("board", "gets"),
     )
-    parts: list[RenderableType] = [head, Text(f"releases to make: {targets}"), Text(), table]
+    parts: list[RenderableType] = [head, Text(f"releases to make: {releases}"), Text(), table]
+    if plan.conversions:
+        parts += [Text(), human_conversions(plan.conversions, width)]
     failures = [(row.device.name, row.failure) for row in plan.rows if row.failure]
     return Group(*parts, Text(), human_failures(failures)) if failures else Group(*parts)
 
@@ -34,14 +37,15 @@ def json_plan(plan: DeployPlan) -> dict[str, Any]:
     """The plan as data."""
     return {
         "subject": plan.subject,
-        "releases": [to_document(target) for target in plan.targets],
+        "releases": [json_assignment(assignment) for assignment in plan.assignments],
+        "conversions": json_conversions(plan.conversions),
         "devices": [
             {
                 "device": row.device.name,
-                "board": row.route.board if row.route else row.device.board,
+                "board": row.way.board if row.way else row.device.board,
                 "stand_in_for": row.stand_in_for,
-                "target": to_document(row.route.target) if row.route else None,
-                "notes": list(row.route.notes) if row.route else [],
+                "assignment": json_assignment(row.way.assignment) if row.way else None,
+                "notes": list(row.way.notes) if row.way else [],
                 "current": to_document(row.current),
                 "release": to_document(row.release),
                 "send_bytes": row.send_bytes,
@@ -56,12 +60,12 @@ def board_of(row: DevicePlan) -> str:
     """The board, or what the device stands in for."""
     if row.stand_in_for:
         return f"stand-in for {row.stand_in_for}"
-    return row.route.board if row.route else row.device.board
+    return row.way.board if row.way else row.device.board
 
 
 def _row(row: DevicePlan) -> tuple[RenderableType, ...]:
-    route = row.route
-    notes = list(route.notes) if route else []
+    way = row.way
+    notes = list(way.notes) if way else []
     if row.failure is not None:
         notes = [row.failure.reason]
     elif row.release is not None and row.release == row.current:
@@ -70,7 +74,7 @@ def _row(row: DevicePlan) -> tuple[RenderableType, ...]:
     return (
         row.device.name,
         board_of(row),
-        str(route.target) if route else "none",
+        str(way.assignment) if way else "none",
         _sends(row),
         Text("; ".join(notes), style=style),
     )

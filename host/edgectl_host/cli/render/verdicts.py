@@ -1,4 +1,4 @@
-"""Verdicts side by side: a row for each device, what failed below the table, and targets beside each other."""
+"""Verdicts side by side: a row for each device, what failed below the table, and conversions beside each other."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from edgectl_host.cli.render.layout import human_failures, rows_table
 from edgectl_host.cli.render.runs import json_run
+from edgectl_host.components import components_words
 from edgectl_host.quantities import bytes_words, time_words
 from edgectl_host.report.figures import board_words, percentile_words
 from edgectl_host.report.terminal import STYLES
@@ -20,7 +21,7 @@ from edgectl_protos.codec.document import to_document
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.run import SAMPLE_FLOORS, Percentiles
 
-__all__ = ["Line", "human_answers", "human_lines", "human_targets", "json_answers"]
+__all__ = ["Line", "human_answers", "human_lines", "human_side_by_side", "json_answers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Line:
 
     device: str
     board: str
-    route: str
+    runs_on: str
     record: RunRecord | None
     failure: Failure | None
 
@@ -37,7 +38,7 @@ class Line:
 def human_lines(lines: Sequence[Line]) -> RenderableType:
     """The table of a fleet, verdict first, and below it why devices failed."""
     table = rows_table(
-        ("verdict", "device", "board", "tick", "age", "misses", "replan", "route"),
+        ("verdict", "device", "board", "tick", "age", "misses", "replan", "runs on"),
         [_row(line) for line in lines],
         right=("tick", "age", "misses", "replan"),
         wraps=("board",),
@@ -66,8 +67,8 @@ def json_answers(answers: Sequence[Answer[RunRecord]]) -> dict[str, Any]:
     }
 
 
-def human_targets(records: Sequence[tuple[str, RunRecord]]) -> RenderableType:
-    """One policy as several targets on one device."""
+def human_side_by_side(records: Sequence[tuple[str, RunRecord]]) -> RenderableType:
+    """One policy, converted in several ways, on one device."""
     return rows_table(
         ("verdict", "", "tick p50", "p95", "age p95", "misses", "replan Hz", "parity", "size"),
         [
@@ -93,15 +94,15 @@ def _line(answer: Answer[RunRecord]) -> Line:
     if record is None:
         return Line(answer.device.name, answer.device.board, "", None, answer.failure)
     summary = record.summary
-    route = f"{summary.runtime} {summary.precision_used}"
-    return Line(answer.device.name, board_words(summary.facts), route, record, None)
+    words = components_words(summary.components)
+    return Line(answer.device.name, board_words(summary.facts), words, record, None)
 
 
 def _row(line: Line) -> tuple[RenderableType, ...]:
     record = line.record
     if record is None:
         word = Text("FAILED", style="bold red") if line.failure else Text("installed", style="bold")
-        return (word, line.device, line.board, "–", "–", "–", "–", line.route)
+        return (word, line.device, line.board, "–", "–", "–", "–", line.runs_on)
     summary = record.summary
     return (
         _word(record),
@@ -111,7 +112,7 @@ def _row(line: Line) -> tuple[RenderableType, ...]:
         _tail(summary.age),
         _percent(summary.misses.rate),
         f"{summary.rates.replan_hz:.1f} Hz",
-        line.route,
+        line.runs_on,
     )
 
 

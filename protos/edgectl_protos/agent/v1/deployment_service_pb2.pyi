@@ -1,3 +1,4 @@
+from edgectl_protos.common.v1 import device_pb2 as _device_pb2
 from edgectl_protos.common.v1 import failure_pb2 as _failure_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -40,23 +41,23 @@ STATE_ROLLED_BACK: State
 STATE_INCONSISTENT: State
 
 class ParityFigure(_message.Message):
-    __slots__ = ("output", "cases", "max_abs", "max_abs_of_range", "cosine", "passed")
-    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("tensor", "cases", "max_abs", "max_abs_of_range", "cosine", "passed")
+    TENSOR_FIELD_NUMBER: _ClassVar[int]
     CASES_FIELD_NUMBER: _ClassVar[int]
     MAX_ABS_FIELD_NUMBER: _ClassVar[int]
     MAX_ABS_OF_RANGE_FIELD_NUMBER: _ClassVar[int]
     COSINE_FIELD_NUMBER: _ClassVar[int]
     PASSED_FIELD_NUMBER: _ClassVar[int]
-    output: str
+    tensor: str
     cases: int
     max_abs: float
     max_abs_of_range: float
     cosine: float
     passed: bool
-    def __init__(self, output: _Optional[str] = ..., cases: _Optional[int] = ..., max_abs: _Optional[float] = ..., max_abs_of_range: _Optional[float] = ..., cosine: _Optional[float] = ..., passed: _Optional[bool] = ...) -> None: ...
+    def __init__(self, tensor: _Optional[str] = ..., cases: _Optional[int] = ..., max_abs: _Optional[float] = ..., max_abs_of_range: _Optional[float] = ..., cosine: _Optional[float] = ..., passed: _Optional[bool] = ...) -> None: ...
 
 class Deployment(_message.Message):
-    __slots__ = ("id", "release", "name", "state", "owner", "created_s", "changed_s", "transitions", "previous", "failure", "parity", "precision", "provider")
+    __slots__ = ("id", "release", "name", "state", "owner", "created_s", "changed_s", "transitions", "previous", "failure", "parity", "components")
     ID_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -68,8 +69,7 @@ class Deployment(_message.Message):
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     PARITY_FIELD_NUMBER: _ClassVar[int]
-    PRECISION_FIELD_NUMBER: _ClassVar[int]
-    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    COMPONENTS_FIELD_NUMBER: _ClassVar[int]
     id: str
     release: str
     name: str
@@ -81,9 +81,8 @@ class Deployment(_message.Message):
     previous: str
     failure: _failure_pb2.Failure
     parity: _containers.RepeatedCompositeFieldContainer[ParityFigure]
-    precision: str
-    provider: str
-    def __init__(self, id: _Optional[str] = ..., release: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., owner: _Optional[str] = ..., created_s: _Optional[float] = ..., changed_s: _Optional[float] = ..., transitions: _Optional[int] = ..., previous: _Optional[str] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., parity: _Optional[_Iterable[_Union[ParityFigure, _Mapping]]] = ..., precision: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
+    components: _containers.RepeatedCompositeFieldContainer[_device_pb2.ComponentFacts]
+    def __init__(self, id: _Optional[str] = ..., release: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., owner: _Optional[str] = ..., created_s: _Optional[float] = ..., changed_s: _Optional[float] = ..., transitions: _Optional[int] = ..., previous: _Optional[str] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., parity: _Optional[_Iterable[_Union[ParityFigure, _Mapping]]] = ..., components: _Optional[_Iterable[_Union[_device_pb2.ComponentFacts, _Mapping]]] = ...) -> None: ...
 
 class DeploymentEvent(_message.Message):
     __slots__ = ("sequence", "deployment_id", "state", "at_s", "detail", "failure")

@@ -67,19 +67,23 @@ class Percentiles(_message.Message):
     max: float
     def __init__(self, n: _Optional[int] = ..., min: _Optional[float] = ..., p50: _Optional[float] = ..., p90: _Optional[float] = ..., p95: _Optional[float] = ..., p99: _Optional[float] = ..., p999: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
 
-class StageFigures(_message.Message):
-    __slots__ = ("id", "op", "times", "share", "note")
+class SpanFigures(_message.Message):
+    __slots__ = ("id", "op", "times", "share", "note", "component", "passes")
     ID_FIELD_NUMBER: _ClassVar[int]
     OP_FIELD_NUMBER: _ClassVar[int]
     TIMES_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    PASSES_FIELD_NUMBER: _ClassVar[int]
     id: str
     op: str
     times: Percentiles
     share: float
     note: str
-    def __init__(self, id: _Optional[str] = ..., op: _Optional[str] = ..., times: _Optional[_Union[Percentiles, _Mapping]] = ..., share: _Optional[float] = ..., note: _Optional[str] = ...) -> None: ...
+    component: str
+    passes: _containers.RepeatedCompositeFieldContainer[Percentiles]
+    def __init__(self, id: _Optional[str] = ..., op: _Optional[str] = ..., times: _Optional[_Union[Percentiles, _Mapping]] = ..., share: _Optional[float] = ..., note: _Optional[str] = ..., component: _Optional[str] = ..., passes: _Optional[_Iterable[_Union[Percentiles, _Mapping]]] = ...) -> None: ...
 
 class Misses(_message.Message):
     __slots__ = ("count", "rate", "longest_run", "skipped")
@@ -128,18 +132,14 @@ class WarmUp(_message.Message):
     def __init__(self, inferences: _Optional[int] = ..., seconds: _Optional[float] = ..., met: _Optional[bool] = ...) -> None: ...
 
 class RunSummary(_message.Message):
-    __slots__ = ("run_id", "deployment_id", "release", "name", "loop", "facts", "runtime", "runtime_version", "precision_asked", "precision_used", "provider", "threads", "started_s", "measured_s", "ticks", "inferences", "warm_up", "cold_start", "response", "service", "wake", "jitter", "age", "misses", "starved_ticks", "rates", "stages", "overhead_share", "peak_rss_bytes", "cpu_utilisation", "temperature_start_c", "temperature_peak_c", "samples_bytes")
+    __slots__ = ("run_id", "deployment_id", "release", "name", "loop", "facts", "components", "threads", "started_s", "measured_s", "ticks", "inferences", "warm_up", "cold_start", "response", "service", "wake", "jitter", "age", "misses", "starved_ticks", "rates", "spans", "overhead_share", "peak_rss_bytes", "cpu_utilisation", "temperature_start_c", "temperature_peak_c", "samples_bytes")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_ID_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     LOOP_FIELD_NUMBER: _ClassVar[int]
     FACTS_FIELD_NUMBER: _ClassVar[int]
-    RUNTIME_FIELD_NUMBER: _ClassVar[int]
-    RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
-    PRECISION_ASKED_FIELD_NUMBER: _ClassVar[int]
-    PRECISION_USED_FIELD_NUMBER: _ClassVar[int]
-    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    COMPONENTS_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
     STARTED_S_FIELD_NUMBER: _ClassVar[int]
     MEASURED_S_FIELD_NUMBER: _ClassVar[int]
@@ -155,7 +155,7 @@ class RunSummary(_message.Message):
     MISSES_FIELD_NUMBER: _ClassVar[int]
     STARVED_TICKS_FIELD_NUMBER: _ClassVar[int]
     RATES_FIELD_NUMBER: _ClassVar[int]
-    STAGES_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
     OVERHEAD_SHARE_FIELD_NUMBER: _ClassVar[int]
     PEAK_RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     CPU_UTILISATION_FIELD_NUMBER: _ClassVar[int]
@@ -168,11 +168,7 @@ class RunSummary(_message.Message):
     name: str
     loop: _loop_pb2.LoopSpec
     facts: _device_pb2.DeviceFacts
-    runtime: str
-    runtime_version: str
-    precision_asked: str
-    precision_used: str
-    provider: str
+    components: _containers.RepeatedCompositeFieldContainer[_device_pb2.ComponentFacts]
     threads: int
     started_s: float
     measured_s: float
@@ -188,14 +184,14 @@ class RunSummary(_message.Message):
     misses: Misses
     starved_ticks: int
     rates: Rates
-    stages: _containers.RepeatedCompositeFieldContainer[StageFigures]
+    spans: _containers.RepeatedCompositeFieldContainer[SpanFigures]
     overhead_share: float
     peak_rss_bytes: int
     cpu_utilisation: float
     temperature_start_c: float
     temperature_peak_c: float
     samples_bytes: int
-    def __init__(self, run_id: _Optional[str] = ..., deployment_id: _Optional[str] = ..., release: _Optional[str] = ..., name: _Optional[str] = ..., loop: _Optional[_Union[_loop_pb2.LoopSpec, _Mapping]] = ..., facts: _Optional[_Union[_device_pb2.DeviceFacts, _Mapping]] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., precision_asked: _Optional[str] = ..., precision_used: _Optional[str] = ..., provider: _Optional[str] = ..., threads: _Optional[int] = ..., started_s: _Optional[float] = ..., measured_s: _Optional[float] = ..., ticks: _Optional[int] = ..., inferences: _Optional[int] = ..., warm_up: _Optional[_Union[WarmUp, _Mapping]] = ..., cold_start: _Optional[_Union[ColdStart, _Mapping]] = ..., response: _Optional[_Union[Percentiles, _Mapping]] = ..., service: _Optional[_Union[Percentiles, _Mapping]] = ..., wake: _Optional[_Union[Percentiles, _Mapping]] = ..., jitter: _Optional[_Union[Percentiles, _Mapping]] = ..., age: _Optional[_Union[Percentiles, _Mapping]] = ..., misses: _Optional[_Union[Misses, _Mapping]] = ..., starved_ticks: _Optional[int] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., stages: _Optional[_Iterable[_Union[StageFigures, _Mapping]]] = ..., overhead_share: _Optional[float] = ..., peak_rss_bytes: _Optional[int] = ..., cpu_utilisation: _Optional[float] = ..., temperature_start_c: _Optional[float] = ..., temperature_peak_c: _Optional[float] = ..., samples_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, run_id: _Optional[str] = ..., deployment_id: _Optional[str] = ..., release: _Optional[str] = ..., name: _Optional[str] = ..., loop: _Optional[_Union[_loop_pb2.LoopSpec, _Mapping]] = ..., facts: _Optional[_Union[_device_pb2.DeviceFacts, _Mapping]] = ..., components: _Optional[_Iterable[_Union[_device_pb2.ComponentFacts, _Mapping]]] = ..., threads: _Optional[int] = ..., started_s: _Optional[float] = ..., measured_s: _Optional[float] = ..., ticks: _Optional[int] = ..., inferences: _Optional[int] = ..., warm_up: _Optional[_Union[WarmUp, _Mapping]] = ..., cold_start: _Optional[_Union[ColdStart, _Mapping]] = ..., response: _Optional[_Union[Percentiles, _Mapping]] = ..., service: _Optional[_Union[Percentiles, _Mapping]] = ..., wake: _Optional[_Union[Percentiles, _Mapping]] = ..., jitter: _Optional[_Union[Percentiles, _Mapping]] = ..., age: _Optional[_Union[Percentiles, _Mapping]] = ..., misses: _Optional[_Union[Misses, _Mapping]] = ..., starved_ticks: _Optional[int] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., spans: _Optional[_Iterable[_Union[SpanFigures, _Mapping]]] = ..., overhead_share: _Optional[float] = ..., peak_rss_bytes: _Optional[int] = ..., cpu_utilisation: _Optional[float] = ..., temperature_start_c: _Optional[float] = ..., temperature_peak_c: _Optional[float] = ..., samples_bytes: _Optional[int] = ...) -> None: ...
 
 class FetchSamplesRequest(_message.Message):
     __slots__ = ("run_id", "offset")

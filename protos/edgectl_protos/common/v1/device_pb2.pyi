@@ -1,24 +1,10 @@
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    PRECISION_UNSPECIFIED: _ClassVar[Precision]
-    PRECISION_FP32: _ClassVar[Precision]
-    PRECISION_FP16: _ClassVar[Precision]
-    PRECISION_BF16: _ClassVar[Precision]
-    PRECISION_INT8: _ClassVar[Precision]
-PRECISION_UNSPECIFIED: Precision
-PRECISION_FP32: Precision
-PRECISION_FP16: Precision
-PRECISION_BF16: Precision
-PRECISION_INT8: Precision
 
 class RuntimeFacts(_message.Message):
     __slots__ = ("name", "version", "providers", "precisions", "problem")
@@ -30,9 +16,25 @@ class RuntimeFacts(_message.Message):
     name: str
     version: str
     providers: _containers.RepeatedScalarFieldContainer[str]
-    precisions: _containers.RepeatedScalarFieldContainer[Precision]
+    precisions: _containers.RepeatedScalarFieldContainer[str]
     problem: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., providers: _Optional[_Iterable[str]] = ..., precisions: _Optional[_Iterable[_Union[Precision, str]]] = ..., problem: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., providers: _Optional[_Iterable[str]] = ..., precisions: _Optional[_Iterable[str]] = ..., problem: _Optional[str] = ...) -> None: ...
+
+class ComponentFacts(_message.Message):
+    __slots__ = ("name", "runtime", "runtime_version", "scheme", "precision", "provider")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SCHEME_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    runtime: str
+    runtime_version: str
+    scheme: str
+    precision: str
+    provider: str
+    def __init__(self, name: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., scheme: _Optional[str] = ..., precision: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
 
 class DeviceFacts(_message.Message):
     __slots__ = ("device", "machine_id", "board", "arch", "os", "kernel", "libc", "python", "cpu_model", "cpu_count", "isa", "memory_bytes", "disk_free_bytes", "governor", "temperature_c", "load_1min", "preempt_rt", "runtimes", "stand_in_for")

@@ -24,33 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#edgectl_protos/common/v1/loop.proto\x12\x11\x65\x64gectl.common.v1\"\x9d\x01\n\nSourceSpec\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.edgectl.common.v1.SourceKind\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0b\n\x03\x66ps\x18\x04 \x01(\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12(\n\x06on_end\x18\x06 \x01(\x0e\x32\x18.edgectl.common.v1.OnEnd\":\n\tStageSpec\x12\n\n\x02id\x18\x01 \x01(\t\x12!\n\x02op\x18\x02 \x01(\x0e\x32\x15.edgectl.common.v1.Op\"5\n\tExecution\x12\r\n\x05\x63hunk\x18\x01 \x01(\x05\x12\x0b\n\x03use\x18\x02 \x01(\x05\x12\x0c\n\x04kind\x18\x03 \x01(\t\"^\n\tDeadlines\x12\x0e\n\x06tick_s\x18\x01 \x01(\x01\x12\x12\n\x05\x61ge_s\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tmiss_rate\x18\x03 \x01(\x01\x12\x10\n\x08miss_run\x18\x04 \x01(\x05\x42\x08\n\x06_age_s\"\xef\x02\n\x08LoopSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07rate_hz\x18\x02 \x01(\x01\x12.\n\x07sources\x18\x03 \x03(\x0b\x32\x1d.edgectl.common.v1.SourceSpec\x12,\n\x06stages\x18\x04 \x03(\x0b\x32\x1c.edgectl.common.v1.StageSpec\x12/\n\texecution\x18\x05 \x01(\x0b\x32\x1c.edgectl.common.v1.Execution\x12/\n\tdeadlines\x18\x06 \x01(\x0b\x32\x1c.edgectl.common.v1.Deadlines\x12\x11\n\tmeasure_s\x18\x07 \x01(\x01\x12%\n\x04mode\x18\x08 \x01(\x0e\x32\x17.edgectl.common.v1.Mode\x12+\n\x07overrun\x18\t \x01(\x0e\x32\x1a.edgectl.common.v1.Overrun\x12\x0c\n\x04sink\x18\n \x01(\t\x12\x0f\n\x07threads\x18\x0b \x01(\x05\"\xae\x01\n\rLoopOverrides\x12\x14\n\x07rate_hz\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tmeasure_s\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12*\n\x04mode\x18\x03 \x01(\x0e\x32\x17.edgectl.common.v1.ModeH\x02\x88\x01\x01\x12\x14\n\x07threads\x18\x04 \x01(\x05H\x03\x88\x01\x01\x42\n\n\x08_rate_hzB\x0c\n\n_measure_sB\x07\n\x05_modeB\n\n\x08_threads*\x8c\x01\n\nSourceKind\x12\x1b\n\x17SOURCE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SOURCE_KIND_VIDEO\x10\x01\x12\x15\n\x11SOURCE_KIND_IMAGE\x10\x02\x12\x18\n\x14SOURCE_KIND_RECORDED\x10\x03\x12\x19\n\x15SOURCE_KIND_SYNTHETIC\x10\x04*C\n\x05OnEnd\x12\x16\n\x12ON_END_UNSPECIFIED\x10\x00\x12\x0f\n\x0bON_END_FAIL\x10\x01\x12\x11\n\rON_END_REPEAT\x10\x02*j\n\x02Op\x12\x12\n\x0eOP_UNSPECIFIED\x10\x00\x12\r\n\tOP_DECODE\x10\x01\x12\r\n\tOP_RESIZE\x10\x02\x12\x10\n\x0cOP_NORMALISE\x10\x03\x12\x0c\n\x08OP_MODEL\x10\x04\x12\x12\n\x0eOP_UNNORMALISE\x10\x05*=\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n\nMODE_PACED\x10\x01\x12\x0f\n\x0bMODE_CLOSED\x10\x02*G\n\x07Overrun\x12\x17\n\x13OVERRUN_UNSPECIFIED\x10\x00\x12\x10\n\x0cOVERRUN_SKIP\x10\x01\x12\x11\n\rOVERRUN_BURST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#edgectl_protos/common/v1/loop.proto\x12\x11\x65\x64gectl.common.v1\"\xbb\x01\n\nSourceSpec\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.edgectl.common.v1.SourceKind\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0b\n\x03\x66ps\x18\x04 \x01(\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12(\n\x06on_end\x18\x06 \x01(\x0e\x32\x18.edgectl.common.v1.OnEnd\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x0e\n\x06resize\x18\x08 \x01(\x08\"&\n\tExecution\x12\x0b\n\x03use\x18\x01 \x01(\x05\x12\x0c\n\x04kind\x18\x02 \x01(\t\"^\n\tDeadlines\x12\x0e\n\x06tick_s\x18\x01 \x01(\x01\x12\x12\n\x05\x61ge_s\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tmiss_rate\x18\x03 \x01(\x01\x12\x10\n\x08miss_run\x18\x04 \x01(\x05\x42\x08\n\x06_age_s\"\xc1\x02\n\x08LoopSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07rate_hz\x18\x02 \x01(\x01\x12.\n\x07sources\x18\x03 \x03(\x0b\x32\x1d.edgectl.common.v1.SourceSpec\x12/\n\texecution\x18\x04 \x01(\x0b\x32\x1c.edgectl.common.v1.Execution\x12/\n\tdeadlines\x18\x05 \x01(\x0b\x32\x1c.edgectl.common.v1.Deadlines\x12\x11\n\tmeasure_s\x18\x06 \x01(\x01\x12%\n\x04mode\x18\x07 \x01(\x0e\x32\x17.edgectl.common.v1.Mode\x12+\n\x07overrun\x18\x08 \x01(\x0e\x32\x1a.edgectl.common.v1.Overrun\x12\x0c\n\x04sink\x18\t \x01(\t\x12\x0f\n\x07threads\x18\n \x01(\x05\"\xae\x01\n\rLoopOverrides\x12\x14\n\x07rate_hz\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tmeasure_s\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12*\n\x04mode\x18\x03 \x01(\x0e\x32\x17.edgectl.common.v1.ModeH\x02\x88\x01\x01\x12\x14\n\x07threads\x18\x04 \x01(\x05H\x03\x88\x01\x01\x42\n\n\x08_rate_hzB\x0c\n\n_measure_sB\x07\n\x05_modeB\n\n\x08_threads*\xa2\x01\n\nSourceKind\x12\x1b\n\x17SOURCE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SOURCE_KIND_VIDEO\x10\x01\x12\x15\n\x11SOURCE_KIND_IMAGE\x10\x02\x12\x18\n\x14SOURCE_KIND_RECORDED\x10\x03\x12\x19\n\x15SOURCE_KIND_SYNTHETIC\x10\x04\x12\x14\n\x10SOURCE_KIND_TEXT\x10\x05*C\n\x05OnEnd\x12\x16\n\x12ON_END_UNSPECIFIED\x10\x00\x12\x0f\n\x0bON_END_FAIL\x10\x01\x12\x11\n\rON_END_REPEAT\x10\x02*=\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n\nMODE_PACED\x10\x01\x12\x0f\n\x0bMODE_CLOSED\x10\x02*G\n\x07Overrun\x12\x17\n\x13OVERRUN_UNSPECIFIED\x10\x00\x12\x10\n\x0cOVERRUN_SKIP\x10\x01\x12\x11\n\rOVERRUN_BURST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgectl_protos.common.v1.loop_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SOURCEKIND']._serialized_start=977
-  _globals['_SOURCEKIND']._serialized_end=1117
-  _globals['_ONEND']._serialized_start=1119
-  _globals['_ONEND']._serialized_end=1186
-  _globals['_OP']._serialized_start=1188
-  _globals['_OP']._serialized_end=1294
-  _globals['_MODE']._serialized_start=1296
-  _globals['_MODE']._serialized_end=1357
-  _globals['_OVERRUN']._serialized_start=1359
-  _globals['_OVERRUN']._serialized_end=1430
+  _globals['_SOURCEKIND']._serialized_start=886
+  _globals['_SOURCEKIND']._serialized_end=1048
+  _globals['_ONEND']._serialized_start=1050
+  _globals['_ONEND']._serialized_end=1117
+  _globals['_MODE']._serialized_start=1119
+  _globals['_MODE']._serialized_end=1180
+  _globals['_OVERRUN']._serialized_start=1182
+  _globals['_OVERRUN']._serialized_end=1253
   _globals['_SOURCESPEC']._serialized_start=59
-  _globals['_SOURCESPEC']._serialized_end=216
-  _globals['_STAGESPEC']._serialized_start=218
-  _globals['_STAGESPEC']._serialized_end=276
-  _globals['_EXECUTION']._serialized_start=278
-  _globals['_EXECUTION']._serialized_end=331
-  _globals['_DEADLINES']._serialized_start=333
-  _globals['_DEADLINES']._serialized_end=427
-  _globals['_LOOPSPEC']._serialized_start=430
-  _globals['_LOOPSPEC']._serialized_end=797
-  _globals['_LOOPOVERRIDES']._serialized_start=800
-  _globals['_LOOPOVERRIDES']._serialized_end=974
+  _globals['_SOURCESPEC']._serialized_end=246
+  _globals['_EXECUTION']._serialized_start=248
+  _globals['_EXECUTION']._serialized_end=286
+  _globals['_DEADLINES']._serialized_start=288
+  _globals['_DEADLINES']._serialized_end=382
+  _globals['_LOOPSPEC']._serialized_start=385
+  _globals['_LOOPSPEC']._serialized_end=706
+  _globals['_LOOPOVERRIDES']._serialized_start=709
+  _globals['_LOOPOVERRIDES']._serialized_end=883
 # @@protoc_insertion_point(module_scope)

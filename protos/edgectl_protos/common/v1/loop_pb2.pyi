@@ -14,21 +14,13 @@ class SourceKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SOURCE_KIND_IMAGE: _ClassVar[SourceKind]
     SOURCE_KIND_RECORDED: _ClassVar[SourceKind]
     SOURCE_KIND_SYNTHETIC: _ClassVar[SourceKind]
+    SOURCE_KIND_TEXT: _ClassVar[SourceKind]
 
 class OnEnd(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ON_END_UNSPECIFIED: _ClassVar[OnEnd]
     ON_END_FAIL: _ClassVar[OnEnd]
     ON_END_REPEAT: _ClassVar[OnEnd]
-
-class Op(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    OP_UNSPECIFIED: _ClassVar[Op]
-    OP_DECODE: _ClassVar[Op]
-    OP_RESIZE: _ClassVar[Op]
-    OP_NORMALISE: _ClassVar[Op]
-    OP_MODEL: _ClassVar[Op]
-    OP_UNNORMALISE: _ClassVar[Op]
 
 class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -46,15 +38,10 @@ SOURCE_KIND_VIDEO: SourceKind
 SOURCE_KIND_IMAGE: SourceKind
 SOURCE_KIND_RECORDED: SourceKind
 SOURCE_KIND_SYNTHETIC: SourceKind
+SOURCE_KIND_TEXT: SourceKind
 ON_END_UNSPECIFIED: OnEnd
 ON_END_FAIL: OnEnd
 ON_END_REPEAT: OnEnd
-OP_UNSPECIFIED: Op
-OP_DECODE: Op
-OP_RESIZE: Op
-OP_NORMALISE: Op
-OP_MODEL: Op
-OP_UNNORMALISE: Op
 MODE_UNSPECIFIED: Mode
 MODE_PACED: Mode
 MODE_CLOSED: Mode
@@ -63,38 +50,32 @@ OVERRUN_SKIP: Overrun
 OVERRUN_BURST: Overrun
 
 class SourceSpec(_message.Message):
-    __slots__ = ("feature", "kind", "path", "fps", "seed", "on_end")
+    __slots__ = ("feature", "kind", "path", "fps", "seed", "on_end", "text", "resize")
     FEATURE_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     ON_END_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    RESIZE_FIELD_NUMBER: _ClassVar[int]
     feature: str
     kind: SourceKind
     path: str
     fps: float
     seed: int
     on_end: OnEnd
-    def __init__(self, feature: _Optional[str] = ..., kind: _Optional[_Union[SourceKind, str]] = ..., path: _Optional[str] = ..., fps: _Optional[float] = ..., seed: _Optional[int] = ..., on_end: _Optional[_Union[OnEnd, str]] = ...) -> None: ...
-
-class StageSpec(_message.Message):
-    __slots__ = ("id", "op")
-    ID_FIELD_NUMBER: _ClassVar[int]
-    OP_FIELD_NUMBER: _ClassVar[int]
-    id: str
-    op: Op
-    def __init__(self, id: _Optional[str] = ..., op: _Optional[_Union[Op, str]] = ...) -> None: ...
+    text: str
+    resize: bool
+    def __init__(self, feature: _Optional[str] = ..., kind: _Optional[_Union[SourceKind, str]] = ..., path: _Optional[str] = ..., fps: _Optional[float] = ..., seed: _Optional[int] = ..., on_end: _Optional[_Union[OnEnd, str]] = ..., text: _Optional[str] = ..., resize: _Optional[bool] = ...) -> None: ...
 
 class Execution(_message.Message):
-    __slots__ = ("chunk", "use", "kind")
-    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("use", "kind")
     USE_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
-    chunk: int
     use: int
     kind: str
-    def __init__(self, chunk: _Optional[int] = ..., use: _Optional[int] = ..., kind: _Optional[str] = ...) -> None: ...
+    def __init__(self, use: _Optional[int] = ..., kind: _Optional[str] = ...) -> None: ...
 
 class Deadlines(_message.Message):
     __slots__ = ("tick_s", "age_s", "miss_rate", "miss_run")
@@ -109,11 +90,10 @@ class Deadlines(_message.Message):
     def __init__(self, tick_s: _Optional[float] = ..., age_s: _Optional[float] = ..., miss_rate: _Optional[float] = ..., miss_run: _Optional[int] = ...) -> None: ...
 
 class LoopSpec(_message.Message):
-    __slots__ = ("name", "rate_hz", "sources", "stages", "execution", "deadlines", "measure_s", "mode", "overrun", "sink", "threads")
+    __slots__ = ("name", "rate_hz", "sources", "execution", "deadlines", "measure_s", "mode", "overrun", "sink", "threads")
     NAME_FIELD_NUMBER: _ClassVar[int]
     RATE_HZ_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
-    STAGES_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
     DEADLINES_FIELD_NUMBER: _ClassVar[int]
     MEASURE_S_FIELD_NUMBER: _ClassVar[int]
@@ -124,7 +104,6 @@ class LoopSpec(_message.Message):
     name: str
     rate_hz: float
     sources: _containers.RepeatedCompositeFieldContainer[SourceSpec]
-    stages: _containers.RepeatedCompositeFieldContainer[StageSpec]
     execution: Execution
     deadlines: Deadlines
     measure_s: float
@@ -132,7 +111,7 @@ class LoopSpec(_message.Message):
     overrun: Overrun
     sink: str
     threads: int
-    def __init__(self, name: _Optional[str] = ..., rate_hz: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[SourceSpec, _Mapping]]] = ..., stages: _Optional[_Iterable[_Union[StageSpec, _Mapping]]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., measure_s: _Optional[float] = ..., mode: _Optional[_Union[Mode, str]] = ..., overrun: _Optional[_Union[Overrun, str]] = ..., sink: _Optional[str] = ..., threads: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., rate_hz: _Optional[float] = ..., sources: _Optional[_Iterable[_Union[SourceSpec, _Mapping]]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., measure_s: _Optional[float] = ..., mode: _Optional[_Union[Mode, str]] = ..., overrun: _Optional[_Union[Overrun, str]] = ..., sink: _Optional[str] = ..., threads: _Optional[int] = ...) -> None: ...
 
 class LoopOverrides(_message.Message):
     __slots__ = ("rate_hz", "measure_s", "mode", "threads")

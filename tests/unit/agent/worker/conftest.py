@@ -1,8 +1,8 @@
-"""A release with a runtime and a clock that tests command: time passes only where they say so."""
+"""A release with a graph and a clock that tests command: time passes only where they say so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ import pytest
 
 from edgectl_agent.worker.loop.runner import Loop
 from edgectl_agent.worker.loop.sources import open_source
-from edgectl_agent.worker.pipeline import Pipeline
-from edgectl_agent.worker.release import Release, read_release
-from edgectl_agent.worker.runtimes.base import LoadedFacts, Runtime
-from edgectl_protos.domain.artifact import Precision
-from edgectl_protos.domain.device import RuntimeFacts
+from edgectl_agent.worker.program import Executor
+from edgectl_agent.worker.release import Array, Release, read_release
+from edgectl_agent.worker.runtimes.base import Graph, LoadedFacts
+from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.loop import Deadlines, LoopSpec
-from edgectl_testkit.bundles import ACTION_DIM, CHUNK, release_dir, tiny_bundle, tiny_loop
+from edgectl_protos.domain.policy import Policy, Program
+from edgectl_testkit.bundles import ACTION_DIM, CHUNK, COMPONENT, release_dir, tiny_bundle, tiny_loop
 
 MS = 1_000_000
 
@@ -41,37 +41,31 @@ class FakeClock:
             self.now = moment_ns + self.late_ns
 
 
-class FakeRuntime(Runtime):
+class FakeGraph(Graph):
     """Takes as long as it is told on a fake clock; its action is the number of the inference."""
 
-    name = "fake"
-
-    def __init__(self, clock: FakeClock, durations_ms: Iterable[float]) -> None:
-        super().__init__()
+    def __init__(self, component: Component, clock: FakeClock, durations_ms: Iterable[float]) -> None:
+        super().__init__("fake", component, LoadedFacts("fp32", "fake", "0"))
         self.clock = clock
         self.durations = iter(durations_ms)
         self.count = 0
+        self.chunk_of = lambda count: np.full((1, CHUNK, ACTION_DIM), count, np.float32)
 
-    def _infer(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _fork(self) -> Graph:
+        return FakeGraph(self.component, self.clock, self.durations)
+
+    def _bind(self, name: str, array: Array) -> bool:
+        return True
+
+    def _run(self) -> Mapping[str, Array]:
         self.clock.now += round(next(self.durations) * MS)
         self.count += 1
-        return {"action": np.full((1, CHUNK, ACTION_DIM), self.count, np.float32)}
-
-    def _import(self) -> str:
-        return "0"
-
-    def _facts(self, version: str) -> RuntimeFacts:
-        return RuntimeFacts(self.name, version, (), ())
-
-    def _load(self, artifact: Path, component: Any, threads: int) -> LoadedFacts:
-        return LoadedFacts(Precision.FP32, "fake", "0")
+        return {"action": self.chunk_of(self.count)}
 
     def _close(self) -> None: ...
 
     def _vendor_errors(self) -> tuple[type[BaseException], ...]:
         return ()
-
-    def _load_error(self, error: BaseException, artifact: Path) -> Any: ...
 
 
 @pytest.fixture
@@ -93,14 +87,38 @@ def spec() -> LoopSpec:
 
 @pytest.fixture
 def make_loop(clock: FakeClock, release: Release) -> Callable[..., Loop]:
-    """A loop whose inferences take these milliseconds; `published` collects its actions."""
+    """A loop whose inferences take these milliseconds; `published` collects its actions.
 
-    def make(spec: LoopSpec, durations_ms: Iterable[float], *, published: list[Any] | None = None) -> Loop:
-        runtime = FakeRuntime(clock, durations_ms)
-        runtime.load(Path(), release.component, 1)
-        policy = release.manifest.policy
-        sources = [open_source(source, policy.observation(source.feature), release) for source in spec.sources]
+    Policy, program, component and arrays are the release's own unless given.
+    """
+
+    def make(
+        spec: LoopSpec,
+        durations_ms: Iterable[float],
+        *,
+        published: list[Any] | None = None,
+        policy: Policy | None = None,
+        program: Program | None = None,
+        component: Component | None = None,
+        arrays: dict[str, Array] | None = None,
+        chunk_of: Callable[[int], Array] | None = None,
+    ) -> Loop:
+        manifest = release.manifest
+        policy, program = policy or manifest.policy, program or manifest.program
+        known = component or manifest.components[0]
+        graph = FakeGraph(known, clock, durations_ms)
+        if chunk_of is not None:
+            graph.chunk_of = chunk_of
+        executor = Executor(
+            policy,
+            program,
+            arrays or release.arrays,
+            {COMPONENT: graph} if program.components else {},
+            path_of=release.path,
+        )
+        features = {feature.name: feature for feature in policy.observations}
+        sources = [open_source(source, features[source.feature], release) for source in spec.sources]
         taken: list[Any] = [] if published is None else published
-        return Loop(spec, policy, Pipeline(release, runtime), sources, clock, publish=taken.append)
+        return Loop(spec, policy, executor, sources, clock, publish=taken.append)
 
     return make

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edgectl_agent import frames
 from edgectl_protos.domain.loop import LoopOverrides
+from edgectl_protos.worker import messages
+from edgectl_protos.worker.framing import read_frame, write_frame
 from edgectl_testkit.bundles import release_dir, tiny_bundle
 from edgectl_testkit.runs import device_facts
 
@@ -34,8 +35,8 @@ class Process:
         self.replies = os.fdopen(read, "rb")
 
     def ask(self, request):
-        frames.write_frame(self.process.stdin, request)
-        while isinstance(reply := frames.read_frame(self.replies), frames.Progress):
+        write_frame(self.process.stdin, request)
+        while isinstance(reply := read_frame(self.replies), messages.Progress):
             pass
         return reply
 
@@ -71,18 +72,19 @@ def folder(tmp_path):
 
 
 def test_from_load_to_summary_over_pipes(worker, folder, tmp_path):
-    loaded = worker.ask(frames.Load(str(folder), 1))
-    assert (loaded.runtime, loaded.precision) == ("onnxrt", "fp32")
+    loaded = worker.ask(messages.Load(str(folder), 1))
+    (component,) = loaded.components
+    assert (component.runtime, component.precision) == ("onnxrt", "fp32")
     # Imports are counted from the start of the process.
     assert 0.02 < loaded.import_s < 30
-    assert worker.ask(frames.Parity()).figures[0].passed
-    assert worker.ask(frames.Smoke()).ticks == 3
+    assert worker.ask(messages.Parity()).figures[0].passed
+    assert worker.ask(messages.Smoke()).ticks == 3
     spool = tmp_path / "runs" / "r.npz"
     overrides = LoopOverrides(measure_s=0.5, rate_hz=100.0)
-    summary = worker.ask(frames.Run("r", "d", overrides, device_facts(), str(spool))).summary
+    summary = worker.ask(messages.Run("r", "d", overrides, device_facts(), str(spool))).summary
     assert summary.ticks + summary.misses.skipped == 50
     with np.load(spool, allow_pickle=False) as file:
-        assert len(file["stamps"]) == summary.ticks
+        assert len(file["ticks"]) == summary.ticks
     assert worker.hang_up() == 0
 
 
@@ -106,7 +108,7 @@ def test_a_vendor_that_prints_damages_no_frame(log, tmp_path):
     process = Process(log, "-c", script)
     try:
         for _ in range(2):
-            assert [facts.name for facts in process.ask(frames.Probe()).runtimes] == ["reference"]
+            assert [facts.name for facts in process.ask(messages.Probe()).runtimes] == ["reference"]
         assert process.hang_up() == 0
     finally:
         process.end()
@@ -124,12 +126,12 @@ def test_a_damaged_request_ends_the_worker_with_a_line_in_the_log(worker, tmp_pa
 
 def test_a_daemon_that_is_gone_ends_the_worker_quietly(worker, tmp_path):
     worker.replies.close()
-    frames.write_frame(worker.process.stdin, frames.Smoke())
+    write_frame(worker.process.stdin, messages.Smoke())
     assert worker.process.wait(timeout=30) == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_an_interrupt_from_the_terminal_is_left_to_the_daemon(worker):
-    assert worker.ask(frames.Smoke()).reason == "wrong_state"
+    assert worker.ask(messages.Smoke()).reason == "wrong_state"
     worker.process.send_signal(signal.SIGINT)
-    assert worker.ask(frames.Smoke()).reason == "wrong_state"
+    assert worker.ask(messages.Smoke()).reason == "wrong_state"

@@ -1,13 +1,19 @@
+import hashlib
+import warnings
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgectl_agent.worker.release import read_npz, read_release
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
+from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
-from edgectl_protos.domain.errors import BundleCorruptError, BundleError, NotFoundError
-from edgectl_testkit.bundles import release_dir, tiny_bundle
+from edgectl_protos.domain.errors import BundleCorruptError, BundleError, BundlePathError, NotFoundError
+from edgectl_testkit.bundles import COMPONENT, npz_bytes, release_dir, tiny_bundle, tiny_graph
 
 
 @pytest.fixture
@@ -24,12 +30,14 @@ def rewrite(folder, **changes):
 
 def test_a_release_is_read_whole(folder):
     release = read_release(folder)
-    assert release.component.name == "full"
+    (component,) = release.manifest.components
+    assert release.artifact(component).read_bytes() == tiny_graph()
+    assert release.digest == Digest(hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest())
     assert release.loop.name == "tiny"
     assert sorted(release.golden()) == sorted(
         ["in.observation.images.top", "in.observation.images.wrist", "in.observation.state", "out.action"]
     )
-    assert "post.action.mul" in release.arrays
+    assert "post.action.scale" in release.arrays
 
 
 def test_no_release_says_what_makes_one(tmp_path):
@@ -38,7 +46,7 @@ def test_no_release_says_what_makes_one(tmp_path):
     assert "edgectl deploy" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["processing.npz", "loop.json"])
+@pytest.mark.parametrize("name", ["arrays.npz", "loop.json"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(BundleCorruptError, match=name):
@@ -51,11 +59,19 @@ def test_a_manifest_that_is_not_json_is_refused(folder):
         read_release(folder)
 
 
-def test_a_policy_of_several_graphs_is_refused_with_their_names(folder):
-    component = read_release(folder).component
-    rewrite(folder, components=(replace(component, name="vision"), replace(component, name="head")))
-    with pytest.raises(BundleError, match="vision, head"):
-        read_release(folder)
+def test_a_component_without_an_entry_is_its_folder(folder):
+    release = read_release(folder)
+    component = replace(release.manifest.components[0], entry="")
+    assert release.artifact(component) == folder / "components" / COMPONENT
+
+
+@pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "a/../../b"])
+def test_a_path_out_of_the_release_is_refused(folder, path):
+    release = read_release(folder)
+    with pytest.raises(BundlePathError):
+        release.path(path)
+    with pytest.raises(BundlePathError):
+        release.artifact(replace(release.manifest.components[0], entry=path))
 
 
 def test_a_release_without_golden_cases_has_none(folder):
@@ -82,4 +98,37 @@ def test_arrays_that_cannot_be_trusted_are_refused(tmp_path, damage):
         data = bytearray((tmp_path / "a.npy").read_bytes())
     path.write_bytes(bytes(data))
     with pytest.raises(BundleCorruptError, match=r"a\.npz cannot be read"):
+        read_npz(path)
+
+
+ARCHIVE = npz_bytes({"a": np.arange(6, dtype=np.float32), "task": np.array(["stack the cups"])})
+
+
+@st.composite
+def damaged(draw):
+    """An archive with some of its bytes changed, or cut short."""
+    data = bytearray(ARCHIVE)
+    for at in draw(st.lists(st.integers(0, len(data) - 1), max_size=6)):
+        data[at] = draw(st.integers(0, 255))
+    return bytes(data[: draw(st.integers(0, len(data)))]) if draw(st.booleans()) else bytes(data)
+
+
+@given(data=st.one_of(st.binary(max_size=300), st.binary(max_size=100).map(lambda tail: ARCHIVE + tail), damaged()))
+def test_any_bytes_are_arrays_or_corrupt(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "any.npz"
+    path.write_bytes(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            arrays = read_npz(path)
+    except BundleCorruptError:
+        return
+    assert all(isinstance(array, np.ndarray) and array.dtype.kind != "O" for array in arrays.values())
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("notes.txt", "hello")
+    with pytest.raises(BundleCorruptError, match="a.npz holds 'notes.txt', which is no array"):
         read_npz(path)

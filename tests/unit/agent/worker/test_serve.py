@@ -1,15 +1,17 @@
+import io
 from dataclasses import replace
 
 import pytest
 
-from edgectl_agent import frames
 from edgectl_agent.worker import session as session_module
-from edgectl_agent.worker.serve import Worker
+from edgectl_agent.worker.serve import Answers, serve
 from edgectl_protos.codec.document import canonical_bytes
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.loop import LoopOverrides, Mode, OnEnd, SourceKind
 from edgectl_protos.domain.run import RunPhase
-from edgectl_testkit.bundles import CAMERAS, release_dir, tiny_bundle, tiny_loop
+from edgectl_protos.worker import messages
+from edgectl_protos.worker.framing import read_frame, write_frame
+from edgectl_testkit.bundles import CAMERAS, COMPONENT, npz_bytes, release_dir, tiny_bundle, tiny_golden, tiny_loop
 from edgectl_testkit.runs import device_facts
 from edgectl_testkit.video import write_video
 
@@ -21,7 +23,9 @@ def sent():
 
 @pytest.fixture
 def worker(sent):
-    return Worker(sent.append, started_s=0.25)
+    answers = Answers(sent.append, started_s=0.25)
+    yield answers
+    answers.close()
 
 
 @pytest.fixture
@@ -32,16 +36,24 @@ def folder(tmp_path):
 
 def run(folder, **overrides):
     changes = {"measure_s": 0.2, "rate_hz": 200.0} | overrides
-    return frames.Run("r", "d", LoopOverrides(**changes), device_facts(), str(folder / "spool.npz"))
+    return messages.Run("r", "d", LoopOverrides(**changes), device_facts(), str(folder / "spool.npz"))
 
 
-@pytest.mark.parametrize("request_", [frames.Parity(), frames.Smoke()])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        messages.Parity(),
+        messages.Smoke(),
+        messages.Capture("act", "o.npz", "c.npz", 1),
+        messages.InferGraph(0),
+    ],
+)
 def test_nothing_can_be_asked_before_a_release_is_loaded(worker, request_):
     assert worker.answer(request_).reason == "wrong_state"
 
 
 def test_a_failure_carries_reason_message_and_hint(worker, tmp_path):
-    failure = worker.answer(frames.Load(str(tmp_path), 0))
+    failure = worker.answer(messages.Load(str(tmp_path), 0))
     assert isinstance(failure, Failure)
     assert failure.reason == "not_found"
     assert "edgectl deploy" in failure.hint
@@ -52,36 +64,34 @@ def test_a_defect_is_answered_too_and_its_traceback_goes_to_the_log(worker, tmp_
         raise ZeroDivisionError("of ours")
 
     monkeypatch.setattr(session_module, "read_release", broken)
-    failure = worker.answer(frames.Load(str(tmp_path), 0))
+    failure = worker.answer(messages.Load(str(tmp_path), 0))
     assert (failure.reason, "ZeroDivisionError: of ours" in failure.message) == ("internal", True)
     assert "Traceback" in caplog.text
 
 
 def test_a_reply_is_no_request(worker):
-    assert worker.answer(frames.SmokeReply(3)).reason == "wrong_state"
+    assert worker.answer(messages.SmokeReply(3)).reason == "wrong_state"
 
 
 def test_a_failed_load_leaves_nothing_loaded(worker, folder, tmp_path):
-    assert isinstance(worker.answer(frames.Load(str(folder), 1)), frames.Loaded)
-    worker.answer(frames.Load(str(tmp_path / "none"), 1))
-    assert worker.answer(frames.Smoke()).reason == "wrong_state"
+    assert isinstance(worker.answer(messages.Load(str(folder), 1)), messages.Loaded)
+    worker.answer(messages.Load(str(tmp_path / "none"), 1))
+    assert worker.answer(messages.Smoke()).reason == "wrong_state"
 
 
 def test_what_was_loaded_is_read_back_from_the_runtime(worker, folder):
-    loaded = worker.answer(frames.Load(str(folder), 1))
-    assert (loaded.runtime, loaded.precision, loaded.provider) == (
-        "onnxrt",
-        "fp32",
-        "CPUExecutionProvider",
-    )
+    loaded = worker.answer(messages.Load(str(folder), 1))
+    (component,) = loaded.components
+    assert (component.name, component.runtime, component.scheme) == (COMPONENT, "onnxrt", "fp32")
+    assert (component.precision, component.provider) == ("fp32", "CPUExecutionProvider")
     assert loaded.import_s > 0.25
     assert loaded.load_s > 0
 
 
 def test_parity_and_smoke_and_run_follow_a_load(worker, folder, sent):
-    worker.answer(frames.Load(str(folder), 1))
-    assert worker.answer(frames.Parity()).figures[0].passed
-    assert worker.answer(frames.Smoke()) == frames.SmokeReply(3)
+    worker.answer(messages.Load(str(folder), 1))
+    assert worker.answer(messages.Parity()).figures[0].passed
+    assert worker.answer(messages.Smoke()) == messages.SmokeReply(3)
     summary = worker.answer(run(folder)).summary
     assert (summary.run_id, summary.deployment_id, summary.name) == ("r", "d", "tiny")
     assert summary.ticks + summary.misses.skipped == 40
@@ -89,7 +99,8 @@ def test_parity_and_smoke_and_run_follow_a_load(worker, folder, sent):
     assert summary.threads == 1
     assert summary.samples_bytes == (folder / "spool.npz").stat().st_size
     assert summary.loop.deadlines.tick_s == 1 / 200
-    assert (summary.precision_asked, summary.precision_used) == ("fp32", "fp32")
+    assert [(component.scheme, component.precision) for component in summary.components] == [("fp32", "fp32")]
+    assert "act" in [span.id for span in summary.spans]
     assert summary.cpu_utilisation > 0
     assert summary.peak_rss_bytes > 10 << 20
     cold = summary.cold_start
@@ -103,15 +114,30 @@ def test_threads_are_those_asked_for_or_those_of_the_loop(worker, tmp_path):
     loop = replace(tiny_loop(), threads=1)
     bundle, _ = tiny_bundle(tmp_path / "b", runtime="onnxrt", loop=loop)
     folder = release_dir(bundle, tmp_path / "r")
-    worker.answer(frames.Load(str(folder), 0))
+    worker.answer(messages.Load(str(folder), 0))
     assert worker.answer(run(folder)).summary.threads == 1
-    worker.answer(frames.Load(str(folder), 2))
+    worker.answer(messages.Load(str(folder), 2))
     assert worker.answer(run(folder)).summary.threads == 2
     assert worker.answer(run(folder, threads=1)).summary.threads == 1
 
 
+def test_threads_of_one_run_do_not_stay_for_the_next(worker, folder):
+    worker.answer(messages.Load(str(folder), 2))
+    assert worker.answer(run(folder, threads=1)).summary.threads == 1
+    assert worker.answer(run(folder)).summary.threads == 2
+
+
+def test_captured_calls_are_told_and_how_far_it_is_too(worker, folder, sent):
+    worker.answer(messages.Load(str(folder), 1))
+    golden = {key[3:]: value for key, value in tiny_golden(4).items() if key.startswith("in.")}
+    (folder / "o.npz").write_bytes(npz_bytes(golden))
+    request = messages.Capture(COMPONENT, str(folder / "o.npz"), str(folder / "c.npz"), 2)
+    assert worker.answer(request) == messages.CaptureReply(2)
+    assert [progress.progress for progress in sent] == [0.25, 0.5, 0.75, 1.0]
+
+
 def test_a_closed_run_reports_what_the_machine_can_do(worker, folder):
-    worker.answer(frames.Load(str(folder), 1))
+    worker.answer(messages.Load(str(folder), 1))
     summary = worker.answer(run(folder, mode=Mode.CLOSED)).summary
     assert summary.rates.command_hz > 200
     assert summary.loop.mode is Mode.CLOSED
@@ -124,22 +150,35 @@ def test_a_video_that_ends_in_the_middle_of_a_run_fails_it_and_not_the_worker(wo
     path = write_video(tmp_path / "v.mp4", list(range(20, 220, 20)), size=(8, 10))
     bundle, _ = tiny_bundle(tmp_path / "b", runtime="onnxrt", loop=loop, extra={"v.mp4": path.read_bytes()})
     folder = release_dir(bundle, tmp_path / "r")
-    worker.answer(frames.Load(str(folder), 1))
+    worker.answer(messages.Load(str(folder), 1))
     failure = worker.answer(run(folder))
     assert failure.reason == "source_failed"
     assert "ended at frame 10" in failure.message
     # Ten frames are enough for ten inferences, two ticks each: the warm-up did not use them up.
-    assert isinstance(worker.answer(run(folder, measure_s=0.05)), frames.RunReply)
-    assert isinstance(worker.answer(frames.Smoke()), frames.SmokeReply)
+    assert isinstance(worker.answer(run(folder, measure_s=0.05)), messages.RunReply)
+    assert isinstance(worker.answer(messages.Smoke()), messages.SmokeReply)
 
 
 def test_a_loop_that_does_not_fit_the_policy_is_refused(worker, folder):
     loop = tiny_loop()
     (folder / "loop.json").write_bytes(canonical_bytes(replace(loop, sources=loop.sources[1:])))
-    worker.answer(frames.Load(str(folder), 1))
-    assert worker.answer(frames.Smoke()).reason == "loop_invalid"
+    worker.answer(messages.Load(str(folder), 1))
+    assert worker.answer(messages.Smoke()).reason == "loop_invalid"
 
 
 def test_probe_answers_for_every_runtime(worker):
-    names = [facts.name for facts in worker.answer(frames.Probe()).runtimes]
+    names = [facts.name for facts in worker.answer(messages.Probe()).runtimes]
     assert names == ["reference", "onnxrt", "openvino"]
+
+
+def test_requests_are_answered_in_turn_until_they_end(folder):
+    asked, answered = io.BytesIO(), io.BytesIO()
+    for request in (messages.Smoke(), messages.Load(str(folder), 1), messages.Smoke()):
+        write_frame(asked, request)
+    asked.seek(0)
+    serve(asked, answered, started_s=0.0)
+    answered.seek(0)
+    replies = []
+    while (reply := read_frame(answered)) is not None:
+        replies.append(reply)
+    assert [type(reply) for reply in replies] == [Failure, messages.Loaded, messages.SmokeReply]

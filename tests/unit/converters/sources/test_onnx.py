@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from edgectl_converters.sources import onnx as source
+from edgectl_converters.card import sha256_of
+from edgectl_converters.sources.base import ExportRequest
+from edgectl_converters.sources.onnx import OnnxSource
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import (
     CheckpointCorruptError,
@@ -41,34 +43,26 @@ def tiny(tmp_path):
     return path
 
 
+def card_of(path):
+    return OnnxSource().card(path, sha256_of)
+
+
 def export(path, out, observations=None):
-    """Run the export as convert does."""
-    card = source.card(path)
+    """Run the export as a conversion does."""
+    card = card_of(path)
     out.mkdir()
-    shapes = source.input_shapes(path)
     rng = np.random.default_rng(0)
     raw = observations or {
         feature.name: rng.normal(0, 1, (2, *feature.shape)).astype(feature.dtype.value)
         for feature in card.policy.observations
     }
     np.savez(out / "observations.npz", **raw)
-    features = [
-        {"name": feature.name, "tensor": feature.tensor, "tensor_shape": shapes[feature.tensor]}
-        for feature in card.policy.observations
-    ]
-    request = {
-        "checkpoint": str(path),
-        "out": str(out),
-        "observations": str(out / "observations.npz"),
-        "features": features,
-        "lock": "0",
-        "inputs_kind": "synthetic",
-    }
-    return source.export(request, lambda text: None)
+    request = ExportRequest("onnx", str(path), str(out), str(out / "observations.npz"), "synthetic", 0)
+    return OnnxSource().export(request, lambda text: None)
 
 
 def test_inputs_and_chunk_are_read_from_the_graph(tiny):
-    card = source.card(tiny)
+    card = card_of(tiny)
     assert [(f.name, f.shape, f.dtype) for f in card.policy.observations] == [
         ("top", (3, 8, 10), DType.FLOAT32),
         ("wrist", (3, 8, 10), DType.FLOAT32),
@@ -87,7 +81,7 @@ def test_constants_listed_as_inputs_are_no_observations(tmp_path):
         [value("y", [1, 2])],
         constants=[constant],
     )
-    assert [f.name for f in source.card(save(tmp_path, model)).policy.observations] == ["x"]
+    assert [f.name for f in card_of(save(tmp_path, model)).policy.observations] == ["x"]
 
 
 def test_free_dimensions_become_one(tmp_path):
@@ -95,15 +89,15 @@ def test_free_dimensions_become_one(tmp_path):
     model = graph([node], [value("x", ["batch", 3])], [value("y", ["batch", 3])])
     path = save(tmp_path, model)
     export(path, tmp_path / "out")
-    exported = onnx.load(str(tmp_path / "out/full.onnx"))
+    exported = onnx.load(str(tmp_path / "out/policy.onnx"))
     assert [dim.dim_value for dim in exported.graph.input[0].type.tensor_type.shape.dim] == [1, 3]
 
 
 def test_golden_data_comes_from_the_reference_when_there_is_none(tiny, tmp_path):
     document = export(tiny, tmp_path / "out")
-    assert "ReferenceEvaluator" in document["reference"]
+    assert "ReferenceEvaluator" in document.reference
     with np.load(tmp_path / "out/golden.npz") as golden:
-        assert golden["out.action"].shape == (2, 1, 4, 2)[:1] + golden["out.action"].shape[1:]
+        assert golden["out.action"].shape == (2, 1, 4, 2)
         assert set(golden.files) == {"in.top", "in.wrist", "in.state", "out.action"}
 
 
@@ -112,12 +106,14 @@ def test_golden_data_beside_the_graph_is_taken(tiny, tmp_path):
     golden = {"in.top": rng.normal(size=(1, 3, 8, 10)), "in.wrist": rng.normal(size=(1, 3, 8, 10))}
     golden |= {"in.state": rng.normal(size=(1, 3)), "out.action": rng.normal(size=(1, 4, 2))}
     np.savez(tmp_path / "net.golden.npz", **{k: v.astype(np.float32) for k, v in golden.items()})
-    before = source.card(tiny).digest
+    before = card_of(tiny).digest
     document = export(tiny, tmp_path / "out")
-    assert document["reference"] == "net.golden.npz"
-    assert (tmp_path / "out/golden.npz").read_bytes() == (tmp_path / "net.golden.npz").read_bytes()
+    assert document.reference == "net.golden.npz"
+    with np.load(tmp_path / "out/golden.npz") as taken:
+        np.testing.assert_array_equal(taken["out.action"].ravel(), golden["out.action"].astype(np.float32).ravel())
+    assert (document.cases, document.inputs_kind) == (1, "recorded")
     np.savez(tmp_path / "net.golden.npz", **{k: v + 1 for k, v in golden.items()})
-    assert source.card(tiny).digest != before
+    assert card_of(tiny).digest != before
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.99])
@@ -125,7 +121,7 @@ def test_a_truncated_graph_is_corrupt(tiny, kept):
     data = tiny.read_bytes()
     tiny.write_bytes(data[: int(len(data) * kept)])
     with pytest.raises(CheckpointCorruptError, match=r"net\.onnx"):
-        source.card(tiny)
+        card_of(tiny)
 
 
 @settings(max_examples=40, deadline=None)
@@ -137,7 +133,7 @@ def test_a_flipped_bit_never_gives_a_traceback(tmp_path_factory, data):
     path = folder / "net.onnx"
     path.write_bytes(bytes(content))
     try:
-        card = source.card(path)
+        card = card_of(path)
         assert card.policy.observations
         export(path, folder / "out")
     except EdgectlError:
@@ -150,7 +146,7 @@ def test_any_bytes_give_one_of_our_errors(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("bytes") / "net.onnx"
     path.write_bytes(data)
     with pytest.raises(CheckpointError):
-        source.card(path)
+        card_of(path)
 
 
 @pytest.mark.parametrize("domain", ["", "our.lab"])
@@ -184,7 +180,7 @@ def test_an_input_that_edgectl_cannot_feed_is_refused(tmp_path):
     node = helper.make_node("Identity", ["x"], ["y"])
     model = graph([node], [value("x", [1], TensorProto.STRING)], [value("y", [1], TensorProto.STRING)])
     with pytest.raises(CheckpointError, match="'x'"):
-        source.card(save(tmp_path, model))
+        card_of(save(tmp_path, model))
 
 
 @pytest.mark.parametrize("location", ["../weights.bin", "/etc/passwd"])
@@ -192,23 +188,23 @@ def test_external_data_outside_the_folder_is_refused(tmp_path, location):
     model = external(location)
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(CheckpointError, match="leaves|outside|unsafe"):
-        source.card(tmp_path / "net.onnx")
+        card_of(tmp_path / "net.onnx")
 
 
 def test_external_data_that_is_missing_is_named(tmp_path):
     (tmp_path / "net.onnx").write_bytes(external("weights.bin").SerializeToString())
     with pytest.raises(CheckpointCorruptError, match=r"weights\.bin"):
-        source.card(tmp_path / "net.onnx")
+        card_of(tmp_path / "net.onnx")
 
 
 def test_external_data_is_part_of_the_digest_and_of_the_export(tmp_path):
     (tmp_path / "net.onnx").write_bytes(external("weights.bin").SerializeToString())
     (tmp_path / "weights.bin").write_bytes(np.float32([1, 2]).tobytes())
-    before = source.card(tmp_path / "net.onnx").digest
+    before = card_of(tmp_path / "net.onnx").digest
     export(tmp_path / "net.onnx", tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").glob("*.onnx*")] == ["full.onnx"]
+    assert [path.name for path in (tmp_path / "out").glob("*.onnx*")] == ["policy.onnx"]
     (tmp_path / "weights.bin").write_bytes(np.float32([1, 3]).tobytes())
-    assert source.card(tmp_path / "net.onnx").digest != before
+    assert card_of(tmp_path / "net.onnx").digest != before
 
 
 def external(location):

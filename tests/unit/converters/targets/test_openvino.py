@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 from contracts.target import TargetContract
-from edgectl_protos.domain.artifact import Precision
 
 
 class TestOpenVinoTarget(TargetContract):
     target_name = "openvino"
-    precisions = (Precision.FP32, Precision.BF16, Precision.INT8)
+    schemes = ("fp32", "bf16", "int8")

@@ -77,7 +77,7 @@ def test_a_fleet_gets_a_row_each_and_partial_when_one_fails(cli, bundle):
     result = cli("deploy", bundle, "--fleet", "all")
     assert result.code == 4
     header, *rows = lines(result.out)[:4]
-    assert header.split() == ["verdict", "device", "board", "tick", "age", "misses", "replan", "route"]
+    assert header.split() == ["verdict", "device", "board", "tick", "age", "misses", "replan", "runs", "on"]
     assert [row.split()[:2] for row in rows] == [["PASS", "nuc-1"], ["FAILED", "nuc-2"], ["PASS", "pi-1"]]
     assert "stand-in for" in rows[2]
     assert "raspberry-pi-5" in lines(result.out)[4]
@@ -123,13 +123,17 @@ def test_an_unknown_fleet_is_refused_before_anything_is_read(cli, tmp_path):
     [
         (["/nothing/here"], 10, "checkpoint_invalid"),
         (["."], 11, "checkpoint_unknown"),
-        (["BUNDLE", "--precision", "int8"], 2, "usage"),
+        (["BUNDLE", "--scheme", "int8"], 2, "usage"),
+        (["BUNDLE", "--task", "push it"], 2, "usage"),
+        (["GRAPH", "--scheme", "int 8"], 2, "usage"),
+        (["GRAPH", "--scheme", "int8,bf16"], 2, "usage"),
+        (["GRAPH", "--precision", "int8"], 2, "usage"),
         (["BUNDLE", "--measure", "20"], 2, "usage"),
         (["BUNDLE", "-l", "nonsense"], 2, "usage"),
         (["BUNDLE", "-l", "a=b"], 16, "fleet_invalid"),
         (["BUNDLE", "--fleet-file", "nope.yaml"], 16, "fleet_invalid"),
         (["GRAPH", "--runtime", "tensorrt"], 20, "no_route"),
-        (["GRAPH", "--precision", "fp16"], 20, "no_route"),
+        (["GRAPH", "--scheme", "fp16"], 20, "no_route"),
     ],
 )
 def test_bad_arguments_have_a_reason_a_hint_and_a_code(cli, bundle, tmp_path, arguments, code, reason):
@@ -142,6 +146,12 @@ def test_bad_arguments_have_a_reason_a_hint_and_a_code(cli, bundle, tmp_path, ar
     assert "\nhint: " in result.err
     assert "Traceback" not in result.err
     assert not cli.fakes["local"].deployments
+
+
+def test_a_component_that_the_policy_does_not_have_is_refused_with_those_that_it_has(cli, graph):
+    result = cli("deploy", graph, "--scheme", "vision=int8")
+    assert result.code == 2
+    assert "no component 'vision'; it has: " in result.err
 
 
 def test_a_bundle_with_a_flipped_bit_is_refused_before_any_device_is_asked(cli, bundle):
@@ -168,6 +178,22 @@ def test_a_run_that_cannot_be_kept_is_told_beside_its_figures(cli, bundle, home)
     result = cli("deploy", bundle)
     assert result.code == 64
     assert "error[runs_database]" in result.err
+
+
+def test_an_interrupt_half_way_is_130_and_the_second_run_goes_on(cli, bundle):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    cli.fakes["local"].on_run = interrupt
+    result = cli("deploy", bundle)
+    assert (result.code, result.out) == (130, "")
+    assert "interrupted" in result.err
+    assert "Traceback" not in result.err
+    assert cli.fakes["local"].open_clients == 0
+    cli.fakes["local"].on_run = lambda: None
+    again = cli("deploy", bundle)
+    assert again.code == 0
+    assert "already installed" in again.out
 
 
 # --- profile, rollback, status
@@ -276,9 +302,14 @@ def test_an_unknown_run_is_refused(cli):
 # --- checkpoints
 
 
-def test_init_prints_a_loop_that_convert_takes(cli, tmp_path):
-    graph = tmp_path / "tiny.onnx"
-    graph.write_bytes(tiny_graph())
+@pytest.fixture
+def graph(tmp_path):
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(tiny_graph())
+    return path
+
+
+def test_init_prints_a_loop_that_convert_takes(cli, graph, tmp_path):
     result = cli("init", graph)
     assert result.out.startswith("loop: v1\n")
     assert cli("init", graph, "-o", tmp_path / "loop.yaml").out == ""
@@ -289,14 +320,13 @@ def test_init_prints_a_loop_that_convert_takes(cli, tmp_path):
     assert cli("init", graph, "--json").document["loop"]["rate_hz"] == 30.0
 
 
-def test_inspect_shows_the_ways_to_a_board(cli, tmp_path):
-    graph = tmp_path / "tiny.onnx"
-    graph.write_bytes(tiny_graph())
+def test_inspect_shows_the_ways_to_a_board(cli, graph):
     result = cli("inspect", graph, "--board", "raspberry-pi-5")
     assert "ways to raspberry-pi-5" in result.out
     document = cli("inspect", graph, "--json").document
-    assert document["format"] == "onnx"
-    assert document["ways"]["routes"]
+    assert document["source"] == "onnx"
+    assert document["toolchain"]["name"] == "host"
+    assert document["ways"]["routes"][0]["assignment"]["scheme"] == "fp32"
     assert cli("inspect", graph, "--board", "raspberry").code == 17
 
 
@@ -309,25 +339,64 @@ def test_a_truncated_graph_is_refused_with_its_reason(cli, tmp_path):
 
 
 def test_toolchains_are_listed_without_making_any(cli, home):
-    names = [chain["name"] for chain in cli("toolchain", "list", "--json").document]
-    assert names == ["host", "lerobot"]
-    assert cli("toolchain", "use", "lerobot", "--python", "/nope").code == 2
-    result = cli("toolchain", "use", "lerobot", "--python", shutil.which("true"))
+    chains = cli("toolchain", "list", "--json").document
+    assert chains[0]["name"] == "host"
+    assert all(chain["name"] and chain["origin"] for chain in chains)
+    other = chains[1]["name"]
+    assert cli("toolchain", "use", other, "--python", "/nope").code == 2
+    result = cli("toolchain", "use", other, "--python", shutil.which("true"))
     assert result.code == 21
-    assert cli("toolchain", "forget", "lerobot").out == "lerobot: there was none of your own\n"
+    assert "hint: " in result.err
+    assert cli("toolchain", "forget", other).out == f"{other}: there was none of your own\n"
+    assert not (home.cache_dir / "toolchains").exists()
 
 
-@pytest.mark.parametrize("choice", [(), ("--python", "/bin/true", "--version", "0.4")])
-def test_a_toolchain_is_chosen_by_its_python_or_by_its_version(cli, choice):
-    result = cli("toolchain", "use", "lerobot", *choice)
+@pytest.mark.parametrize("action", [("use", "nothing", "--python", "/bin/true"), ("make", "nothing")])
+def test_a_toolchain_that_is_not_known_is_refused_with_those_that_are(cli, action):
+    result = cli("toolchain", *action)
+    assert result.code == 21
+    assert "host" in result.err
+
+
+def test_a_toolchain_is_chosen_by_its_python(cli):
+    assert "--python" in cli("toolchain", "use", "host").err
+
+
+# --- conversions
+
+
+def test_the_plan_of_a_conversion_shows_its_steps_and_changes_nothing(cli, graph, home):
+    result = cli("convert", graph, "--dry-run")
+    assert result.code == 0, result.err
+    assert lines(result.out)[1].split()[:4] == ["step", "of", "tool", "toolchain"]
+    assert max(map(len, lines(result.out))) <= 100
+    plan = cli("convert", graph, "--dry-run", "--json").document[0]
+    assert plan["cached"] is False
+    assert plan["assignment"]["scheme"] == "fp32"
+    kinds = [step["kind"] for step in plan["steps"]]
+    assert kinds.index("build") < kinds.index("bundle")
+    assert not any(step["cached"] for step in plan["steps"])
+
+
+def test_a_deploy_s_dry_run_shows_the_conversion_too(cli, graph):
+    document = cli("deploy", graph, "--dry-run", "--json").document
+    assert document["conversions"][0]["steps"]
+    assert document["devices"][0]["assignment"]["scheme"] == "fp32"
+    assert "steps to do" in cli("deploy", graph, "--dry-run").out
+
+
+def test_the_cache_of_a_fresh_home_is_empty(cli):
+    assert cli("cache").code == 0
+    assert "empty" in cli("cache").out
+    assert cli("cache", "--json").document["entries"] == []
+    assert cli("cache", "trim", "--older-than", "30d", "--yes", "--json").document["removed"] == []
+
+
+@pytest.mark.parametrize("options", [(), ("--older-than", "30"), ("--keep", "10"), ("--keep", "lots")])
+def test_trimming_needs_to_be_told_what_to_keep(cli, options):
+    result = cli("cache", "trim", *options, "--yes")
     assert result.code == 2
-    assert "--version" in result.err
-
-
-def test_a_version_of_lerobot_that_edgectl_does_not_make_is_refused(cli):
-    result = cli("toolchain", "use", "lerobot", "--version", "0.1")
-    assert result.code == 21
-    assert "0.4, 0.6" in result.err
+    assert "hint: " in result.err
 
 
 # --- doctor and the embedded agent

@@ -12,7 +12,7 @@ import pytest
 from rich.text import Text
 
 from edgectl_host.cli.console import Console
-from edgectl_host.workflows.progress import Step
+from edgectl_host.workflows.progress import Update
 
 
 @pytest.fixture
@@ -91,9 +91,9 @@ def test_progress_in_a_pipe_is_a_line_at_each_change_of_step(streams, home):
     out, err = streams()
     with Console(home).progress() as progress:
         for fraction in (0.1, 0.5, 1.0):
-            progress(Step("nuc", "sending 3.0 MB", fraction))
-        progress(Step("pi", "asking the device"))
-        progress(Step("nuc", "installed", done=True))
+            progress(Update("nuc", "sending 3.0 MB", fraction))
+        progress(Update("pi", "asking the device"))
+        progress(Update("nuc", "installed", done=True))
     assert err.getvalue() == "nuc: sending 3.0 MB\npi: asking the device\nnuc: installed\n"
     assert out.getvalue() == ""
 
@@ -102,9 +102,9 @@ def test_progress_on_a_terminal_leaves_nothing_behind(streams, home):
     out, err = streams()
     err.tty = True
     with Console(home).progress() as progress:
-        progress(Step("nuc", "sending 3.0 MB", 0.5))
-        progress(Step("nuc", "measuring"))
-        progress(Step("nuc", "pass", done=True))
+        progress(Update("nuc", "sending 3.0 MB", 0.5))
+        progress(Update("nuc", "measuring"))
+        progress(Update("nuc", "pass", done=True))
     shown = err.getvalue()
     assert "measuring" in shown or "pass" in shown
     assert shown.rstrip().endswith("\x1b[2K")
@@ -116,19 +116,39 @@ def test_nothing_is_drawn_while_something_is_measured(streams, home, monkeypatch
     err.tty = True
     monkeypatch.setattr("edgectl_host.cli.console._TICK_S", 0.005)
     with Console(home).progress() as progress:
-        progress(Step("nuc", "warming up"))
+        progress(Update("nuc", "warming up"))
         wait_for_growth(err)
-        progress(Step("nuc", "measuring", quiet=True))
+        progress(Update("nuc", "measuring", quiet=True))
         drawn = len(err.getvalue())
         time.sleep(0.1)
         assert len(err.getvalue()) == drawn
-        progress(Step("nuc", "measured"))
+        progress(Update("nuc", "measured"))
         wait_for_growth(err)
+
+
+def test_what_is_over_in_a_moment_says_nothing(streams, home):
+    _, err = streams()
+    with Console(home).busy("cache", "adding up sizes"):
+        pass
+    assert err.getvalue() == ""
+
+
+def test_what_takes_longer_says_what_it_is_doing(streams, home, monkeypatch):
+    _, err = streams()
+    monkeypatch.setattr("edgectl_host.cli.console._MOMENT_S", 0.0)
+    with Console(home).busy("cache", "adding up sizes"):
+        wait_until(err.getvalue)
+    assert err.getvalue() == "cache: adding up sizes\n"
 
 
 def wait_for_growth(stream):
     """The ticker draws by itself."""
-    drawn, end = len(stream.getvalue()), time.monotonic() + 10
-    while len(stream.getvalue()) == drawn:
+    drawn = len(stream.getvalue())
+    wait_until(lambda: len(stream.getvalue()) != drawn)
+
+
+def wait_until(condition):
+    end = time.monotonic() + 10
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)

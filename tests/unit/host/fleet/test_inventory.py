@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgectl_converters.assignment import Choice
 from edgectl_host.fleet.inventory import LOCAL, find_fleet_file, load_inventory, parse_inventory
-from edgectl_protos.domain.artifact import Precision
 from edgectl_protos.domain.errors import FleetError
 
 GOOD = """\
@@ -21,7 +21,7 @@ devices:
     board: intel-nuc-13
     labels: {site: lab}
     runtime: onnxrt
-    precision: int8
+    scheme: vision=int8,bf16
   pi-1: {address: "unix:/tmp/pi.sock", board: raspberry-pi-5, stand_in: true}
 groups:
   all-of-lab: [nuc-1]
@@ -34,7 +34,7 @@ def test_a_good_file_has_its_devices_and_groups():
     inventory = parse_inventory(GOOD, PATH)
     nuc = inventory.devices["nuc-1"]
     assert (nuc.address, nuc.board, nuc.labels) == ("unix:/run/edgectl/nuc-1.sock", "intel-nuc-13", {"site": "lab"})
-    assert (nuc.runtime, nuc.precision) == ("onnxrt", Precision.INT8)
+    assert (nuc.runtime, nuc.scheme) == (Choice.parse("onnxrt"), Choice.parse("vision=int8,bf16"))
     assert inventory.devices["pi-1"].stand_in
     assert [device.name for device in inventory.fleet("mixed")] == ["nuc-1", "pi-1"]
     assert [device.name for device in inventory.fleet("all")] == ["nuc-1", "pi-1"]
@@ -56,7 +56,7 @@ def test_without_a_file_there_is_the_embedded_agent_alone():
         ("devices:\n  a: {adress: 'unix:/a'}", r"fleet.yaml:2: devices.a: Object .*"),
         ("devices:\n  a:\n    address: 3", "fleet.yaml:3: devices.a.address: Expected `str`, got `int`"),
         ("devices:\n  a:\n    address: u\n    labels: {x: 1}", r"fleet.yaml:4: devices.a.labels"),
-        ("devices:\n  a: {address: u, precision: fp8}", "fleet.yaml:2: devices.a.precision: Invalid enum"),
+        ("devices:\n  a: {address: u, scheme: FP 8}", "fleet.yaml:2: devices.a.scheme: 'FP 8' is no scheme"),
         ("devices:\n  a: {address: u, stand_in: true}", "fleet.yaml:2: devices.a.stand_in: a stand-in needs"),
         ("devices:\n  a: {address: u}\n  a: {address: v}", "fleet.yaml:3: devices.a: written twice"),
         ("devices:\n  local: {address: u}", "fleet.yaml:2: devices.local: the name is reserved"),
@@ -70,6 +70,9 @@ def test_without_a_file_there_is_the_embedded_agent_alone():
         ("[1, 2]", "expected a mapping, got"),
         ("a: 2001-99-99", "not YAML"),
         ("a: \x07", "not YAML"),
+        ("[" * 5000, "nested deeper than 16"),
+        ("#" * (1 << 20) + "\n", "longer than"),
+        ("devices:\n  a: &a {address: u}\n  b: *a", "fleet.yaml:3: an alias"),
     ],
 )
 def test_a_broken_file_names_file_line_and_key(text, message):

@@ -10,23 +10,39 @@ import pytest
 from edgectl_host.runs.record import RunRecord
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Digest
-from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest, Provenance, Step
+from edgectl_protos.domain.bundle import MANIFEST_NAME, GateResult, Manifest, Provenance, ToolRun
 from edgectl_protos.domain.deployment import Deployment, ParityFigure, State
 from edgectl_testkit.bundles import tiny_bundle
-from edgectl_testkit.runs import run_summary
+from edgectl_testkit.runs import run_summary, several_components
+from edgectl_testkit.stub_bundles import Part, stub_bundle
 
 
 @pytest.fixture
 def record(tmp_path: Path) -> RunRecord:
     manifest = from_bytes(Manifest, tiny_bundle(tmp_path / "bundle")[1], what=MANIFEST_NAME)
-    steps = (
-        Step("export", "lerobot", {"torch": "2.13.0+cpu"}, "lerobot", "ab" * 32),
-        Step("build", "onnxrt", {"precision": "fp32"}, "host", "cd" * 32),
+    tools = (
+        ToolRun("export", "lerobot", {"torch": "2.13.0+cpu"}, "lerobot", "ab" * 32),
+        ToolRun("build", "onnxrt", {"scheme": "fp32"}, "host", "cd" * 32),
     )
-    manifest = replace(manifest, provenance=Provenance(Digest("ef" * 32), "lerobot", "act", steps))
+    manifest = replace(manifest, provenance=Provenance(Digest("ef" * 32), "lerobot", tools))
     summary = run_summary()
-    stages = (replace(summary.stages[0], note="video"), *summary.stages[1:])
-    summary = replace(summary, stages=stages)
+    spans = (replace(summary.spans[0], note="video"), *summary.spans[1:])
+    summary = replace(summary, spans=spans)
     figure = ParityFigure("action", 8, 1e-6, 2.9e-7, 0.9999995, True)
     deployment = Deployment("d-1", summary.release, "tiny", State.COMMITTED, "me@here", 1.0, 2.0, parity=(figure,))
     return RunRecord.of("bench-nuc", summary, deployment, manifest)
+
+
+@pytest.fixture
+def several(record, tmp_path: Path) -> RunRecord:
+    """A run of three components, the last of them in a loop, one gate left to the device."""
+    parts = (Part("vision", "openvino", "int8"), Part("prefix", "openvino", "bf16"), Part("step", "onnxrt", passes=4))
+    data = (stub_bundle(tmp_path / "several", name="several", parts=parts) / MANIFEST_NAME).read_bytes()
+    manifest = from_bytes(Manifest, data, what=MANIFEST_NAME)
+    manifest = replace(manifest, gates=(GateResult("parity", "prefix", 0.0, 0.05, False, pending=True),))
+    figures = (
+        ParityFigure("from.vision", 8, 1e-6, 2.0e-2, 0.999, True),
+        ParityFigure("action", 8, 1e-6, 3.0e-2, 0.998, True),
+    )
+    deployment = replace(record.deployment, parity=figures)
+    return RunRecord.of("bench-nuc", several_components(record.summary), deployment, manifest)

@@ -8,12 +8,13 @@ import pytest
 
 from edgectl_host.report.figures import (
     board_words,
+    component_rows,
     device_words,
     notes,
     outcome_word,
     percentile_words,
     provenance,
-    stage_rows,
+    span_rows,
     verdict_parts,
 )
 from edgectl_host.runs.record import RunRecord
@@ -73,10 +74,10 @@ def test_a_percentile_below_its_floor_says_what_it_needs(name, need):
     assert percentile_words(Percentiles(5), name) == f"n/a (need {need})"
 
 
-def test_the_waterfall_has_every_stage_the_overhead_and_the_whole_tick():
-    rows = stage_rows(run_summary())
-    assert [row.stage for row in rows] == [
-        "dec decode", "act model", "pub publish", "ovh unaccounted", "tick service", "tick response", "obs→action age",
+def test_the_waterfall_has_every_step_the_overhead_and_the_whole_tick():
+    rows = span_rows(of(run_summary()))
+    assert [row.step for row in rows] == [
+        "dec decode", "act", "pub publish", "ovh unaccounted", "tick service", "tick response", "obs→action age",
     ]  # fmt: skip
     assert rows[0].cells == ("1.20 ms", "1.40 ms", "n/a (need 459)", "2.00 ms")
     assert rows[3].share == pytest.approx(0.002)
@@ -94,11 +95,11 @@ def test_provenance_tells_where_everything_comes_from(record):
     rows = provenance(record)
     found = dict(rows)
     assert found["release"] == f"tiny · sha256:{'ab' * 32}"
-    assert found["checkpoint"] == f"sha256:{'ef' * 32} · act by lerobot"
-    steps = [value for key, value in rows if key == "step"]
-    assert steps == [
+    assert found["checkpoint"] == f"sha256:{'ef' * 32} · tiny by lerobot"
+    tools = [value for key, value in rows if key == "tool"]
+    assert tools == [
         "export: lerobot (torch=2.13.0+cpu) · lerobot abababababab",
-        "build: onnxrt (precision=fp32) · host cdcdcdcdcdcd",
+        "build: onnxrt (scheme=fp32) · host cdcdcdcdcdcd",
     ]
     assert found["precision"] == "fp32, as asked"
     assert "provider CPUExecutionProvider" in found["runtime"]
@@ -111,7 +112,51 @@ def test_provenance_tells_where_everything_comes_from(record):
 
 
 def test_a_precision_that_was_not_asked_for_is_loud():
-    assert dict(provenance(of(replace(run_summary(), precision_used="bf16"))))["precision"] == "fp32 asked, bf16 USED"
+    summary = run_summary()
+    bf16 = replace(summary, components=(replace(summary.components[0], precision="bf16"),))
+    assert dict(provenance(of(bf16)))["precision"] == "fp32 asked, bf16 USED"
+
+
+def test_a_written_out_scheme_is_as_asked_at_the_precision_that_it_computes_in():
+    summary = run_summary()
+    int4 = replace(summary.components[0], scheme="w4g64/a16", precision="fp16")
+    assert dict(provenance(of(replace(summary, components=(int4,)))))["precision"] == "fp16, as asked (w4g64/a16)"
+
+
+def test_each_pass_of_a_loop_has_its_own_row_below_their_sum(several):
+    rows = span_rows(several)
+    assert [row.step for row in rows][:7] == [
+        "vision", "prefix", "loop.step.step", *(f"  loop.step.step {index}/4" for index in range(1, 5)),
+    ]  # fmt: skip
+    assert rows[2].share == pytest.approx(0.2)
+    assert [row.share for row in rows[3:7]] == [None] * 4
+    assert rows[4].cells[0] == "1.20 ms"
+    # Without the program nobody knows in which loop the step stands.
+    assert span_rows(replace(several, manifest=None))[2].step == "step"
+
+
+def test_several_components_have_a_row_each_and_say_what_they_really_use(several):
+    assert device_words(several) == "openvino+onnxrt int8+fp32 on bench-nuc"
+    rows = component_rows(several)
+    assert [(row.name, row.scheme, row.precision) for row in rows] == [
+        ("vision", "int8", "int8, as asked"),
+        ("prefix", "bf16", "bf16 asked, fp32 USED"),
+        ("step", "fp32", "fp32, as asked"),
+    ]
+    assert [row.loud for row in rows] == [False, True, False]
+    assert {"precision", "runtime"}.isdisjoint(dict(provenance(several)))
+
+
+def test_parity_has_a_row_for_every_tensor_and_a_gate_left_to_the_device_is_named(several):
+    rows = provenance(several)
+    assert [value.split(":")[0] for key, value in rows if key == "parity"] == ["from.vision", "action"]
+    assert dict(rows)["gate"] == "parity of prefix: pending on the device, decided there"
+    undecided = replace(several, deployment=replace(several.deployment, parity=()))
+    assert dict(provenance(undecided))["gate"].endswith("NOT DECIDED")
+
+
+def test_one_component_needs_no_table():
+    assert component_rows(of(run_summary())) == ()
 
 
 def test_a_warm_up_that_never_settled_is_loud():

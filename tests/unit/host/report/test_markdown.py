@@ -10,7 +10,7 @@ from edgectl_host.report.markdown import report
 def test_the_same_words_stand_in_tables(record):
     text = report(record)
     assert text.startswith("**PASS** tick p99 13.0 ms ≤ 33.3 ms · age p99 13.0 ms")
-    assert "| act model | 250 | 8.50 ms | 9.90 ms | n/a (need 459) | 13.0 ms | 87.0 % |\n" in text
+    assert "| act | 250 | 8.50 ms | 9.90 ms | n/a (need 459) | 13.0 ms | 87.0 % |\n" in text
     assert "| precision | fp32, as asked |\n" in text
     assert "\ndec: video\n" in text
 
@@ -25,3 +25,10 @@ def test_every_table_has_as_many_cells_in_each_row(record):
 def test_a_bar_in_a_value_does_not_break_the_table(record):
     facts = replace(record.summary.facts, cpu_model="A | B")
     assert "A \\| B" in report(replace(record, summary=replace(record.summary, facts=facts)))
+
+
+def test_several_components_have_a_table_of_their_own(several):
+    text = report(several)
+    assert "| prefix | openvino 2026.4.1 | bf16 | bf16 asked, fp32 USED | CPU |\n" in text
+    assert "| &nbsp;&nbsp;loop.step.step 1/4 | 250 |" in text
+    assert len([block for block in text.split("\n\n") if block.startswith("|")]) == 3

@@ -14,9 +14,9 @@ SNAPSHOT = """\
 PASS  tick p99 13.0 ms ≤ 33.3 ms · age p99 13.0 ms · misses 0.0 % (run 0)
       30.0 cmd / 15.0 replan Hz · onnxrt fp32 on bench-nuc
 
-stage              n      p50      p95             p99      max   share
+step               n      p50      p95             p99      max   share
 dec decode       250  1.20 ms  1.40 ms  n/a (need 459)  2.00 ms  12.0 %  █▎
-act model        250  8.50 ms  9.90 ms  n/a (need 459)  13.0 ms  87.0 %  ████████▊
+act              250  8.50 ms  9.90 ms  n/a (need 459)  13.0 ms  87.0 %  ████████▊
 pub publish      500    10 µs    10 µs           20 µs        –   1.0 %  ▏
 ovh unaccounted  500        –        –               –        –   0.2 %
 tick service     500  10.0 ms  11.5 ms         13.0 ms  15.0 ms
@@ -52,8 +52,8 @@ def test_a_narrow_terminal_gets_no_bars(record):
 
 def test_the_widest_cells_fit_a_hundred_columns(record):
     rare = Percentiles(20, min=0.0012, max=0.0999)
-    stages = tuple(replace(stage, times=rare) for stage in record.summary.stages)
-    summary = replace(record.summary, stages=stages, response=rare, service=rare, age=rare)
+    spans = tuple(replace(span, times=rare) for span in record.summary.spans)
+    summary = replace(record.summary, spans=spans, response=rare, service=rare, age=rare)
     lines = printed(replace(record, summary=summary), 100)
     assert max(map(len, lines)) <= 100
     assert "…" not in "\n".join(lines)
@@ -68,3 +68,17 @@ def test_colour_is_there_when_asked_for_and_only_then(record):
 def test_the_words_of_every_verdict_stand_apart_from_the_figures(record):
     failed = replace(record, verdict=None)
     assert verdict_line(failed, 100).plain.startswith("CAPACITY  tick p99")
+
+
+@pytest.mark.parametrize("width", [100, 80])
+def test_several_components_stand_above_the_waterfall_and_fit(several, width):
+    lines = printed(several, width)
+    assert max(map(len, lines)) <= width
+    assert "…" not in "\n".join(lines)
+    head = next(index for index, line in enumerate(lines) if line.startswith("component "))
+    assert lines[head].split() == ["component", "runtime", "scheme", "precision", "used", "provider"]
+    assert any(line.startswith("prefix") and "bf16 asked, fp32 USED" in line for line in lines)
+    waterfall = next(index for index, line in enumerate(lines) if " p50 " in line)
+    assert waterfall > head + 3
+    if width == 100:  # in a narrow one the label is folded
+        assert lines[waterfall + 4].startswith("  loop.step.step 1/4")

@@ -18,7 +18,7 @@ from edgectl_protos.domain.errors import RunsError
 from edgectl_protos.domain.loop import Mode
 from edgectl_protos.domain.run import Misses
 from edgectl_testkit.bundles import tiny_bundle
-from edgectl_testkit.runs import run_summary
+from edgectl_testkit.runs import run_summary, several_components
 
 
 @pytest.fixture
@@ -66,6 +66,11 @@ def test_columns_of_the_list_are_those_of_the_run(store):
     row = store.list()[0]
     assert (row.device, row.board, row.stand_in) == ("pi", "raspberry-pi-5", True)
     assert (row.runtime, row.precision, row.mode, row.outcome) == ("onnxrt", "fp32", "paced", "pass")
+
+
+def test_several_components_are_one_word_each_column(store):
+    store.add(RunRecord.of("nuc", several_components(run_summary()), None, None))
+    assert (store.list()[0].runtime, store.list()[0].precision) == ("openvino+onnxrt", "int8+fp32")
 
 
 def test_a_closed_run_is_capacity_and_no_verdict(store):
@@ -132,8 +137,11 @@ def test_a_database_of_another_schema_is_refused(store, path):
         database.execute(f"UPDATE edgectl_schema SET version = {schema.SCHEMA_VERSION + 1}")
     database.close()
     other = RunStore(f"sqlite:///{path}")
-    with pytest.raises(RunsError, match="has schema 2, this edgectl knows 1"):
+    with pytest.raises(
+        RunsError, match=f"has schema {schema.SCHEMA_VERSION + 1}, this edgectl knows {schema.SCHEMA_VERSION}"
+    ) as info:
         other.list()
+    assert "mv " in info.value.hint
     other.close()
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgectl_host.fleet.inventory import Device
-from edgectl_host.workflows.progress import Step
-from edgectl_host.workflows.release import Release
+from edgectl_host.workflows.bundle import Bundle
+from edgectl_host.workflows.progress import Update
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
@@ -18,22 +18,22 @@ from edgectl_testkit.fake_device import FakeDevice
 
 
 @pytest.fixture
-def make_release(tmp_path: Path):
-    def make(name: str = "tiny", **options) -> Release:
+def make_bundle(tmp_path: Path):
+    def make(name: str = "tiny", **options) -> Bundle:
         folder, data = tiny_bundle(tmp_path / f"bundle-{name}", name=name, **options)
         manifest = from_bytes(Manifest, data, what=MANIFEST_NAME)
-        return Release(folder, manifest, Digest(hashlib.sha256(data).hexdigest()))
+        return Bundle(folder, manifest, Digest(hashlib.sha256(data).hexdigest()))
 
     return make
 
 
 @pytest.fixture
-def release(make_release) -> Release:
-    return make_release()
+def bundle(make_bundle) -> Bundle:
+    return make_bundle()
 
 
 @pytest.fixture
-def steps() -> list[Step]:
+def updates() -> list[Update]:
     return []
 
 

@@ -44,12 +44,12 @@ def test_failures_together_are_partial_unless_they_are_all_one(failures, code):
     assert exit_code_of_failures(failures) == code
 
 
-def test_status_tells_what_is_installed_and_what_was(bench, make_release):
+def test_status_tells_what_is_installed_and_what_was(bench, make_bundle):
     devices = bench(FakeDevice("a"))
-    one, two = make_release("one"), make_release("two")
+    one, two = make_bundle("one"), make_bundle("two")
     with devices.fakes["a"].connect() as client:
-        for release in (one, two):
-            install(client, release, owner="me", progress=silent)
+        for bundle in (one, two):
+            install(client, bundle, owner="me", progress=silent)
     status = status_all(devices.devices, connect=devices.connect)[0].value
     assert (status.installed.current, status.installed.previous) == (two.digest, one.digest)
     assert status.deployment_of(one.digest).name == "one"
@@ -57,12 +57,12 @@ def test_status_tells_what_is_installed_and_what_was(bench, make_release):
     assert status.deployment_of(None) is None
 
 
-def test_rollback_answers_with_what_runs_again_or_why_not(bench, make_release):
+def test_rollback_answers_with_what_runs_again_or_why_not(bench, make_bundle):
     devices = bench(FakeDevice("a"), FakeDevice("b"))
-    one = make_release("one")
+    one = make_bundle("one")
     with devices.fakes["a"].connect() as client:
-        for release in (one, make_release("two")):
-            install(client, release, owner="me", progress=silent)
+        for bundle in (one, make_bundle("two")):
+            install(client, bundle, owner="me", progress=silent)
     answers = rollback_all(devices.devices, connect=devices.connect, owner="me", progress=silent)
     assert answers[0].value.release == one.digest
     assert answers[1].failure.reason == "wrong_state"

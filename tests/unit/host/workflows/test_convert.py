@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from edgectl_converters.assignment import Assignment, Choice
+from edgectl_host.cli.wiring import Wiring
+from edgectl_host.config import HostConfig
 from edgectl_host.fleet.inventory import Device
-from edgectl_host.workflows.convert import BundleSubject, CheckpointSubject, open_subject
+from edgectl_host.workflows.convert import BundleSubject, CheckpointSubject, Wishes, copied, open_subject
+from edgectl_host.workflows.demo import DEMO_SCHEMES
 from edgectl_host.workflows.progress import silent
-from edgectl_host.workflows.release import Target
-from edgectl_protos.domain.artifact import Precision
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     CheckpointFormatError,
@@ -25,9 +27,11 @@ from edgectl_testkit.runs import device_facts
 
 @pytest.fixture
 def open_at(tmp_path):
-    def open_(path, **options):
-        arguments = {"runtime": None, "precision": None, "footage": None, "loop_file": None}
-        return open_subject(path, **(arguments | options), cache_dir=tmp_path / "cache", config_dir=tmp_path / "config")
+    wiring = Wiring(HostConfig.from_environment({"EDGECTL_HOME": str(tmp_path / "home"), "USER": "ada"}, uid=1000))
+
+    def open_(path, runtime="", scheme="", **wishes):
+        runtime, scheme = (Choice.parse(text) if text else None for text in (runtime, scheme))
+        return open_subject(path, Wishes(runtime, scheme, **wishes), wiring.workshop())
 
     return open_
 
@@ -40,74 +44,92 @@ def graph(tmp_path):
 
 
 @pytest.fixture
-def bundle(tmp_path):
+def folder(tmp_path):
     return tiny_bundle(tmp_path / "bundle")[0]
 
 
 NUC = Device("nuc", board="generic-x86_64")
+REFERENCE = Assignment.of("reference", "fp32")
 
 
 def test_a_graph_is_a_checkpoint_and_takes_the_board_s_first_runtime(open_at, graph):
     subject = open_at(graph)
     assert isinstance(subject, CheckpointSubject)
     assert subject.name == "tiny"
-    route = subject.route(NUC, device_facts())
-    assert (route.board, route.target) == ("generic-x86_64", Target("openvino", Precision.FP32))
-    assert route.notes[0].startswith("proof: ")
+    way = subject.way(NUC, device_facts())
+    assert (way.board, way.assignment) == ("generic-x86_64", Assignment.of("openvino", "fp32"))
 
 
 def test_the_command_goes_before_the_fleet_file_and_that_before_the_board(open_at, graph):
-    device = replace(NUC, runtime="onnxrt", precision=Precision.INT8)
-    assert open_at(graph).route(device, None).target == Target("onnxrt", Precision.INT8)
-    asked = open_at(graph, runtime="reference", precision=Precision.FP32)
-    assert asked.route(device, None).target == Target("reference", Precision.FP32)
+    device = replace(NUC, runtime=Choice("onnxrt"), scheme=Choice("int8"))
+    assert open_at(graph).way(device, None).assignment == Assignment.of("onnxrt", "int8")
+    assert open_at(graph, runtime="reference", scheme="fp32").way(device, None).assignment == REFERENCE
 
 
 def test_the_board_is_recognised_by_the_facts_when_the_fleet_file_names_none(open_at, graph):
     facts = replace(device_facts(), board="")
-    assert open_at(graph).route(Device("nuc"), facts).board == "generic-x86_64"
+    assert open_at(graph).way(Device("nuc"), facts).board == "generic-x86_64"
 
 
 def test_a_device_that_neither_answers_nor_has_a_board_cannot_be_planned(open_at, graph):
     with pytest.raises(UnreachableError, match=r"fleet\.yaml names no board"):
-        open_at(graph).route(Device("nuc"), None)
+        open_at(graph).way(Device("nuc"), None)
 
 
 def test_a_declared_stand_in_may_be_another_board_and_nobody_else(open_at, graph):
     facts = device_facts()
     subject = open_at(graph)
     stand_in = Device("pi", board="raspberry-pi-5", stand_in=True)
-    assert subject.route(stand_in, facts).board == "raspberry-pi-5"
+    assert subject.way(stand_in, facts).board == "raspberry-pi-5"
     with pytest.raises(RouteError, match="x86_64, raspberry-pi-5 is aarch64"):
-        subject.route(replace(stand_in, stand_in=False), facts)
+        subject.way(replace(stand_in, stand_in=False), facts)
 
 
 def test_an_unknown_board_and_an_impossible_wish_say_why(open_at, graph):
     with pytest.raises(ProfileError, match="no board 'pi'"):
-        open_at(graph).route(Device("x", board="pi"), None)
+        open_at(graph).way(Device("x", board="pi"), None)
     with pytest.raises(RouteError, match="bf16"):
-        open_at(graph, runtime="onnxrt", precision=Precision.BF16).route(NUC, None)
+        open_at(graph, runtime="onnxrt", scheme="bf16").way(NUC, None)
 
 
-def test_a_bundle_goes_anywhere_as_the_target_that_it_is(open_at, bundle):
-    subject = open_at(bundle)
+def test_a_component_that_the_policy_does_not_have_is_refused_before_anything_is_done(open_at, graph):
+    with pytest.raises(UsageError, match="no component 'vision'"):
+        open_at(graph, scheme="vision=int8").way(NUC, None)
+
+
+def test_side_by_side_stand_the_runtimes_that_can_do_all_schemes_in_the_board_s_order(open_at, graph):
+    ways = open_at(graph).ways(NUC, device_facts(), DEMO_SCHEMES)
+    # The reference evaluator has no int8, and is left out.
+    assert [str(way) for way in ways] == ["openvino fp32", "openvino int8", "onnxrt fp32", "onnxrt int8"]
+
+
+def test_side_by_side_stands_what_there_is_when_no_runtime_can_do_all(open_at, graph):
+    facts = device_facts()
+    only = replace(facts, runtimes=tuple(runtime for runtime in facts.runtimes if runtime.name == "reference"))
+    assert open_at(graph).ways(NUC, only, DEMO_SCHEMES) == (REFERENCE,)
+
+
+def test_a_bundle_goes_anywhere_as_what_it_is(open_at, folder):
+    subject = open_at(folder)
     assert isinstance(subject, BundleSubject)
-    target = Target("reference", Precision.FP32)
-    assert subject.route(NUC, None).target == target
-    release = subject.release(target, silent)
-    assert (release.directory, release.cached) == (bundle, True)
-    assert subject.converted(target) == release
+    assert subject.way(NUC, None).assignment == REFERENCE
+    bundle = subject.bundle(REFERENCE, silent)
+    assert (bundle.directory, bundle.cached) == (folder, True)
+    assert subject.converted(REFERENCE) == bundle
+    assert subject.steps(REFERENCE) is None
+    assert subject.ways(NUC, None, DEMO_SCHEMES) == (REFERENCE,)
 
 
-def test_a_bundle_is_not_converted_again(open_at, bundle):
+@pytest.mark.parametrize("wish", [{"runtime": "openvino"}, {"scheme": "int8"}, {"task": "push"}])
+def test_a_bundle_is_not_converted_again(open_at, folder, wish):
     with pytest.raises(UsageError, match="is a bundle"):
-        open_at(bundle, runtime="openvino")
+        open_at(folder, **wish)
 
 
-def test_a_damaged_bundle_is_refused_at_the_door(open_at, bundle):
-    next((bundle / "blobs" / "sha256").iterdir()).unlink()
+def test_a_damaged_bundle_is_refused_at_the_door(open_at, folder):
+    next((folder / "blobs" / "sha256").iterdir()).unlink()
     with pytest.raises(BundleCorruptError):
-        open_at(bundle)
+        open_at(folder)
 
 
 def test_what_is_neither_is_refused(open_at, tmp_path):
@@ -116,17 +138,20 @@ def test_what_is_neither_is_refused(open_at, tmp_path):
         open_at(tmp_path / "notes.txt")
 
 
-def test_a_conversion_tells_its_steps_and_is_cached_the_second_time(open_at, graph, steps):
+def test_a_conversion_tells_its_steps_and_is_cached_the_second_time(open_at, graph, updates, tmp_path):
     subject = open_at(graph)
-    target = Target("reference", Precision.FP32)
-    assert subject.converted(target) is None
-    first = subject.release(target, steps.append)
+    assert subject.converted(REFERENCE) is None
+    assert not subject.steps(REFERENCE).cached
+    first = subject.bundle(REFERENCE, updates.append)
     assert not first.cached
-    assert first.target == target
-    assert {step.subject for step in steps} == {"reference fp32"}
-    assert steps[0].text == "converting"
-    assert steps[-1].done
-    second = subject.release(target, silent)
+    assert first.assignment == REFERENCE
+    assert {update.subject for update in updates} == {"reference fp32"}
+    assert updates[0].text == "converting"
+    assert updates[-1].done
+    second = subject.bundle(REFERENCE, silent)
     assert second.cached
     assert second.digest == first.digest
-    assert subject.converted(target).digest == first.digest
+    assert subject.converted(REFERENCE).digest == first.digest
+    assert subject.steps(REFERENCE).cached
+    elsewhere = copied(first, tmp_path / "mine")
+    assert open_at(elsewhere.directory).digest == first.digest

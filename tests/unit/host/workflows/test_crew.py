@@ -8,7 +8,7 @@ import pytest
 
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.workflows.crew import Crew
-from edgectl_host.workflows.progress import Step, silent
+from edgectl_host.workflows.progress import Update, silent
 from edgectl_protos.domain.errors import CancelledError
 from edgectl_testkit.fake_device import FakeDevice
 
@@ -52,7 +52,7 @@ def test_an_interrupt_stops_steps_and_closes_the_connections_of_who_still_waits(
             # A call that only ends when its connection does.
             assert closed.wait(10)
             try:
-                crew.guarded(silent)(Step("a", "next"))
+                crew.guarded(silent)(Update("a", "next"))
             except CancelledError:
                 seen.append("cancelled")
 

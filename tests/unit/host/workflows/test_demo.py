@@ -1,4 +1,4 @@
-"""The demo: targets side by side on one device."""
+"""The demo: conversions side by side on one device."""
 
 from __future__ import annotations
 
@@ -6,37 +6,47 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from edgectl_host.workflows.demo import DEMO_TARGETS, find_example, run_demo
+from edgectl_converters.assignment import Assignment
+from edgectl_host.workflows.demo import DEMO_SCHEMES, find_example, run_demo
+from edgectl_host.workflows.plan import Way
 from edgectl_host.workflows.progress import silent
-from edgectl_host.workflows.release import Target
 from edgectl_host.workflows.rollout import Rollout
-from edgectl_protos.domain.artifact import Precision
 from edgectl_protos.domain.errors import ParityError, UnreachableError, UsageError
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import Misses, Percentiles
 from edgectl_testkit.fake_device import FakeDevice
 
+WAYS = tuple(Assignment.of(runtime, scheme) for runtime in ("onnxrt", "openvino") for scheme in DEMO_SCHEMES)
+
 
 @dataclass
 class FakeSubject:
-    """A release for each target; some targets are refused."""
+    """A bundle for each assignment; some are refused."""
 
-    make_release: object
-    refused: tuple[Target, ...] = ()
-    made: list[Target] = field(default_factory=list)
+    make_bundle: object
+    refused: tuple[Assignment, ...] = ()
+    made: list[Assignment] = field(default_factory=list)
     name: str = "press_pad"
 
-    def release(self, target, progress):
-        self.made.append(target)
-        if target in self.refused:
-            raise ParityError(f"{target} is 0.4 off", hint="more footage")
-        return self.make_release(str(target).replace(" ", "-"))
+    def way(self, device, facts):
+        return Way("generic-x86_64", WAYS[0])
+
+    def ways(self, device, facts, schemes):
+        assert (device.board, tuple(schemes)) == ("generic-x86_64", DEMO_SCHEMES)
+        assert facts is not None
+        return WAYS
+
+    def bundle(self, assignment, progress):
+        self.made.append(assignment)
+        if assignment in self.refused:
+            raise ParityError(f"{assignment} is 0.4 off", hint="more footage")
+        return self.make_bundle(str(assignment).replace(" ", "-"))
 
 
 @pytest.fixture
-def demo(make_release, bench):
-    def run(fake: FakeDevice, refused=(), steps=silent):
-        subject = FakeSubject(make_release, refused)
+def demo(make_bundle, bench):
+    def run(fake: FakeDevice, refused=(), progress=silent):
+        subject = FakeSubject(make_bundle, refused)
         devices = bench(fake)
 
         def rollout(convert, progress):
@@ -50,15 +60,17 @@ def demo(make_release, bench):
                 progress=progress,
             )
 
-        return run_demo(subject, devices.devices[0], connect=devices.connect, rollout=rollout, progress=steps), subject
+        return run_demo(
+            subject, devices.devices[0], connect=devices.connect, rollout=rollout, progress=progress
+        ), subject
 
     return run
 
 
-def test_every_target_is_converted_once_and_run(demo):
+def test_every_way_is_converted_once_and_run(demo):
     result, subject = demo(FakeDevice("local"))
-    assert subject.made == list(DEMO_TARGETS)
-    assert [target for target, _ in result.rows] == list(DEMO_TARGETS)
+    assert subject.made == list(WAYS)
+    assert [way for way, _ in result.rows] == list(WAYS)
     assert [row.record.outcome for _, row in result.rows] == ["pass"] * 4
 
 
@@ -73,30 +85,30 @@ def test_the_best_is_the_passing_one_with_the_lowest_p95(demo):
 
     fake.summary = change
     result, _ = demo(fake)
-    assert result.best == Target("onnxrt", Precision.INT8)
+    assert result.best == WAYS[1]
 
 
-def test_a_target_that_is_refused_costs_its_own_row(demo):
-    refused = Target("openvino", Precision.INT8)
+def test_a_way_that_is_refused_costs_its_own_row(demo):
+    refused = WAYS[3]
     result, _ = demo(FakeDevice("local"), refused=(refused,))
     rows = dict(result.rows)
     assert rows[refused].failure.reason == "parity_failed"
     assert sum(row.record is not None for row in rows.values()) == 3
 
 
-def test_the_second_time_the_installed_target_needs_no_install(demo):
+def test_the_second_time_the_installed_one_needs_no_install(demo):
     fake = FakeDevice("local")
     demo(fake)
     created = fake.calls.count("create")
     result, _ = demo(fake)
     assert fake.calls.count("create") - created == 3
-    assert dict(result.rows)[DEMO_TARGETS[-1]].install.already
+    assert dict(result.rows)[WAYS[-1]].install.already
 
 
-def test_steps_are_told_by_target(demo):
-    steps = []
-    demo(FakeDevice("local"), steps=steps.append)
-    assert {str(target) for target in DEMO_TARGETS} == {step.subject for step in steps}
+def test_updates_are_told_by_what_runs(demo):
+    updates = []
+    demo(FakeDevice("local"), progress=updates.append)
+    assert {str(way) for way in WAYS} == {update.subject for update in updates}
 
 
 def test_a_device_that_does_not_answer_ends_the_demo(demo):
@@ -105,7 +117,7 @@ def test_a_device_that_does_not_answer_ends_the_demo(demo):
 
 
 def test_when_none_holds_there_is_no_best(demo):
-    result, _ = demo(FakeDevice("local"), refused=DEMO_TARGETS)
+    result, _ = demo(FakeDevice("local"), refused=WAYS)
     assert result.best is None
 
 

@@ -32,119 +32,119 @@ def client(fake):
         yield client
 
 
-def put(client, release, progress=silent):
-    return install(client, release, owner="me@here", progress=progress)
+def put(client, bundle, progress=silent):
+    return install(client, bundle, owner="me@here", progress=progress)
 
 
-def test_a_release_is_sent_proved_and_committed(client, fake, release, steps):
-    done = put(client, release, steps.append)
+def test_a_release_is_sent_proved_and_committed(client, fake, bundle, updates):
+    done = put(client, bundle, updates.append)
     assert done.deployment.state is State.COMMITTED
     assert done.deployment.owner == "me@here"
-    assert done.sent_bytes == fake.received_bytes == release.manifest.size_bytes
-    assert fake.current == release.digest
-    texts = [step.text for step in steps]
+    assert done.sent_bytes == fake.received_bytes == bundle.manifest.size_bytes
+    assert fake.current == bundle.digest
+    texts = [update.text for update in updates]
     assert texts.index("proving the numbers on the device") < texts.index("trying the loop") < texts.index("installed")
-    fractions = [step.fraction for step in steps if step.fraction is not None]
+    fractions = [update.fraction for update in updates if update.fraction is not None]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
 
 
-def test_the_second_time_nothing_is_sent_or_planned(client, fake, release):
-    first = put(client, release)
+def test_the_second_time_nothing_is_sent_or_planned(client, fake, bundle):
+    first = put(client, bundle)
     fake.calls.clear()
-    second = put(client, release)
+    second = put(client, bundle)
     assert second.already
     assert second.sent_bytes == 0
     assert second.deployment.id == first.deployment.id
     assert fake.calls == ["installed"]
 
 
-def test_a_blob_of_many_chunks_arrives_whole(client, fake, make_release):
-    big = make_release("big", extra={"footage.bin": bytes(range(256)) * (3 * CHUNK_SIZE_BYTES // 256 + 5)})
+def test_a_blob_of_many_chunks_arrives_whole(client, fake, make_bundle):
+    big = make_bundle("big", extra={"footage.bin": bytes(range(256)) * (3 * CHUNK_SIZE_BYTES // 256 + 5)})
     put(client, big)
     entry = big.manifest.file("footage.bin")
     assert len(fake.blobs[entry.digest]) == entry.size_bytes > 3 * CHUNK_SIZE_BYTES
 
 
-def test_what_the_device_has_of_another_release_is_not_sent_again(client, fake, make_release):
-    put(client, make_release("one"))
+def test_what_the_device_has_of_another_release_is_not_sent_again(client, fake, make_bundle):
+    put(client, make_bundle("one"))
     before = fake.received_bytes
-    done = put(client, make_release("two"))
+    done = put(client, make_bundle("two"))
     # Only the name in the manifest differs: every blob is there.
     assert done.sent_bytes == 0
     assert fake.received_bytes == before
 
 
-def test_a_device_that_dies_in_the_middle_continues_where_it_was(client, fake, release):
+def test_a_device_that_dies_in_the_middle_continues_where_it_was(client, fake, bundle):
     fake.dies_after_chunks = 2
     with pytest.raises(UnreachableError):
-        put(client, release)
+        put(client, bundle)
     fake.gone, fake.dies_after_chunks = False, None
     received = fake.received_bytes
-    done = put(client, release)
+    done = put(client, bundle)
     assert done.deployment.state is State.COMMITTED
-    assert fake.received_bytes == release.manifest.size_bytes
-    assert done.sent_bytes == release.manifest.size_bytes - received
+    assert fake.received_bytes == bundle.manifest.size_bytes
+    assert done.sent_bytes == bundle.manifest.size_bytes - received
 
 
-def test_an_interrupt_while_sending_withdraws_and_frees_the_device(client, fake, make_release):
-    def stop(step):
+def test_an_interrupt_while_sending_withdraws_and_frees_the_device(client, fake, make_bundle):
+    def stop(update):
         raise CancelledError("interrupted")
 
     with pytest.raises(CancelledError):
-        put(client, make_release("one"), stop)
+        put(client, make_bundle("one"), stop)
     assert fake.deployments[0].state is State.FAILED
-    assert put(client, make_release("two", golden_shift=1.0)).deployment.state is State.COMMITTED
+    assert put(client, make_bundle("two", golden_shift=1.0)).deployment.state is State.COMMITTED
 
 
-def test_a_full_device_is_told_as_it_says_and_withdrawn(client, fake, release):
+def test_a_full_device_is_told_as_it_says_and_withdrawn(client, fake, bundle):
     fake.capacity_bytes = 100
     with pytest.raises(DiskFullError):
-        put(client, release)
+        put(client, bundle)
     assert fake.deployments[0].state is State.FAILED
 
 
-def test_the_reason_of_a_failed_deployment_is_the_error(client, fake, make_release):
-    one = make_release("one")
+def test_the_reason_of_a_failed_deployment_is_the_error(client, fake, make_bundle):
+    one = make_bundle("one")
     put(client, one)
     fake.fails_at = (State.PARITY, ParityError("action differs by 0.3", hint="look"))
     with pytest.raises(ParityError, match=rf"by 0\.3 \(not activated; release {one.digest.short} still runs\)") as info:
-        put(client, make_release("two"))
+        put(client, make_bundle("two"))
     assert info.value.hint == "look"
 
 
-def test_a_rolled_back_deployment_says_so(client, fake, release):
+def test_a_rolled_back_deployment_says_so(client, fake, bundle):
     fake.fails_at = (State.PROBATION, WorkerError("the worker died"))
     with pytest.raises(WorkerError, match=r"the worker died \(rolled back\)"):
-        put(client, release)
+        put(client, bundle)
 
 
-def test_a_busy_device_is_left_alone(client, fake, make_release):
-    client.create(make_release("theirs").manifest_bytes, owner="ada@lab", deployment_id="d0")
+def test_a_busy_device_is_left_alone(client, fake, make_bundle):
+    client.create(make_bundle("theirs").manifest_bytes, owner="ada@lab", deployment_id="d0")
     with pytest.raises(BusyError, match="ada@lab"):
-        put(client, make_release("ours"))
+        put(client, make_bundle("ours"))
     assert fake.find("d0").state is State.STAGING
 
 
-def test_a_deployment_already_on_its_way_is_joined(client, fake, release):
-    first = client.create(release.manifest_bytes, owner="me", deployment_id="d0")
-    done = put(client, release)
+def test_a_deployment_already_on_its_way_is_joined(client, fake, bundle):
+    first = client.create(bundle.manifest_bytes, owner="me", deployment_id="d0")
+    done = put(client, bundle)
     assert done.deployment.id == first.id
 
 
-def test_an_installed_release_with_another_in_flight_is_not_called_installed(client, fake, make_release):
-    one = make_release("one")
+def test_an_installed_release_with_another_in_flight_is_not_called_installed(client, fake, make_bundle):
+    one = make_bundle("one")
     put(client, one)
-    client.create(make_release("two").manifest_bytes, owner="ada@lab", deployment_id="d0")
+    client.create(make_bundle("two").manifest_bytes, owner="ada@lab", deployment_id="d0")
     with pytest.raises(BusyError):
         put(client, one)
 
 
-def test_an_inconsistent_device_is_never_called_installed(client, fake, release, monkeypatch):
+def test_an_inconsistent_device_is_never_called_installed(client, fake, bundle, monkeypatch):
     def stuck(deployment_id):
         return replace(fake.find(deployment_id), state=State.INCONSISTENT)
 
     monkeypatch.setattr(client, "get", stuck)
     with pytest.raises(Exception, match="could neither finish nor go back") as info:
-        put(client, release)
+        put(client, bundle)
     assert info.value.reason == "device_failed"

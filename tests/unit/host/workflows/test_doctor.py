@@ -7,29 +7,45 @@ from types import SimpleNamespace
 
 import pytest
 
+from edgectl_converters.toolchain import Toolchain
 from edgectl_host.workflows import doctor
 from edgectl_host.workflows.doctor import Health
+from edgectl_host.workflows.toolchains import Listed
+from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import FleetError, RunsError
 
 
 def test_this_environment_is_well():
-    checks = [doctor.check_python(), *doctor.check_packages(), doctor.check_board("generic-x86_64")]
-    assert [check.subject for check in checks if check.health is not Health.OK] == []
+    findings = [doctor.check_python(), *doctor.check_extras(), doctor.check_board("generic-x86_64")]
+    assert [finding.subject for finding in findings if finding.health is not Health.OK] == []
 
 
-def test_a_package_that_is_missing_is_a_problem_with_the_command(monkeypatch):
-    monkeypatch.setattr(doctor, "_PACKAGES", {"no-such-package-here": "nothing"})
-    check = doctor.check_packages()[0]
-    assert check.health is Health.PROBLEM
-    assert "pip install" in check.hint
+def test_an_extra_that_is_not_installed_is_absent_with_the_command(monkeypatch):
+    monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=2", "no-such-package>=1; extra == 'fast'"])
+    (finding,) = doctor.check_extras()
+    assert (finding.subject, finding.health) == ("fast", Health.ABSENT)
+    assert finding.hint.startswith("pip install no-such-package")
 
 
-def test_a_toolchain_that_would_be_made_is_absent_and_no_problem(tmp_path):
-    checks = {check.subject: check for check in doctor.check_toolchains(tmp_path / "cache", tmp_path / "config")}
-    assert checks["toolchain host"].health is Health.OK
-    assert checks["toolchain lerobot"].health is Health.ABSENT
-    assert "edgectl toolchain make lerobot" in checks["toolchain lerobot"].hint
-    assert not (tmp_path / "cache").exists()
+def test_a_distribution_that_is_not_installed_has_no_extras(monkeypatch):
+    monkeypatch.setattr(doctor, "_DISTRIBUTIONS", ("no-such-distribution",))
+    assert doctor.check_extras() == []
+
+
+def test_a_toolchain_that_would_be_made_is_absent_and_no_problem():
+    ready = Toolchain("host", Path("python"), "ab" * 32, "this environment", {"onnx": "1"})
+    later = Toolchain("trained", Path(), "", "made on first use")
+    found = doctor.check_toolchains([Listed("host", ready), Listed("trained", later)])
+    findings = {finding.subject: finding for finding in found}
+    assert findings["toolchain host"].health is Health.OK
+    assert findings["toolchain trained"].health is Health.ABSENT
+    assert "edgectl toolchain make trained" in findings["toolchain trained"].hint
+
+
+def test_a_toolchain_that_is_gone_is_a_problem_with_what_mends_it():
+    gone = Listed("trained", failure=Failure("toolchain_failed", "its Python is gone", "forget it"))
+    (finding,) = doctor.check_toolchains([gone])
+    assert (finding.health, finding.detail, finding.hint) == (Health.PROBLEM, "its Python is gone", "forget it")
 
 
 def test_an_unknown_kind_of_machine_is_a_problem():

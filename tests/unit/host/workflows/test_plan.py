@@ -6,34 +6,33 @@ from dataclasses import replace
 
 import pytest
 
+from edgectl_converters.assignment import Assignment
+from edgectl_converters.plan import ConversionPlan
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.workflows.deploy import install
-from edgectl_host.workflows.plan import Route, make_plan
+from edgectl_host.workflows.plan import Way, make_plan, with_conversions
 from edgectl_host.workflows.progress import silent
-from edgectl_host.workflows.release import Target
-from edgectl_protos.domain.artifact import Precision
 from edgectl_protos.domain.errors import RouteError
 from edgectl_testkit.fake_device import FakeDevice
 
-FP32 = Target("reference", Precision.FP32)
-INT8 = Target("onnxrt", Precision.INT8)
+FP32 = Assignment.of("reference", "fp32")
+INT8 = Assignment.of("onnxrt", "int8")
 
 
-def route_by_name(device, facts):
+def choose_by_name(device, facts):
     if device.name == "odd":
         raise RouteError("no way to odd")
-    return Route(device.board, INT8 if device.name.startswith("quick") else FP32)
+    return Way(device.board, INT8 if device.name.startswith("quick") else FP32)
 
 
-def plan_of(bench, **options):
-    arguments = {"connect": bench.connect, "routing": route_by_name, "converted": lambda target: None}
-    return make_plan("tiny", bench.devices, **(arguments | options))
+def plan_of(bench):
+    return make_plan("tiny", bench.devices, connect=bench.connect, choosing=choose_by_name)
 
 
-def test_equal_targets_are_converted_once_and_in_order(bench):
+def test_equal_assignments_are_converted_once_and_in_order(bench):
     plan = plan_of(bench(FakeDevice("a"), FakeDevice("quick-1"), FakeDevice("b"), FakeDevice("quick-2")))
-    assert plan.targets == (FP32, INT8)
-    assert [row.route.target for row in plan.rows] == [FP32, INT8, FP32, INT8]
+    assert plan.assignments == (FP32, INT8)
+    assert [row.way.assignment for row in plan.rows] == [FP32, INT8, FP32, INT8]
     assert all(row.facts is not None and row.failure is None for row in plan.rows)
 
 
@@ -48,28 +47,33 @@ def test_a_device_that_does_not_answer_is_in_the_plan_with_its_way_and_why(bench
     plan = plan_of(bench(FakeDevice("a"), FakeDevice("b", gone=True)))
     gone = plan.rows[1]
     assert gone.failure.reason == "agent_unreachable"
-    assert gone.route.target == FP32
+    assert gone.way.assignment == FP32
     assert gone.send_bytes is None
 
 
 def test_nothing_is_converted_for_devices_that_do_not_answer(bench):
     plan = plan_of(bench(FakeDevice("a"), FakeDevice("quick", gone=True)))
-    assert plan.targets == (FP32,)
+    assert plan.assignments == (FP32,)
 
 
 def test_a_device_without_a_way_is_in_the_plan_with_the_reason(bench):
     plan = plan_of(bench(FakeDevice("odd"), FakeDevice("a")))
-    assert (plan.rows[0].failure.reason, plan.rows[0].route) == ("no_route", None)
+    assert (plan.rows[0].failure.reason, plan.rows[0].way) == ("no_route", None)
     assert plan.rows[1].failure is None
 
 
-def test_what_would_be_sent_is_known_once_the_release_is(bench, release):
+def test_what_would_be_sent_is_known_once_the_release_is(bench, bundle):
     here, there = FakeDevice("a"), FakeDevice("b")
     with there.connect() as client:
-        install(client, release, owner="me", progress=silent)
-    plan = plan_of(bench(here, there), converted=lambda target: release)
-    assert [row.send_bytes for row in plan.rows] == [release.manifest.size_bytes, 0]
-    assert plan.rows[1].current == plan.rows[1].release == release.digest
+        install(client, bundle, owner="me", progress=silent)
+    plan = with_conversions(
+        plan_of(bench(here, there)),
+        converted=lambda assignment: bundle,
+        steps=lambda assignment: ConversionPlan(None, ()),
+    )
+    assert len(plan.conversions) == 1
+    assert [row.send_bytes for row in plan.rows] == [bundle.manifest.size_bytes, 0]
+    assert plan.rows[1].current == plan.rows[1].release == bundle.digest
 
 
 @pytest.mark.parametrize(("told", "known"), [(True, ""), (False, "raspberry-pi-5")])

@@ -13,11 +13,11 @@ from edgectl_testkit.fake_device import FakeDevice
 
 
 @pytest.fixture
-def installed(release, bench):
+def installed(bundle, bench):
     def make(*fakes: FakeDevice):
         for fake in fakes:
             with fake.connect() as client:
-                install(client, release, owner="me", progress=silent)
+                install(client, bundle, owner="me", progress=silent)
         return bench(*fakes)
 
     return make
@@ -34,16 +34,18 @@ def run_all(devices, overrides=None, keep=lambda client, record: record):
     )
 
 
-def test_a_run_has_its_verdict_deployment_and_manifest(installed, release, steps):
+def test_a_run_has_its_verdict_deployment_and_manifest(installed, bundle, updates):
     fake = FakeDevice("a")
     devices = installed(fake)
     with fake.connect() as client:
-        manifests = {release.digest: release.manifest}
-        record = measure(client, devices.devices[0], LoopOverrides(), manifest_of=manifests.get, progress=steps.append)
+        manifests = {bundle.digest: bundle.manifest}
+        record = measure(
+            client, devices.devices[0], LoopOverrides(), manifest_of=manifests.get, progress=updates.append
+        )
     assert record.outcome == "pass"
     assert record.deployment.parity[0].passed
-    assert record.manifest == release.manifest
-    assert [step.text for step in steps] == ["loading the policy", "warming up", "measuring", "measured"]
+    assert record.manifest == bundle.manifest
+    assert [update.text for update in updates] == ["loading the policy", "warming up", "measuring", "measured"]
 
 
 def test_the_failure_of_a_run_is_the_error(installed):

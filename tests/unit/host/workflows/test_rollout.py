@@ -1,4 +1,4 @@
-"""A fleet: one conversion a target, a row a device, and no device stops another."""
+"""A fleet: one conversion for each assignment, a row a device, and no device stops another."""
 
 from __future__ import annotations
 
@@ -7,48 +7,47 @@ from dataclasses import replace
 
 import pytest
 
-from edgectl_host.workflows.plan import Route, make_plan
+from edgectl_converters.assignment import Assignment
+from edgectl_host.workflows.plan import Way, make_plan
 from edgectl_host.workflows.progress import silent
-from edgectl_host.workflows.release import Target
 from edgectl_host.workflows.rollout import Rollout, exit_code_of
-from edgectl_protos.domain.artifact import Precision
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import GateError, LoopError, ParityError, RunsError
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import Misses, Percentiles
 from edgectl_testkit.fake_device import FakeDevice
 
-FP32 = Target("reference", Precision.FP32)
-INT8 = Target("onnxrt", Precision.INT8)
+FP32 = Assignment.of("reference", "fp32")
+INT8 = Assignment.of("onnxrt", "int8")
 
 
 class Kept:
     """What a rollout converted, remembered and recorded."""
 
-    def __init__(self, release) -> None:
-        self.release = release
-        self.converted: list[Target] = []
+    def __init__(self, bundle) -> None:
+        self.bundle = bundle
+        self.converted: list[Assignment] = []
         self.remembered = []
         self.records = []
 
-    def convert(self, target, progress):
-        self.converted.append(target)
-        return self.release
+    def convert(self, assignment, progress):
+        self.converted.append(assignment)
+        return self.bundle
 
     def remember(self, digest, manifest):
         self.remembered.append(digest)
 
 
 @pytest.fixture
-def kept(release):
-    return Kept(release)
+def kept(bundle):
+    return Kept(bundle)
 
 
 def roll_out(bench, kept, *, measuring: LoopOverrides | None = LoopOverrides(), **options):  # noqa: B008 - frozen
-    def route(device, facts):
-        return Route(device.board, INT8 if device.name.startswith("quick") else FP32)
+    def choose(device, facts):
+        return Way(device.board, INT8 if device.name.startswith("quick") else FP32)
 
-    plan = make_plan("tiny", bench.devices, connect=bench.connect, routing=route, converted=lambda target: None)
+    plan = make_plan("tiny", bench.devices, connect=bench.connect, choosing=choose)
     arguments = {
         "connect": bench.connect,
         "convert": kept.convert,
@@ -61,15 +60,15 @@ def roll_out(bench, kept, *, measuring: LoopOverrides | None = LoopOverrides(), 
     return Rollout(**(arguments | options)).run(plan)
 
 
-def test_six_devices_of_two_targets_take_two_conversions_and_give_six_verdicts(bench, kept):
+def test_six_devices_of_two_assignments_take_two_conversions_and_give_six_verdicts(bench, kept):
     fakes = [FakeDevice(name, machine_id=name) for name in ("a", "b", "quick-1", "c", "quick-2", "d")]
     rows = roll_out(bench(*fakes), kept)
     assert kept.converted == [FP32, INT8]
-    assert kept.remembered == [kept.release.digest] * 2
+    assert kept.remembered == [kept.bundle.digest] * 2
     assert [row.plan.device.name for row in rows] == ["a", "b", "quick-1", "c", "quick-2", "d"]
     assert [row.record.outcome for row in rows] == ["pass"] * 6
     assert sorted(record.device for record in kept.records) == sorted(fake.name for fake in fakes)
-    assert all(fake.current == kept.release.digest and fake.open_clients == 0 for fake in fakes)
+    assert all(fake.current == kept.bundle.digest and fake.open_clients == 0 for fake in fakes)
     assert exit_code_of(rows) == 0
 
 
@@ -100,10 +99,10 @@ def test_a_second_run_finishes_what_was_left(bench, kept):
 
 
 def test_a_conversion_that_fails_costs_only_its_own_devices(bench, kept):
-    def convert(target, progress):
-        if target == INT8:
+    def convert(assignment, progress):
+        if assignment == INT8:
             raise GateError("int8 is 0.4 off")
-        return kept.release
+        return kept.bundle
 
     rows = roll_out(bench(FakeDevice("a"), FakeDevice("quick")), kept, convert=convert)
     assert rows[0].record is not None

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from edgectl_protos.agent.v1 import deployment_service_pb2
+from edgectl_protos.agent.v1 import deployment_service_pb2, profile_service_pb2
 from edgectl_protos.codec.wire import ENUMS, MESSAGES, from_wire, to_wire
+from edgectl_protos.common.v1 import device_pb2, loop_pb2
 from edgectl_protos.domain import artifact, deployment, device, loop, run
 from edgectl_protos.domain.errors import ProtocolError
 
@@ -30,16 +31,18 @@ def sample(kind: Any, *, filled: bool, salt: int = 1) -> Any:
         return loop.LoopSpec(
             name="l",
             rate_hz=30.0,
-            sources=(loop.SourceSpec("s", loop.SourceKind.VIDEO, "s.mp4", 25.0, 3, loop.OnEnd.REPEAT),),
-            stages=(loop.StageSpec("dec", loop.Op.DECODE), loop.StageSpec("act", loop.Op.MODEL)),
-            execution=loop.Execution(8, 4),
+            sources=(
+                loop.SourceSpec("s", loop.SourceKind.VIDEO, "s.mp4", 25.0, 3, loop.OnEnd.REPEAT, resize=True),
+                loop.SourceSpec("task", loop.SourceKind.TEXT, text="pick up the cube"),
+            ),
+            execution=loop.Execution(4),
             deadlines=loop.Deadlines(0.033, 0.5 if filled else None, 0.02, 3),
             mode=loop.Mode.CLOSED,
             overrun=loop.Overrun.BURST,
             threads=2,
         )
     if kind is loop.Execution:
-        return loop.Execution(8, 4)
+        return loop.Execution(4)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return list(kind)[salt % len(kind)]
     if dataclasses.is_dataclass(kind):
@@ -64,17 +67,37 @@ def test_a_domain_class_and_its_message_have_the_same_fields(cls):
 
 
 def test_every_member_of_every_wire_enum_is_mapped_once():
-    on_the_wire = {artifact.Precision, deployment.State, run.RunPhase, loop.Mode, loop.OnEnd, loop.Op}
-    on_the_wire |= {loop.Overrun, loop.SourceKind}
+    on_the_wire = {deployment.State, run.RunPhase, loop.Mode, loop.OnEnd, loop.Overrun, loop.SourceKind}
     assert set(ENUMS) == {member for cls in on_the_wire for member in cls}
     pairs = [(type(member), number) for member, number in ENUMS.items()]
     assert len(set(pairs)) == len(pairs)
 
 
-def test_a_state_of_a_newer_agent_is_a_protocol_error():
-    message = deployment_service_pb2.Deployment(id="x", release="sha256:" + "0" * 64, state=99)
-    with pytest.raises(ProtocolError, match="State 99 is not known"):
-        from_wire(deployment.Deployment, message)
+def test_the_passes_of_a_span_come_back():
+    passes = tuple(run.Percentiles(n, p50=0.001 * n) for n in (1, 2, 3))
+    span = run.SpanFigures("step", "component", run.Percentiles(3), 0.5, component="denoise", passes=passes)
+    data = to_wire(span).SerializeToString()
+    assert from_wire(run.SpanFigures, profile_service_pb2.SpanFigures.FromString(data)).passes == passes
+
+
+def test_a_state_or_phase_of_a_newer_agent_is_unknown_and_not_fatal():
+    newer = deployment_service_pb2.Deployment(id="x", name="tiny", release="sha256:" + "0" * 64, state=99)
+    seen = from_wire(deployment.Deployment, newer)
+    assert (seen.name, seen.state) == ("tiny", deployment.State.UNKNOWN)
+    assert from_wire(run.RunEvent, profile_service_pb2.RunEvent(phase=99)).phase is run.RunPhase.UNKNOWN
+
+
+def test_a_scheme_or_precision_of_a_newer_agent_is_kept():
+    wire = device_pb2.ComponentFacts(name="act", scheme="w2g32/nf3", precision="fp6")
+    facts = from_wire(device.ComponentFacts, wire)
+    assert (facts.scheme, facts.precision) == ("w2g32/nf3", "fp6")
+    wire = device_pb2.RuntimeFacts(name="onnxrt", precisions=["fp32", "fp6"])
+    assert from_wire(device.RuntimeFacts, wire).precisions == ("fp32", "fp6")
+
+
+def test_a_word_of_a_newer_host_that_cannot_be_obeyed_is_refused():
+    with pytest.raises(ProtocolError, match="Mode 99 is not known"):
+        from_wire(loop.LoopOverrides, loop_pb2.LoopOverrides(mode=99))
 
 
 def test_facts_find_a_runtime_by_name():

@@ -1,4 +1,4 @@
-"""Digests and safe paths."""
+"""Digests, safe paths and schemes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgectl_protos.domain.artifact import Digest, safe_path
-from edgectl_protos.domain.errors import BundleError, BundlePathError
+from edgectl_protos.domain.artifact import Digest, check_scheme, precision_of, safe_path
+from edgectl_protos.domain.errors import BundleError, BundlePathError, RouteError
 
 
 @pytest.mark.parametrize("text", ["", "sha256:", "md5:" + "0" * 64, "sha256:" + "G" * 64, "sha256:" + "0" * 63])
@@ -29,3 +29,30 @@ def test_a_path_that_could_leave_the_bundle_is_refused(path):
 
 def test_an_ordinary_path_is_kept():
     assert str(safe_path("sources/observation.images.top.mp4")) == "sources/observation.images.top.mp4"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "precision"),
+    [
+        *(("fp32", "fp32"), ("fp16", "fp16"), ("bf16", "bf16"), ("int8", "int8")),
+        *(("w8a8", "int8"), ("w4g64/a16", "fp16"), ("w8/a32", "fp32"), ("w4a4", "int4")),
+        # Of a newer version: kept as it is.
+        ("nvfp4", "nvfp4"),
+    ],
+)
+def test_a_scheme_says_in_what_precision_is_computed(scheme, precision):
+    assert precision_of(check_scheme(scheme)) == precision
+
+
+@pytest.mark.parametrize("text", ["", "FP32", "w4 g64", "w4//a16", "/fp32", "fp32-", "x" * 41, "fp32\n"])
+def test_what_can_be_no_scheme_is_refused(text):
+    with pytest.raises(RouteError, match="is no scheme"):
+        check_scheme(text)
+
+
+@given(st.text(max_size=50))
+def test_any_text_is_a_scheme_with_a_precision_or_refused(text):
+    try:
+        assert precision_of(check_scheme(text))
+    except RouteError:
+        return

@@ -5,16 +5,20 @@ from itertools import chain, repeat
 import numpy as np
 import pytest
 
+from edgectl_agent.worker.loop import recorder as columns
 from edgectl_agent.worker.loop.summary import summarise
+from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import NonFiniteError
-from edgectl_protos.domain.loop import Deadlines, Execution, Mode, Op, Overrun, StageSpec
-from edgectl_testkit.bundles import CHUNK
+from edgectl_protos.domain.loop import Deadlines, Execution, Mode, Overrun, SourceKind
+from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Policy, Program, Repeat, Unnormalise
+from edgectl_testkit.bundles import ACTION_DIM, CHUNK, COMPONENT, STATE, tiny_component
 
 MS = 1_000_000
+STEPS = ["dec", "norm.top", "norm.wrist", "norm.state", "act", "post", "merge", "pub"]
 
 
 def figures(loop, spec):
-    return summarise(spec, loop.stages, loop.measure())
+    return summarise(spec, loop.measure())
 
 
 def test_a_loop_that_keeps_up_responds_within_its_service_time(make_loop, spec):
@@ -36,7 +40,7 @@ def test_actions_of_a_chunk_are_published_in_order_and_the_rest_dropped(make_loo
 
 
 def test_the_age_of_an_action_grows_with_its_place_in_the_chunk(make_loop, spec):
-    spec = replace(spec, execution=Execution(chunk=CHUNK, use=4), measure_s=0.04)
+    spec = replace(spec, execution=Execution(use=4), measure_s=0.04)
     found = figures(make_loop(spec, repeat(3)), spec)
     # Observed at t0, published at 3, 10, 20 and 30 ms.
     assert (found.age.n, found.age.min, found.age.max) == (4, pytest.approx(0.003), pytest.approx(0.030))
@@ -45,7 +49,7 @@ def test_the_age_of_an_action_grows_with_its_place_in_the_chunk(make_loop, spec)
 def test_the_age_counts_from_when_the_frame_was_taken(make_loop, spec):
     # 40 Hz sources under a 100 Hz loop: at 20 ms the latest frame is that of 0 ms, at 60 ms that of 50 ms.
     sources = tuple(replace(source, fps=40.0) for source in spec.sources)
-    spec = replace(spec, sources=sources, execution=Execution(chunk=CHUNK, use=1))
+    spec = replace(spec, sources=sources, execution=Execution(use=1))
     found = figures(make_loop(spec, repeat(1)), spec)
     assert found.age.max == pytest.approx(0.021)
     assert found.rates.observation_hz == pytest.approx(40)
@@ -60,7 +64,7 @@ def test_the_age_is_that_of_the_oldest_source(make_loop, spec):
 
 
 def test_under_skip_a_stall_charges_every_slot_it_delayed(make_loop, spec):
-    spec = replace(spec, execution=Execution(chunk=CHUNK, use=1))
+    spec = replace(spec, execution=Execution(use=1))
     found = figures(make_loop(spec, chain([1, 45], repeat(1))), spec)
     assert found.ticks == 6
     assert found.misses.skipped == 4
@@ -73,12 +77,12 @@ def test_under_skip_a_stall_charges_every_slot_it_delayed(make_loop, spec):
 
 
 def test_under_burst_a_stall_charges_every_tick_it_delayed(make_loop, spec):
-    spec = replace(spec, execution=Execution(chunk=CHUNK, use=1), overrun=Overrun.BURST)
-    loop = make_loop(spec, chain([1, 45], repeat(1)))
-    measurement = loop.measure()
-    responses = measurement.recorder.column("pub") - measurement.recorder.column("scheduled")
+    spec = replace(spec, execution=Execution(use=1), overrun=Overrun.BURST)
+    measurement = make_loop(spec, chain([1, 45], repeat(1))).measure()
+    recorder = measurement.recorder
+    responses = recorder.column(columns.PUBLISHED) - recorder.column(columns.SCHEDULED)
     assert list(responses // MS) == [1, 45, 36, 27, 18, 9, 1, 1, 1, 1]
-    found = summarise(spec, loop.stages, measurement)
+    found = summarise(spec, measurement)
     assert (found.ticks, found.misses.count, found.misses.longest_run, found.misses.skipped) == (10, 4, 4, 0)
     assert found.service.max == pytest.approx(0.045)
 
@@ -93,28 +97,131 @@ def test_a_late_wake_is_response_time_but_not_service_time(make_loop, spec, cloc
 
 
 def test_a_slower_deadline_than_the_period_is_judged_as_it_stands(make_loop, spec):
-    spec = replace(spec, execution=Execution(chunk=CHUNK, use=1), overrun=Overrun.BURST, deadlines=Deadlines(0.02))
+    spec = replace(spec, execution=Execution(use=1), overrun=Overrun.BURST, deadlines=Deadlines(0.02))
     found = figures(make_loop(spec, chain([15, 1], repeat(1))), spec)
     assert found.misses.count == 0
     assert found.starved_ticks == 1
 
 
-def test_stages_run_on_inference_ticks_only_and_account_for_the_time(make_loop, spec):
+def test_steps_run_on_inference_ticks_only_and_account_for_the_time(make_loop, spec):
     found = figures(make_loop(spec, repeat(4)), spec)
-    assert [stage.id for stage in found.stages] == ["dec", "norm", "act", "post", "merge", "pub"]
-    assert [stage.times.n for stage in found.stages] == [5, 5, 5, 5, 10, 10]
-    model = found.stages[2]
-    assert (model.op, model.share, model.times.max) == ("model", pytest.approx(1), pytest.approx(0.004))
+    assert [step.id for step in found.spans] == STEPS
+    assert [step.times.n for step in found.spans] == [5, 5, 5, 5, 5, 5, 10, 10]
+    model = found.spans[4]
+    assert (model.op, model.component) == ("component", COMPONENT)
+    assert (model.share, model.times.max, model.passes) == (pytest.approx(1), pytest.approx(0.004), ())
     assert found.overhead_share == 0
 
 
-def test_time_outside_every_stage_is_overhead(make_loop, spec):
-    loop = make_loop(spec, repeat(4))
-    measurement = loop.measure()
+def test_time_outside_every_step_is_overhead_once(make_loop, spec):
+    measurement = make_loop(spec, repeat(4)).measure()
     # One millisecond between publishing and the end of each tick.
-    measurement.recorder.ticks[:, measurement.recorder.columns.index("done")] += MS
-    found = summarise(spec, loop.stages, measurement)
-    assert found.overhead_share == pytest.approx(10 / 20)
+    measurement.recorder.ticks[:, columns.DONE] += MS
+    assert summarise(spec, measurement).overhead_share == pytest.approx(10 / 20)
+
+
+def test_a_span_within_another_is_not_accounted_for_twice(make_loop, spec):
+    measurement = make_loop(spec, repeat(4)).measure()
+    old = measurement.recorder
+    sites = old.spans.sites
+    act = next(index for index, site in enumerate(sites) if site.step == "act")
+    inner = replace(sites[act], step="act.inner", op="prefill", within="act")
+    recorder = columns.Recorder((*sites, inner), old.count, 2 * len(old.spans.rows), lambda: 0)
+    recorder.count = old.count
+    recorder.ticks[:] = old.ticks
+    for inference, site, begin, end in old.spans.rows.tolist():
+        recorder.spans.inference = inference
+        recorder.spans.add(site, begin, end)
+        if site == act:
+            # Half of each call again, as a span of its own.
+            recorder.spans.add(len(sites), begin + 2 * MS, end)
+    measurement = replace(measurement, recorder=recorder)
+    found = summarise(spec, measurement)
+    assert {step.id: step.share for step in found.spans}["act.inner"] == pytest.approx(0.5)
+    assert found.overhead_share == 0
+
+
+# --- a program with a loop -------------------------------------------------------------------------------------------
+
+TWICE = Program(
+    tensors=(
+        TensorSpec("chunk", DType.FLOAT32, (1, CHUNK, ACTION_DIM)),
+        TensorSpec("action", DType.FLOAT32, (CHUNK, ACTION_DIM)),
+    ),
+    steps=(
+        Repeat("denoise", 2, (Call("step", COMPONENT, {"state": STATE}, {"action": "chunk"}),)),
+        Unnormalise("post", "chunk", "action", "post.action"),
+    ),
+    action="action",
+    arrays="arrays.npz",
+)
+
+
+def test_a_step_of_a_loop_has_the_sum_of_its_passes_and_a_row_for_each(make_loop, spec):
+    component = replace(tiny_component(), inputs=(TensorSpec("state", DType.FLOAT32, (1, 3)),))
+    loop = make_loop(spec, chain.from_iterable(repeat((3, 1))), program=TWICE, component=component)
+    found = figures(loop, spec)
+    assert [step.id for step in found.spans] == ["dec", "step", "post", "merge", "pub"]
+    step = found.spans[1]
+    assert (step.times.n, step.times.min, step.times.max) == (5, pytest.approx(0.004), pytest.approx(0.004))
+    assert [(each.n, each.min, each.max) for each in step.passes] == [
+        (5, pytest.approx(0.003), pytest.approx(0.003)),
+        (5, pytest.approx(0.001), pytest.approx(0.001)),
+    ]
+    assert step.share == pytest.approx(1)
+    assert found.overhead_share == 0
+
+
+# --- a program that remembers observations ---------------------------------------------------------------------------
+
+HISTORY = 2
+
+
+@pytest.fixture
+def remembering(release):
+    """Its action is the history of states."""
+    np.save(release.directory / "state.npy", np.repeat(np.arange(100, dtype=np.float32), 3).reshape(100, 3))
+    policy = Policy(
+        type="remembering",
+        observations=(Feature(STATE, FeatureKind.STATE, DType.FLOAT32, (3,)),),
+        action=Feature("action", FeatureKind.ACTION, DType.FLOAT32, (3,)),
+        chunk_size=HISTORY,
+        n_action_steps=2,
+        history=HISTORY,
+    )
+    program = Program(
+        tensors=(TensorSpec("action", DType.FLOAT32, (HISTORY, 3)),),
+        steps=(Unnormalise("post", STATE, "action", "same"),),
+        action="action",
+        arrays="arrays.npz",
+    )
+    arrays = {"same.offset": np.zeros(3, np.float32), "same.scale": np.ones(3, np.float32)}
+    return {"policy": policy, "program": program, "arrays": arrays}
+
+
+def test_a_policy_with_a_history_looks_at_every_tick(make_loop, spec, remembering):
+    source = replace(spec.sources[2], kind=SourceKind.RECORDED, path="state.npy")
+    spec = replace(spec, sources=(source,))
+    published = []
+    found = figures(make_loop(spec, (), published=published, **remembering), spec)
+    # At tick 0 the first observation fills the history; at tick 2 it holds those of ticks 1 and 2.
+    assert [action[0] for action in published] == [0, 0, 1, 2, 3, 4, 5, 6, 7, 8]
+    reading = found.spans[0]
+    assert (reading.id, reading.times.n, found.inferences) == ("dec", 10, 5)
+    assert found.rates.observation_hz == pytest.approx(100)
+
+
+def test_the_history_of_one_run_does_not_reach_the_next(make_loop, spec, remembering):
+    source = replace(spec.sources[2], kind=SourceKind.RECORDED, path="state.npy")
+    published = []
+    loop = make_loop(replace(spec, sources=(source,)), (), published=published, **remembering)
+    loop.smoke()
+    published.clear()
+    loop.smoke()
+    assert [action[0] for action in published] == [0, 0, 1]
+
+
+# --- the order of a run ----------------------------------------------------------------------------------------------
 
 
 def test_closed_mode_runs_without_pauses_and_judges_no_schedule(make_loop, spec):
@@ -126,6 +233,14 @@ def test_closed_mode_runs_without_pauses_and_judges_no_schedule(make_loop, spec)
     assert found.rates.replan_hz == pytest.approx(250)
     assert found.rates.observation_hz == pytest.approx(250)
     assert (found.wake.n, found.jitter.n, found.starved_ticks) == (0, 0, 0)
+
+
+def test_there_is_room_for_every_span_of_a_run(make_loop, spec):
+    for mode in Mode:
+        changed = replace(spec, mode=mode, execution=Execution(use=1))
+        loop = make_loop(changed, repeat(4))
+        loop.warm_up(lambda _: None)
+        assert not loop.measure().recorder.spans.full
 
 
 def test_warm_up_is_by_rule_and_measures_nothing(make_loop, spec):
@@ -151,8 +266,9 @@ def test_smoke_runs_two_inferences_and_every_tick_between(make_loop, spec):
     assert [action[0] for action in published] == [3, 3, 5]
 
 
-def test_the_first_tick_is_kept_for_the_cold_start(make_loop, spec):
+def test_the_first_tick_is_kept_for_the_cold_start_without_its_program(make_loop, spec):
     loop = make_loop(spec, repeat(50))
+    assert loop.first_overhead_ns is None
     loop.smoke()
     assert loop.first_overhead_ns == 0
 
@@ -167,21 +283,11 @@ def test_garbage_is_not_collected_while_measuring_and_is_again_afterwards(make_l
     assert gc.get_freeze_count() == 0
 
 
-def test_a_nan_stops_the_loop_and_is_no_action(make_loop, spec, monkeypatch):
+def test_a_nan_stops_the_loop_and_is_no_action(make_loop, spec):
     published = []
-    loop = make_loop(spec, repeat(1), published=published)
-    monkeypatch.setattr(np, "full", lambda *_: np.array([[[1.0, np.nan]] * CHUNK], np.float32))
+    broken = np.array([[[1.0, np.nan]] * CHUNK], np.float32)
+    loop = make_loop(spec, repeat(1), published=published, chunk_of=lambda _: broken)
     with pytest.raises(NonFiniteError, match="4 of 8 values"):
-        loop.smoke()
+        loop.measure()
     assert published == []
     assert gc.isenabled()
-
-
-def test_a_step_without_a_stage_is_done_with_the_next_one_that_has(make_loop, spec, release):
-    spec = replace(spec, stages=tuple(stage for stage in spec.stages if stage.op is not Op.DECODE))
-    found = figures(make_loop(spec, repeat(4)), spec)
-    assert [stage.id for stage in found.stages] == ["norm", "act", "post", "merge", "pub"]
-    bare = replace(spec, stages=(StageSpec("act", Op.MODEL),))
-    published = []
-    figures(make_loop(bare, repeat(4), published=published), bare)
-    assert published[0][0] == 3

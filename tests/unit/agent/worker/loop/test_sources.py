@@ -5,7 +5,8 @@ from edgectl_agent.worker.loop.schedule import Grid
 from edgectl_agent.worker.loop.sources import open_source
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import BundlePathError, ShapeError, SourceError
-from edgectl_protos.domain.loop import Feature, FeatureKind, OnEnd, SourceKind, SourceSpec
+from edgectl_protos.domain.loop import OnEnd, SourceKind, SourceSpec
+from edgectl_protos.domain.policy import Feature, FeatureKind
 from edgectl_testkit.bundles import CAMERAS, STATE
 from edgectl_testkit.video import write_image, write_video
 
@@ -113,7 +114,7 @@ def test_noise_is_seeded_and_of_the_type_of_the_feature(release):
 
 
 def test_noise_for_indices_of_a_bare_graph_is_valid(release):
-    tokens = Feature("tokens", FeatureKind.TENSOR, DType.INT64, (-1, 4), "tokens")
+    tokens = Feature("tokens", FeatureKind.TENSOR, DType.INT64, (-1, 4))
     values = open_source(SourceSpec("tokens", SourceKind.SYNTHETIC), tokens, release).read(0)
     assert (values.shape, values.dtype) == ((1, 4), np.int64)
     assert set(values.flat) <= {0, 1}
@@ -149,3 +150,10 @@ def test_a_recording_on_disk_is_not_changed_by_what_reads_it(release, recording)
     frame = source.read(0)
     frame += 100
     np.testing.assert_array_equal(np.load(release.directory / "state.npy"), recording)
+
+
+def test_a_text_is_the_same_at_every_read_and_never_ends(release):
+    task = Feature("task", FeatureKind.LANGUAGE, DType.TEXT, ())
+    source = open_source(SourceSpec("task", SourceKind.TEXT, text="stack the cups"), task, release)
+    source.start(repeat=False)
+    assert [str(source.read(0)) for _ in range(20)] == ["stack the cups"] * 20

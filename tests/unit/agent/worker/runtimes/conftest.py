@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgectl_protos.domain.artifact import DType, Precision, TensorSpec
-from edgectl_protos.domain.bundle import Component
+from edgectl_protos.domain.artifact import DType, TensorSpec
+from edgectl_protos.domain.bundle import Component, Tolerance
 
 SHAPE = (1, 3, 16, 16)
 
@@ -47,11 +47,11 @@ def component() -> Component:
     return Component(
         name="full",
         runtime="any",
-        precision=Precision.FP32,
-        artifact="full.onnx",
+        scheme="fp32",
+        entry="full.onnx",
         inputs=(TensorSpec("x", DType.FLOAT32, SHAPE),),
         outputs=(TensorSpec("action", DType.FLOAT32, (1, 2, 2)),),
-        options={},
+        tolerance=Tolerance(1e-4, 0.99999),
     )
 
 

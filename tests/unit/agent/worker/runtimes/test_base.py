@@ -1,13 +1,11 @@
 import pytest
 
 from edgectl_agent.worker.runtimes.base import bulk_precision, fits, sentence
-from edgectl_protos.domain.artifact import Precision
 
 
 def test_the_precision_of_most_kernels_is_that_of_the_graph():
-    kernels = [Precision.FP32, Precision.INT8, Precision.INT8]
-    assert bulk_precision(kernels) is Precision.INT8
-    assert bulk_precision([]) is Precision.FP32
+    assert bulk_precision(["fp32", "int8", "int8"]) == "int8"
+    assert bulk_precision([]) == "fp32"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Installing: the state machine, its jobs and gates, and what is remembered of each deployment."""

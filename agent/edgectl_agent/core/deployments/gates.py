@@ -1,0 +1,131 @@
+"""What a release must fulfil on this device, as pure rules: runtimes, recipes, loop, precision, parity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+from edgectl_protos.codec.document import from_bytes
+from edgectl_protos.domain.artifact import precision_of
+from edgectl_protos.domain.bundle import Component, Manifest
+from edgectl_protos.domain.deployment import ParityFigure
+from edgectl_protos.domain.device import ComponentFacts, RuntimeFacts
+from edgectl_protos.domain.errors import ParityError, PrecisionError, RuntimeMissingError
+from edgectl_protos.domain.loop import LoopSpec, check_fits
+
+__all__ = ["BUILDERS", "check_loaded", "check_loop", "check_parity", "check_recipes", "check_runtimes"]
+
+BUILDERS: frozenset[str] = frozenset()
+"""Builders of this agent, whose recipes the state BUILDING follows. None yet."""
+
+
+def check_runtimes(components: tuple[Component, ...], runtimes: tuple[RuntimeFacts, ...]) -> None:
+    """Refuse a release before its first byte is sent.
+
+    Raises:
+        RuntimeMissingError: a runtime is not here, does not work, or has no kernels for the precision of a component.
+    """
+    found = {runtime.name: runtime for runtime in runtimes}
+    for component in components:
+        runtime = found.get(component.runtime)
+        if runtime is None:
+            raise RuntimeMissingError(
+                f"the device has no runtime {component.runtime!r} for component {component.name!r}; "
+                f"it has: {', '.join(sorted(found)) or 'none'}",
+                hint=f"install it there: pip install 'edgectl-agent[{component.runtime}]', and restart the agent",
+            )
+        if runtime.problem:
+            raise RuntimeMissingError(
+                f"the device's runtime {component.runtime!r}, which component {component.name!r} needs, "
+                f"cannot be used: {runtime.problem}",
+                hint=f"mend it there: pip install 'edgectl-agent[{component.runtime}]', and restart the agent",
+            )
+        precision = precision_of(component.scheme)
+        if precision not in runtime.precisions:
+            raise RuntimeMissingError(
+                f"component {component.name!r} is {component.scheme}: {component.runtime} has no {precision} kernels "
+                f"on this processor; it has: {', '.join(runtime.precisions) or 'none'}",
+                hint="convert with a scheme that it has: edgectl convert --scheme",
+            )
+
+
+def check_recipes(components: tuple[Component, ...], builders: Collection[str] = BUILDERS) -> None:
+    """Refuse a release of which a part is still to be built here, by a builder that this agent lacks.
+
+    Raises:
+        RuntimeMissingError: which component, and which builder.
+    """
+    for component in components:
+        recipe = component.recipe
+        if recipe is not None and recipe.builder not in builders:
+            raise RuntimeMissingError(
+                f"component {component.name!r} must be built on the device by {recipe.builder!r}, which this agent "
+                f"cannot run; its builders: {', '.join(sorted(builders)) or 'none'}",
+                hint="convert for a runtime whose artifact the host can write: edgectl convert --target",
+            )
+
+
+def check_loop(manifest: Manifest, data: bytes) -> LoopSpec:
+    """The release's loop, if it fits its policy.
+
+    Raises:
+        DocumentError: the bytes are no loop.
+        LoopSpecError: it cannot run this policy.
+    """
+    spec = from_bytes(LoopSpec, data, what=manifest.loop)
+    check_fits(spec, manifest.policy)
+    return spec
+
+
+def check_loaded(components: tuple[Component, ...], loaded: tuple[ComponentFacts, ...]) -> None:
+    """Refuse a worker that loaded something else than the release.
+
+    Raises:
+        PrecisionError: a component was not loaded, or by another runtime, or its precision is not that of its scheme.
+    """
+    facts = {found.name: found for found in loaded}
+    for component in components:
+        found = facts.pop(component.name, None)
+        if found is None:
+            raise PrecisionError(f"component {component.name!r} was not loaded")
+        if found.runtime != component.runtime:
+            raise PrecisionError(
+                f"component {component.name!r}: {component.runtime} was asked for, {found.runtime} was loaded"
+            )
+        asked = precision_of(component.scheme)
+        if found.precision != asked:
+            raise PrecisionError(
+                f"component {component.name!r}: {asked} was asked for ({component.scheme}), {found.runtime} "
+                f"{found.runtime_version} on {found.provider} computes in {found.precision or 'an unknown precision'}",
+                hint="convert with the scheme that the device uses: edgectl convert --scheme",
+            )
+    if facts:
+        raise PrecisionError(f"{', '.join(sorted(facts))} was loaded, which the release does not have")
+
+
+def check_parity(manifest: Manifest, figures: tuple[ParityFigure, ...]) -> None:
+    """Refuse numbers that are not the golden ones.
+
+    Raises:
+        ParityError: a tensor is over the limit, or the action was not compared although there are golden cases.
+    """
+    golden = manifest.golden
+    if golden is None:
+        return
+    if all(figure.tensor != manifest.program.action for figure in figures):
+        compared = ", ".join(figure.tensor for figure in figures) or "nothing"
+        raise ParityError(
+            f"the release has golden cases of {manifest.program.action!r}; the worker compared {compared}"
+        )
+    limit = manifest.tolerance
+    for figure in figures:
+        finite = math.isfinite(figure.max_abs_of_range) and math.isfinite(figure.cosine)
+        within = figure.max_abs_of_range <= limit.max_abs_of_range and figure.cosine >= limit.min_cosine
+        if figure.passed and finite and within:
+            continue
+        raise ParityError(
+            f"{figure.tensor}: largest error {figure.max_abs_of_range:.2e} of the range "
+            f"(allowed {limit.max_abs_of_range:.2e}), cosine {figure.cosine:.6f} "
+            f"(at least {limit.min_cosine:.6f}), over {figure.cases} cases against {golden.reference}",
+            hint="convert at a higher precision, or with more calibration data: edgectl convert --scheme fp32",
+        )

@@ -1,0 +1,88 @@
+"""The journal: one JSON document for each deployment, replaced atomically before the deployer acts.
+
+A record holds the deployment, the event of its last transition (so that an event lost between the two writes
+can be told again), whether its host said "start", and which links an undo restores. A document that cannot
+be read is set aside and reported; it never stops the agent.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.layout import Layout
+from edgectl_agent.core.store.releases import Links
+from edgectl_protos.codec.document import canonical_bytes, from_bytes
+from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
+from edgectl_protos.domain.errors import EdgectlError, UsageError
+
+__all__ = ["Journal", "Record", "check_id"]
+
+_LOG = logging.getLogger(__name__)
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def check_id(text: str, *, what: str) -> str:
+    """Refuse an identifier that is not fit to name a file.
+
+    Raises:
+        UsageError: it has other characters than letters, digits, dot, dash and underscore, or is too long.
+    """
+    if not _ID.fullmatch(text):
+        raise UsageError(f"{what} {text!r} is not 1 to 100 letters, digits, dots, dashes or underscores")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the agent remembers of one deployment."""
+
+    deployment: Deployment
+    event: DeploymentEvent
+    started: bool = False
+    restore: Links = field(default_factory=Links)
+
+
+class Journal:
+    """The documents of all deployments."""
+
+    def __init__(self, layout: Layout, disk: Disk) -> None:
+        self._folder = layout.deployments
+        self._damaged = layout.damaged
+        self._disk = disk
+
+    def load(self) -> list[Record]:
+        """All records, oldest first; damaged documents are moved to `damaged/`."""
+        self._disk.sweep(self._folder)
+        records = []
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                record = from_bytes(Record, path.read_bytes(), what=path.name)
+                if f"{record.deployment.id}.json" != path.name:
+                    raise UsageError(f"it is about deployment {record.deployment.id}")
+            except (EdgectlError, OSError) as exc:
+                self._set_aside(path, exc)
+                continue
+            records.append(record)
+        return sorted(records, key=lambda record: (record.deployment.created_s, record.event.sequence))
+
+    def save(self, record: Record) -> None:
+        """Make a record durable."""
+        self._disk.write(self._folder / f"{record.deployment.id}.json", canonical_bytes(record))
+
+    def forget(self, deployment_id: str) -> None:
+        """Remove a record."""
+        self._disk.remove(self._folder / f"{deployment_id}.json")
+
+    def _set_aside(self, path: Path, why: Exception) -> None:
+        target = self._damaged / path.name
+        attempt = 0
+        while target.exists():
+            attempt += 1
+            target = self._damaged / f"{path.name}.{attempt}"
+        self._disk.publish(path, target)
+        _LOG.error("journal document %s is damaged (%s); it was moved to %s", path.name, why, target)

@@ -1,0 +1,197 @@
+"""What is known of all deployments, on disk and in memory, and who waits for news of them.
+
+The deployer alone changes it. Order of a change: journal, synced → outbox, synced → memory → waiters. An event
+that a crash kept out of the outbox is told again at the next start, from the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from edgectl_agent.core.deployments import lifecycle
+from edgectl_agent.core.deployments.journal import Journal, Record
+from edgectl_agent.core.deployments.outbox import Outbox
+from edgectl_agent.core.store.releases import Links
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.deployment import TERMINAL, Deployment, DeploymentEvent, State
+from edgectl_protos.domain.errors import DiskFullError, NotFoundError, UnreachableError
+
+__all__ = ["Register"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class Register:
+    """All deployments. `changed` guards it, and is notified of every change."""
+
+    def __init__(self, journal: Journal, outbox: Outbox, *, kept: int, now: Callable[[], float] = time.time) -> None:
+        self._journal = journal
+        self._outbox = outbox
+        self._kept = kept
+        self._now = now
+        self._records: dict[str, Record] = {}
+        self._closing = False
+        self.changed = threading.Condition()
+
+    def load(self) -> None:
+        """Read what an earlier agent knew."""
+        with self.changed:
+            self._outbox.open()
+            for record in self._journal.load():
+                self._records[record.deployment.id] = record
+            lost = [r.event for r in self._records.values() if r.event.sequence >= self._outbox.next_sequence]
+            for event in sorted(lost, key=lambda event: event.sequence):
+                self._outbox.append(event)
+
+    def close(self) -> None:
+        """Let everybody who waits go."""
+        with self.changed:
+            self._closing = True
+            self._outbox.close()
+            self.changed.notify_all()
+
+    @property
+    def closing(self) -> bool:
+        """Whether the agent is stopping."""
+        return self._closing
+
+    def get(self, deployment_id: str) -> Record:
+        """One record.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        record = self._records.get(deployment_id)
+        if record is None:
+            raise NotFoundError(
+                f"the device remembers no deployment {deployment_id!r}", hint="what it has: edgectl status"
+            )
+        return record
+
+    def has(self, deployment_id: str) -> bool:
+        """Whether there is a record of this id."""
+        return deployment_id in self._records
+
+    def newest_first(self) -> list[Record]:
+        """All records."""
+        return list(reversed(self._records.values()))
+
+    def unfinished(self) -> list[Record]:
+        """Records of deployments that do not rest, oldest first. There is at most one, but for a damaged disk."""
+        # Copied first: whoever describes the device's holder asks without the lock.
+        return [r for r in list(self._records.values()) if r.deployment.state not in TERMINAL]
+
+    def committed(self, release: Digest) -> Record | None:
+        """The newest record that says this release is installed."""
+        for record in self.newest_first():
+            if record.deployment.release == release and record.deployment.state is State.COMMITTED:
+                return record
+        return None
+
+    def add(self, deployment: Deployment, detail: str) -> Record:
+        """Begin a deployment; its times are set here."""
+        now_s = self._now()
+        deployment = replace(deployment, created_s=now_s, changed_s=now_s)
+        placeholder = DeploymentEvent(0, deployment.id, deployment.state, now_s)
+        with self.changed:
+            return self._tell(Record(deployment, placeholder), detail)
+
+    def last_of(self, release: Digest) -> Record | None:
+        """The newest record of a release, in whatever state."""
+        return next((r for r in self.newest_first() if r.deployment.release == release), None)
+
+    def move(self, deployment_id: str, event: lifecycle.Event, *, detail: str = "", **changes: Any) -> Record:
+        """Let an event happen to a deployment.
+
+        Raises:
+            DiskFullError: the next state could not be written; nothing has changed. Never for a way back.
+        """
+        with self.changed:
+            record = self.get(deployment_id)
+            deployment = lifecycle.after(record.deployment, event, now_s=self._now())
+            return self._tell(replace(record, deployment=deployment, **changes), detail)
+
+    def mark_started(self, deployment_id: str) -> Record:
+        """Remember that the host has said start."""
+        with self.changed:
+            record = replace(self.get(deployment_id), started=True)
+            self._journal.save(record)
+            self._records[deployment_id] = record
+            self.changed.notify_all()
+            return record
+
+    def prune(self, links: Links) -> None:
+        """Forget all but the last deployments and those that are installed."""
+        with self.changed:
+            for record in self.newest_first()[self._kept :]:
+                deployment = record.deployment
+                if deployment.state in TERMINAL and deployment.release not in (links.current, links.previous):
+                    self._journal.forget(deployment.id)
+                    del self._records[deployment.id]
+
+    def watch(self, deployment_id: str, *, after_sequence: int, live: Callable[[], bool]) -> Iterator[DeploymentEvent]:
+        """Events of a deployment until it rests. When `live` turns false, notify `changed`.
+
+        Raises:
+            UnreachableError: the agent is stopping; ask again when it is back.
+        """
+        sequence = after_sequence
+        while True:
+            with self.changed:
+                while True:
+                    resting = self.get(deployment_id).deployment.state in TERMINAL
+                    events = self._outbox.after(sequence, deployment_id)
+                    if events or resting or self._closing or not live():
+                        break
+                    self.changed.wait()
+            for event in events:
+                yield event
+                sequence = event.sequence
+            if not events and self._closing and not resting:
+                raise UnreachableError("the agent is stopping", hint="the deployment goes on when it is back")
+            if not events or not live():
+                return
+
+    def wake(self) -> None:
+        """Let watchers look whether they are still wanted."""
+        with self.changed:
+            self.changed.notify_all()
+
+    def acknowledge(self, up_to_sequence: int) -> None:
+        """Forget events that a host has seen."""
+        with self.changed:
+            self._outbox.acknowledge(up_to_sequence)
+
+    def _tell(self, record: Record, detail: str) -> Record:
+        if self._closing:
+            raise UnreachableError("the agent is stopping", hint="start it again: edgectl-agent run")
+        deployment = record.deployment
+        event = DeploymentEvent(
+            sequence=self._outbox.next_sequence,
+            deployment_id=deployment.id,
+            state=deployment.state,
+            at_s=deployment.changed_s,
+            detail=detail,
+            failure=deployment.failure,
+        )
+        record = replace(record, event=event)
+        try:
+            self._journal.save(record)
+        except DiskFullError as exc:
+            if deployment.failure is None:
+                raise
+            # A full disk must not keep a failed deployment from resting; a restart finds the state before.
+            _LOG.error("deployment %s: %s", deployment.id, exc)
+        self._records[deployment.id] = record
+        try:
+            self._outbox.append(event)
+        except DiskFullError as exc:
+            _LOG.error("event %d of deployment %s: %s", event.sequence, deployment.id, exc)
+        self.changed.notify_all()
+        _LOG.info("deployment %s: %s %s", deployment.id, deployment.state.value, detail)
+        return record

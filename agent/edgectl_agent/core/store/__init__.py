@@ -1,0 +1,1 @@
+"""Bytes on the disk: written atomically, named by content, laid out as releases."""

@@ -1,0 +1,196 @@
+"""All bytes of releases: what is here, what is missing, whether it fits, and what may go.
+
+A blob or release is collected only when neither a link nor the deployment in flight needs it, and nothing is
+collected while the manifest of a linked release cannot be read. A manifest is itself a blob: its sha256 is
+the release digest.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import PurePosixPath
+
+from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.blobs import Blobs
+from edgectl_agent.core.store.layout import Layout
+from edgectl_agent.core.store.releases import Links, Releases
+from edgectl_agent.core.store.uploads import Uploads
+from edgectl_protos.codec.document import from_bytes
+from edgectl_protos.domain.artifact import Chunk, Digest, FileEntry
+from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
+from edgectl_protos.domain.errors import (
+    BundleCorruptError,
+    BundleError,
+    BundlePathError,
+    DiskFullError,
+    EdgectlError,
+    NotFoundError,
+)
+
+__all__ = ["Store", "parse_manifest"]
+
+_LOG = logging.getLogger(__name__)
+
+_MAX_LOOP_BYTES = 1 << 20
+"""It is read whole."""
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        BundleError: it is not one, or its parts do not belong together.
+        BundlePathError: a path of it leaves the release.
+    """
+    manifest = from_bytes(Manifest, data, what=MANIFEST_NAME)
+    sizes: dict[Digest, int] = {}
+    for entry in manifest.files:
+        if sizes.setdefault(entry.digest, entry.size_bytes) != entry.size_bytes:
+            raise BundleError(f"bundle gives blob {entry.digest.short} two sizes")
+    files = {MANIFEST_NAME, *(entry.path for entry in manifest.files)}
+    if len(files) != len(manifest.files) + 1:
+        raise BundlePathError(f"bundle lists {MANIFEST_NAME!r}, which is the place of its own manifest")
+    for path in files:
+        inside = next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in files), None)
+        if inside is not None:
+            raise BundlePathError(f"bundle lists {inside!r} as a file and {path!r} inside it")
+    return manifest
+
+
+class Store:
+    """Blobs, uploads and releases of one agent."""
+
+    def __init__(self, layout: Layout, disk: Disk, *, reserve_bytes: int, sync_every_bytes: int) -> None:
+        self._layout = layout
+        self._disk = disk
+        self._reserve_bytes = reserve_bytes
+        self.blobs = Blobs(layout.blobs, disk)
+        self.uploads = Uploads(layout.partial, self.blobs, disk, sync_every_bytes=sync_every_bytes)
+        self.releases = Releases(layout, self.blobs, disk)
+
+    def sweep(self) -> None:
+        """Remove what an interrupted change left. Only before anything else works."""
+        for folder in (self._layout.root, self._layout.blobs, self._layout.partial, self._layout.releases):
+            self._disk.sweep(folder)
+
+    def manifest(self, release: Digest) -> Manifest:
+        """The manifest of a release that is stored here.
+
+        Raises:
+            NotFoundError: it is not.
+            BundleError: it cannot be read.
+        """
+        return parse_manifest(self.blobs.read(release))
+
+    def loop(self, manifest: Manifest) -> bytes:
+        """The loop specification of a release that is stored here.
+
+        Raises:
+            NotFoundError: it is not.
+            BundleError: it is far too long for one.
+        """
+        entry = manifest.file(manifest.loop)
+        if entry.size_bytes > _MAX_LOOP_BYTES:
+            raise BundleError(f"{entry.path} has {entry.size_bytes:,} bytes; no loop has more than {_MAX_LOOP_BYTES:,}")
+        return self.blobs.read(entry.digest)
+
+    def reserve(self, manifest: Manifest, links: Links) -> None:
+        """Refuse a release for which there is no room, after removing what nobody needs.
+
+        Raises:
+            DiskFullError: how much it needs and how much there is.
+        """
+        needed = self._needed_bytes(manifest)
+        if needed + self._reserve_bytes > self.free_bytes():
+            self._collect(links, [manifest])
+        free = self.free_bytes()
+        if needed + self._reserve_bytes > free:
+            raise DiskFullError(
+                f"release {manifest.name!r} needs {needed:,} bytes more; {free:,} are free, of which "
+                f"{self._reserve_bytes:,} stay in reserve",
+                hint=f"free some space on the file system of {self._layout.root}, then deploy again",
+            )
+
+    def missing(self, manifest: Manifest) -> tuple[FileEntry, ...]:
+        """Files whose blobs are not complete here."""
+        return tuple(entry for entry in manifest.files if not self.blobs.has(entry.digest))
+
+    def offer(self, entry: FileEntry, size_bytes: int, chunks: tuple[Chunk, ...]) -> tuple[bool, tuple[int, ...]]:
+        """Whether a blob is complete here, and if not, which chunks it lacks.
+
+        Raises:
+            BundleError: the offer is not of this blob.
+            DiskFullError: there is no room.
+        """
+        if size_bytes != entry.size_bytes:
+            raise BundleError(f"{entry.path}: {size_bytes} bytes are offered, the manifest says {entry.size_bytes}")
+        if self.blobs.has(entry.digest):
+            return True, ()
+        return False, self.uploads.offer(entry.digest, size_bytes, chunks)
+
+    def drop_altered(self, release: Digest, manifest: Manifest) -> tuple[str, ...]:
+        """Read every blob of a release and drop those that are not what they were; paths of those."""
+        wanted = {release: MANIFEST_NAME} | {entry.digest: entry.path for entry in manifest.files}
+        altered = []
+        for digest, path in wanted.items():
+            if not self.blobs.intact(digest):
+                self.blobs.drop(digest)
+                altered.append(path)
+        return tuple(altered)
+
+    def verify(self, release: Digest, manifest: Manifest) -> None:
+        """Read every blob of a release once more.
+
+        Raises:
+            BundleCorruptError: the bytes of one are not those of its digest; it was dropped.
+        """
+        altered = self.drop_altered(release, manifest)
+        if altered:
+            raise BundleCorruptError(
+                f"on the disk of the device these files are altered: {', '.join(altered)}; it dropped them",
+                hint="deploy again, the device asks for them anew: edgectl deploy",
+            )
+
+    def collect(self, links: Links) -> None:
+        """Remove what neither link needs. Only while no deployment is in flight."""
+        self._collect(links, [])
+
+    def free_bytes(self) -> int:
+        """Bytes that an unprivileged process could still write."""
+        stats = os.statvfs(self._layout.root)
+        return stats.f_bavail * stats.f_frsize
+
+    def _needed_bytes(self, manifest: Manifest) -> int:
+        sizes = {entry.digest: entry.size_bytes for entry in self.missing(manifest)}
+        return sum(max(0, size - self.uploads.reserved_bytes(digest)) for digest, size in sizes.items())
+
+    def _collect(self, links: Links, coming: list[Manifest]) -> None:
+        kept = {release for release in (links.current, links.previous) if release is not None}
+        needed = {entry.digest for manifest in coming for entry in manifest.files} | kept
+        for release in kept:
+            try:
+                needed |= {entry.digest for entry in self.manifest(release).files}
+            except (EdgectlError, OSError) as exc:
+                # Without its manifest nobody knows which blobs a release needs: keep them all.
+                _LOG.error("nothing is collected: the manifest of %s cannot be read: %s", release.short, exc)
+                return
+        for release in self.releases.listing() - kept:
+            self.releases.remove(release)
+        for digest in self.uploads.digests():
+            # An upload of a complete blob is what a crash left between making it visible and forgetting it.
+            if digest not in needed or self.blobs.has(digest):
+                self.uploads.drop(digest)
+        for digest in set(self.blobs) - needed:
+            self.blobs.drop(digest)
+
+    def entry(self, manifest: Manifest, digest: Digest) -> FileEntry:
+        """The file of a release that this blob belongs to.
+
+        Raises:
+            NotFoundError: none does.
+        """
+        for entry in manifest.files:
+            if entry.digest == digest:
+                return entry
+        raise NotFoundError(f"release {manifest.name!r} has no blob {digest.short}")

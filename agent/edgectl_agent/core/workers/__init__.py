@@ -1,0 +1,1 @@
+"""Worker processes: which Python they run in, which release they hold."""

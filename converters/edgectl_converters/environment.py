@@ -1,0 +1,101 @@
+"""Makes a toolchain's environment, and looks into one: its packages and their versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgectl_converters.recipe import Recipe
+from edgectl_protos.codec.document import from_bytes
+from edgectl_protos.domain.errors import EdgectlError, ToolchainError
+
+__all__ = ["Probed", "make_environment", "missing_packages", "probe", "versions_in"]
+
+_PROBE = """
+import importlib.metadata as m, json, sys
+found = {"python": sys.version.split()[0]}
+for name in sys.argv[1:]:
+    try:
+        found[name] = m.version(name)
+    except m.PackageNotFoundError:
+        found[name] = ""
+print(json.dumps({"versions": found, "paths": [path for path in sys.path if path]}))
+"""
+_PROBE_TIMEOUT_S = 60.0
+_TAIL_LINES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """Versions by package (empty where it is missing), `python` among them, and where that Python finds packages."""
+
+    versions: dict[str, str]
+    paths: tuple[str, ...]
+
+
+def probe(python: Path, packages: Iterable[str]) -> Probed | None:
+    """What an interpreter says about itself; None when it is none."""
+    command = [str(python), "-I", "-c", _PROBE, *packages]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=False)
+        return from_bytes(Probed, done.stdout, what="probe") if done.returncode == 0 else None
+    except (OSError, subprocess.TimeoutExpired, EdgectlError):
+        # It ran, and is no Python, where the answer does not read.
+        return None
+
+
+def versions_in(paths: Iterable[str], packages: Iterable[str]) -> dict[str, str]:
+    """Versions of packages in these folders, without starting their Python; empty where one is missing."""
+    searched = list(paths)
+    versions = {}
+    for package in packages:
+        found = next(iter(importlib.metadata.distributions(name=package, path=searched)), None)
+        versions[package] = found.version if found else ""
+    return versions
+
+
+def missing_packages(versions: dict[str, str], needed: Iterable[str]) -> list[str]:
+    """Those that are not there."""
+    return [package for package in needed if not versions.get(package)]
+
+
+def make_environment(recipe: Recipe, base: Path, folder: Path, progress: Callable[[str], None]) -> dict[str, str]:
+    """Make it in its place (a virtual environment cannot be renamed); versions of what is in it. Nothing half is left.
+
+    Raises:
+        ToolchainError: a step of the installation failed.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        progress(f"{recipe.name} toolchain: making the environment with {base}")
+        _run(recipe, [str(base), "-m", "venv", str(folder)])
+        python = folder / "bin" / "python"
+        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        for what, options in recipe.steps:
+            progress(f"{recipe.name} toolchain: {what}")
+            _run(recipe, [*pip, *options])
+        found = probe(python, recipe.probe)
+        missing = missing_packages(found.versions, recipe.needs) if found else ["a Python that runs"]
+        if found is None or missing:
+            raise ToolchainError(f"the {recipe.name} toolchain was made, but lacks {', '.join(missing)}")
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return found.versions
+
+
+def _run(recipe: Recipe, command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as exc:
+        raise ToolchainError(f"making the {recipe.name} toolchain failed: {command[0]}: {exc.strerror}") from exc
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines()[-_TAIL_LINES:]
+        raise ToolchainError(
+            f"making the {recipe.name} toolchain failed: {' | '.join(lines)}",
+            hint=f"take an environment of your own: edgectl toolchain use {recipe.name} --python PATH",
+        )

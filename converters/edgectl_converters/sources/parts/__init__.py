@@ -1,0 +1,1 @@
+"""An ONNX policy in several files, described by a policy file."""

@@ -1,0 +1,90 @@
+"""Conversions before they run: their steps in order, what is cached, and what the rest will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from edgectl_converters.assignment import Assignment
+from edgectl_converters.plan import ConversionPlan, PlannedStep
+from edgectl_host.cli.render.layout import rows_table
+from edgectl_host.quantities import bytes_words, long_words
+from edgectl_protos.codec.document import to_document
+
+__all__ = ["human_conversions", "json_assignment", "json_conversions"]
+
+_KEY_LENGTH = 8
+_WIDTH_FOR_KEYS = 90
+
+
+def human_conversions(plans: Sequence[ConversionPlan], width: int) -> RenderableType:
+    """A table for each conversion."""
+    if not plans:
+        return Text("nothing to convert: it is a bundle")
+    parts: list[RenderableType] = []
+    for plan in plans:
+        parts += [Text()] if parts else []
+        parts += [_title(plan), _table(plan, keys=width >= _WIDTH_FOR_KEYS)]
+    return Group(*parts)
+
+
+def json_conversions(plans: Sequence[ConversionPlan]) -> list[dict[str, Any]]:
+    """One object for each conversion."""
+    return [
+        {
+            "assignment": json_assignment(plan.request.assignment),
+            "cached": plan.cached,
+            "steps": [to_document(step) for step in plan.steps],
+        }
+        for plan in plans
+    ]
+
+
+def json_assignment(assignment: Assignment) -> dict[str, str]:
+    """Runtimes and schemes, as they are written on the command line."""
+    return {"runtime": str(assignment.runtime), "scheme": str(assignment.scheme)}
+
+
+def _title(plan: ConversionPlan) -> Text:
+    todo = [step for step in plan.steps if not step.cached]
+    if not todo:
+        return Text.assemble((str(plan.request.assignment), "bold"), "  converted before: nothing is left to do")
+    costs = [f"{len(todo)} of {len(plan.steps)} steps to do"]
+    times = [step.estimate_s for step in todo if step.estimate_s is not None]
+    if times:
+        unknown = len(todo) - len(times)
+        costs.append(f"about {long_words(sum(times))}{f' and {unknown} of unknown time' if unknown else ''}")
+    disk = sum(step.disk_bytes or 0 for step in todo)
+    if disk:
+        costs.append(f"{bytes_words(disk)} of disk")
+    memory = max((step.memory_bytes or 0 for step in todo), default=0)
+    if memory:
+        costs.append(f"{bytes_words(memory)} of memory")
+    return Text.assemble((str(plan.request.assignment), "bold"), f"  {', '.join(costs)}")
+
+
+def _table(plan: ConversionPlan, *, keys: bool) -> RenderableType:
+    columns = ["step", "of", "tool", "toolchain", *(["key"] if keys else []), "time", "disk", "memory", "note"]
+    rows = [
+        [
+            step.kind,
+            step.subject,
+            step.tool,
+            step.toolchain or "–",
+            *([step.key[:_KEY_LENGTH] or "–"] if keys else []),
+            *_costs(step),
+            Text(step.note, style="dim"),
+        ]
+        for step in plan.steps
+    ]
+    return rows_table(columns, rows, right=("time", "disk", "memory"), wraps=("of", "tool"))
+
+
+def _costs(step: PlannedStep) -> tuple[RenderableType, ...]:
+    if step.cached:
+        return (Text("cached", style="green"), "", "")
+    time = f"≈ {long_words(step.estimate_s)}" if step.estimate_s is not None else "–"
+    return (time, *("–" if size is None else bytes_words(size) for size in (step.disk_bytes, step.memory_bytes)))

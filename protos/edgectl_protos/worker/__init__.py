@@ -1,0 +1,1 @@
+"""The protocol of worker processes, which the agent and the host's gates both speak. Standard library only."""

@@ -1,0 +1,87 @@
+"""The journal's documents."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgectl_agent.core.deployments.journal import Journal, Record, check_id
+from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.layout import Layout
+from edgectl_agent.core.store.releases import Links
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.deployment import Deployment, DeploymentEvent, Failure, ParityFigure, State
+from edgectl_protos.domain.errors import UsageError
+
+
+def record(deployment_id: str = "d-1", *, created_s: float = 1.0) -> Record:
+    figures = (ParityFigure("action", 3, 1e-6, 1e-6, 1.0, True),)
+    failure = Failure("parity_failed", "über dem Limit", "edgectl convert")
+    deployment = Deployment(
+        id=deployment_id,
+        release=Digest("aa" * 32),
+        name="tiny",
+        state=State.FAILED,
+        owner="alice",
+        created_s=created_s,
+        changed_s=2.0,
+        previous=Digest("bb" * 32),
+        failure=failure,
+        parity=figures,
+    )
+    event = DeploymentEvent(7, deployment_id, State.FAILED, 2.0, "why", failure)
+    return Record(deployment, event, started=True, restore=Links(Digest("bb" * 32), None))
+
+
+@pytest.fixture
+def layout(tmp_path):
+    layout = Layout(tmp_path)
+    layout.make()
+    return layout
+
+
+def test_a_record_comes_back_as_it_was(layout):
+    Journal(layout, Disk()).save(record())
+    assert Journal(layout, Disk()).load() == [record()]
+
+
+def test_records_come_oldest_first(layout):
+    journal = Journal(layout, Disk())
+    for name, created_s in (("a", 3.0), ("b", 1.0), ("c", 2.0)):
+        journal.save(record(name, created_s=created_s))
+    assert [r.deployment.id for r in journal.load()] == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"deployment": {}}', b"\x00" * 4096, b"\xff\xfe"])
+def test_a_damaged_document_is_set_aside_and_reported(layout, caplog, damage):
+    journal = Journal(layout, Disk())
+    journal.save(record("good"))
+    for _ in range(2):
+        (layout.deployments / "bad.json").write_bytes(damage)
+        assert [r.deployment.id for r in journal.load()] == ["good"]
+    assert "bad.json is damaged" in caplog.text
+    assert sorted(path.name for path in layout.damaged.iterdir()) == ["bad.json", "bad.json.1"]
+
+
+def test_a_document_about_another_deployment_is_set_aside(layout):
+    journal = Journal(layout, Disk())
+    journal.save(record("a"))
+    (layout.deployments / "a.json").rename(layout.deployments / "b.json")
+    assert journal.load() == []
+    assert (layout.damaged / "b.json").exists()
+
+
+def test_a_forgotten_record_is_gone(layout):
+    journal = Journal(layout, Disk())
+    journal.save(record())
+    journal.forget("d-1")
+    assert journal.load() == []
+
+
+@pytest.mark.parametrize("text", ["", "../x", "a/b", ".hidden", "a" * 101, "a\n", "ä", "a\0"])
+def test_an_id_that_is_unfit_to_name_a_file_is_refused(text):
+    with pytest.raises(UsageError, match="run id"):
+        check_id(text, what="run id")
+
+
+def test_ids_of_hosts_are_taken():
+    assert check_id("3f2b-A_c.9", what="run id") == "3f2b-A_c.9"

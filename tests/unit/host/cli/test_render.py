@@ -1,0 +1,97 @@
+"""Plans and bundles of several components, as they are shown."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from edgectl_converters.assignment import Assignment
+from edgectl_converters.plan import ConversionPlan, ConvertRequest, PlannedStep
+from edgectl_host.cli.render.checkpoint import human_bundle, json_bundle
+from edgectl_host.cli.render.conversion import human_conversions, json_conversions
+from edgectl_host.workflows.bundle import Bundle
+from edgectl_protos.codec.document import from_bytes
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.bundle import MANIFEST_NAME, GateResult, Manifest
+from edgectl_testkit.stub_bundles import Part, stub_bundle
+
+STEPS = (
+    PlannedStep("export", "smolvla_base_finetuned", "lerobot", "lerobot-0.6", "ab" * 32, True),
+    PlannedStep("capture", "vision", "program", "host", "cd" * 32, False, 12.0, 40_000_000, 900_000_000),
+    PlannedStep("build", "vision", "openvino", "host", "ef" * 32, False, 95.0, 120_000_000, 2_400_000_000, "32 cases"),
+    PlannedStep("prove", "all components", "worker", "host", "12" * 32, False),
+    PlannedStep("bundle", "smolvla_base_finetuned", "edgectl", "", "34" * 32, False, 1.0, 250_000_000),
+)
+
+
+def plan(*steps: PlannedStep) -> ConversionPlan:
+    return ConversionPlan(ConvertRequest(Path("policy"), Assignment.of("openvino", "vision=int8,bf16")), steps)
+
+
+def printed(renderable, width: int = 100) -> list[str]:
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(renderable, highlight=False, markup=False)
+    return [line.rstrip() for line in captured.get().rstrip("\n").split("\n")]
+
+
+@pytest.mark.parametrize("width", [100, 80])
+def test_a_plan_shows_every_step_with_its_cost_and_fits(width):
+    lines = printed(human_conversions([plan(*STEPS)], width), width)
+    assert max(map(len, lines)) <= width
+    assert "…" not in "\n".join(lines)
+    assert " ".join(" ".join(lines).split()).startswith(
+        "openvino vision=int8,bf16 4 of 5 steps to do, about 2 min and 1 of unknown time, 410.0 MB of disk, 2.4 GB of"
+    )
+    rows = {line.split()[0]: line for line in lines[1:] if line and not line.startswith(" ")}
+    assert "cached" in rows["export"]
+    assert "≈ 95" not in rows["build"]
+    assert "≈ 2 min" in rows["build"]
+    assert "2.4 GB" in rows["build"]
+
+
+def test_a_plan_of_which_everything_is_cached_says_so():
+    done = plan(*(replace(step, cached=True) for step in STEPS))
+    assert printed(human_conversions([done], 100))[0].endswith("converted before: nothing is left to do")
+    assert json_conversions([done])[0]["cached"] is True
+
+
+def test_a_plan_as_data_has_the_whole_keys():
+    document = json_conversions([plan(*STEPS)])[0]
+    assert document["assignment"] == {"runtime": "openvino", "scheme": "vision=int8,bf16"}
+    assert document["steps"][2]["key"] == "ef" * 32
+    assert document["steps"][3]["estimate_s"] is None
+
+
+def test_a_bundle_needs_no_conversion():
+    assert printed(human_conversions([], 100)) == ["nothing to convert: it is a bundle"]
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Bundle:
+    parts = (Part("vision", "openvino", "int8"), Part("prefix", "openvino", "bf16"), Part("step", "onnxrt", passes=4))
+    folder = stub_bundle(tmp_path / "several", name="several", parts=parts)
+    data = (folder / MANIFEST_NAME).read_bytes()
+    gates = (
+        GateResult("parity", "vision", 0.021, 0.1, True),
+        GateResult("parity", "prefix", 0.0, 0.05, False, "no such runtime here", pending=True),
+    )
+    manifest = replace(from_bytes(Manifest, data, what=MANIFEST_NAME), gates=gates)
+    return Bundle(folder, manifest, Digest(hashlib.sha256(data).hexdigest()))
+
+
+def test_a_bundle_shows_its_components_and_which_gates_the_device_will_decide(bundle):
+    text = "\n".join(printed(human_bundle(bundle)))
+    assert "component vision  openvino int8 · " in text
+    assert "component step    onnxrt fp32" in text
+    assert "passed" in text
+    assert "pending on the device" in text
+    assert "FAILED" not in text
+    assert json_bundle(bundle)["assignment"] == {
+        "runtime": "step=onnxrt,openvino",
+        "scheme": "prefix=bf16,step=fp32,int8",
+    }
