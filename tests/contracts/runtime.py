@@ -1,4 +1,5 @@
-"""What every runtime must do. Bind it in the runtime's test file: a class with its name and its library.
+"""What every runtime must do. Bind it in the runtime's test file: a class with its name and its library; one that
+reads ONNX binds `OnnxRuntimeContract`.
 
 A runtime that reads something else than ONNX overrides `files`, `entry` and the hooks that damage the artifact.
 """
@@ -14,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edgectl_agent.worker.runtimes.base import Graph, Runtime
 from edgectl_agent.worker.runtimes.registry import create
 from edgectl_protos.domain.artifact import DType, TensorSpec
-from edgectl_protos.domain.bundle import Component
+from edgectl_protos.domain.bundle import Component, Tolerance
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     BundleError,
@@ -273,3 +275,51 @@ class RuntimeContract:
         facts = self.create().probe()
         assert "cannot be imported" in facts.problem
         assert facts.precisions == ()
+
+
+def scaled_graph() -> bytes:
+    """y = x [n, 3] * t [] and u [] = 2 * t, as ONNX bytes."""
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])]
+    inputs.append(helper.make_tensor_value_info("t", TensorProto.FLOAT, []))
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])]
+    outputs.append(helper.make_tensor_value_info("u", TensorProto.FLOAT, []))
+    nodes = [helper.make_node("Mul", ["x", "t"], ["y"]), helper.make_node("Add", ["t", "t"], ["u"])]
+    graph = helper.make_graph(nodes, "scaled", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+class OnnxRuntimeContract(RuntimeContract):
+    """What a runtime that reads ONNX must do beside it: graphs have more kinds of shapes than other formats."""
+
+    def scaled(self, artifact: Path, rows: int) -> Component:
+        """A component of `scaled_graph` with this many rows, -1 for any, and its artifact written."""
+        artifact.write_bytes(scaled_graph())
+        x, t, y, u = (
+            TensorSpec(name, DType.FLOAT32, shape)
+            for name, shape in (("x", (rows, 3)), ("t", ()), ("y", (rows, 3)), ("u", ()))
+        )
+        return Component("scaled", self.runtime_name, "fp32", "model.onnx", (x, t), (y, u), Tolerance(1e-4, 0.99999))
+
+    def test_a_number_without_dimensions_goes_in_and_comes_out(self, runtime, artifact):
+        graph = runtime.load(artifact, self.scaled(artifact, 2), 1)
+        x, t = np.ones((2, 3), np.float32), np.array(2, np.float32)
+        for value in (2, 5):
+            t[...] = value
+            found = graph.infer({"x": x, "t": t})
+            assert (found["u"].shape, float(found["u"])) == ((), 2 * value)
+            np.testing.assert_array_equal(found["y"], np.full((2, 3), value))
+        np.testing.assert_array_equal(graph.infer({"x": x, "t": np.float32(7)})["y"], np.full((2, 3), 7))
+
+    def test_a_free_dimension_may_have_another_size_at_every_call(self, runtime, artifact):
+        graph = runtime.load(artifact, self.scaled(artifact, -1), 1)
+        kept = []
+        for rows in (2, 5, 1, 2):
+            x = np.random.default_rng(rows).standard_normal((rows, 3)).astype(np.float32)
+            found = graph.infer({"x": x, "t": np.array(rows, np.float32)})["y"]
+            np.testing.assert_allclose(found, x * rows, rtol=1e-6)
+            kept.append((found, x * rows))
+        # What came before is not written over: a cache of free length is fed back.
+        for found, expected in kept:
+            np.testing.assert_allclose(found, expected, rtol=1e-6)

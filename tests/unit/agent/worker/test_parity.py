@@ -10,7 +10,7 @@ from edgectl_agent.worker.runtimes.registry import create
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.bundle import Tolerance
 from edgectl_protos.domain.errors import BundleError, NonFiniteError, ShapeError
-from edgectl_protos.domain.policy import Feature, FeatureKind, Policy, Program, Unnormalise
+from edgectl_protos.domain.policy import Feature, FeatureKind, Noise, Policy, Program, Unnormalise
 from edgectl_testkit.bundles import CAMERAS, STATE, STATE_DIM, release_dir, tiny_bundle, tiny_golden, tiny_graph
 
 TOLERANCE = Tolerance(1e-3, 0.999)
@@ -164,6 +164,35 @@ def test_cases_of_a_program_with_states_are_one_sequence_from_a_reset(release):
 def test_cases_of_a_program_without_states_may_come_in_any_order(release):
     turned = {key: value[::-1] for key, value in tiny_golden().items()}
     assert parity(rewritten(release, **turned))[0].passed
+
+
+# --- programs that draw ----------------------------------------------------------------------------------------------
+
+
+def drawing(release):
+    """The noise itself, doubled, is the action."""
+    manifest = remembering(release).manifest
+    program = replace(
+        manifest.program,
+        steps=(Noise("draw", "kept"), Unnormalise("out", "kept", "action", "double")),
+        states=(),
+    )
+    arrays = {"double.offset": np.zeros(STATE_DIM, np.float32), "double.scale": np.full(STATE_DIM, 2, np.float32)}
+    return replace(release, manifest=replace(manifest, program=program), arrays=arrays)
+
+
+def test_the_noise_of_a_golden_case_is_what_the_program_draws_in_it(release):
+    states = np.zeros((3, STATE_DIM), np.float32)
+    noise = np.random.default_rng(1).standard_normal((3, 1, STATE_DIM)).astype(np.float32)
+    golden = {f"in.{STATE}": states, "in.kept": noise, "out.action": 2 * noise}
+    (figure,) = parity(with_golden(drawing(release), 3, **golden))
+    assert figure.max_abs == 0
+
+
+def test_golden_cases_without_the_noise_of_their_reference_prove_nothing_and_are_refused(release):
+    golden = {f"in.{STATE}": np.zeros((3, STATE_DIM), np.float32), "out.action": np.zeros((3, 1, 3), np.float32)}
+    with pytest.raises(BundleError, match="has no in.kept"):
+        parity(with_golden(drawing(release), 3, **golden))
 
 
 # --- the figures -----------------------------------------------------------------------------------------------------

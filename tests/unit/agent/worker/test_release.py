@@ -1,4 +1,5 @@
 import hashlib
+import io
 import warnings
 import zipfile
 from dataclasses import replace
@@ -132,3 +133,26 @@ def test_a_member_that_is_no_array_is_refused(tmp_path):
         file.writestr("notes.txt", "hello")
     with pytest.raises(BundleCorruptError, match="a.npz holds 'notes.txt', which is no array"):
         read_npz(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=["bzip2", "lzma"])
+def test_an_archive_that_another_compressor_wrote_and_something_damaged_is_refused(tmp_path, method):
+    # numpy itself writes neither, but reads both, and each fails in its own way.
+    path = tmp_path / "a.npz"
+    written = np.random.default_rng(0).standard_normal(500)
+    member = io.BytesIO()
+    np.save(member, written)
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("a.npy", member.getvalue())
+    whole = path.read_bytes()
+    refused = 0
+    for at in range(35, 400, 5):
+        path.write_bytes(whole[:at] + b"\xff" * 4 + whole[at + 4 :])
+        try:
+            arrays = read_npz(path)
+        except BundleCorruptError:
+            refused += 1
+        else:
+            # Not every byte says something.
+            np.testing.assert_array_equal(arrays["a"], written)
+    assert refused > 60

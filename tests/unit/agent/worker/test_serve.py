@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from edgectl_agent.worker import session as session_module
+from edgectl_agent.worker.runtimes.registry import RUNTIMES
 from edgectl_agent.worker.serve import Answers, serve
 from edgectl_protos.codec.document import canonical_bytes
 from edgectl_protos.domain.deployment import Failure
@@ -50,6 +51,12 @@ def run(folder, **overrides):
 )
 def test_nothing_can_be_asked_before_a_release_is_loaded(worker, request_):
     assert worker.answer(request_).reason == "wrong_state"
+
+
+def test_the_interpreters_of_a_load_are_those_that_its_runtimes_are_sought_in(worker, folder, tmp_path):
+    failure = worker.answer(messages.Load(str(folder), 1, {"onnxrt": str(tmp_path / "no-python")}))
+    assert failure.reason == "runtime_missing"
+    assert "no-python" in failure.message
 
 
 def test_a_failure_carries_reason_message_and_hint(worker, tmp_path):
@@ -168,7 +175,7 @@ def test_a_loop_that_does_not_fit_the_policy_is_refused(worker, folder):
 
 def test_probe_answers_for_every_runtime(worker):
     names = [facts.name for facts in worker.answer(messages.Probe()).runtimes]
-    assert names == ["reference", "onnxrt", "openvino"]
+    assert names == list(RUNTIMES)
 
 
 def test_requests_are_answered_in_turn_until_they_end(folder):

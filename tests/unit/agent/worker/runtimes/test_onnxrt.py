@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from contracts.runtime import RuntimeContract
+from contracts.runtime import OnnxRuntimeContract
 from edgectl_agent.worker.runtimes.onnxrt import OnnxRuntime, kernel_precisions
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import BundleCorruptError, OperatorError, PrecisionError
 
 
-class TestOnnxRuntime(RuntimeContract):
+class TestOnnxRuntime(OnnxRuntimeContract):
     runtime_name = "onnxrt"
     library = "onnxruntime"
 

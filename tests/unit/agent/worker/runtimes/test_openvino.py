@@ -4,7 +4,7 @@ import numpy as np
 import openvino
 import pytest
 
-from contracts.runtime import RuntimeContract
+from contracts.runtime import OnnxRuntimeContract
 from edgectl_agent.worker.runtimes.openvino import OpenVinoRuntime
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import PrecisionError
@@ -12,7 +12,7 @@ from edgectl_protos.domain.errors import PrecisionError
 CAPABILITIES = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-class TestOpenVino(RuntimeContract):
+class TestOpenVino(OnnxRuntimeContract):
     runtime_name = "openvino"
     library = "openvino"
 

@@ -1,6 +1,6 @@
-from contracts.runtime import RuntimeContract
+from contracts.runtime import OnnxRuntimeContract
 
 
-class TestReference(RuntimeContract):
+class TestReference(OnnxRuntimeContract):
     runtime_name = "reference"
     library = "onnx"

@@ -2,12 +2,12 @@ import sys
 
 import pytest
 
-from contracts.runtime import RuntimeContract
+from contracts.runtime import OnnxRuntimeContract
 from edgectl_agent.worker.runtimes.registry import create
-from edgectl_protos.domain.errors import RuntimeMissingError
+from edgectl_protos.domain.errors import BundleError, RuntimeMissingError
 
 
-class TestRemote(RuntimeContract):
+class TestRemote(OnnxRuntimeContract):
     """A runtime in another process does what every runtime does."""
 
     runtime_name = "onnxrt"
@@ -26,3 +26,8 @@ class TestRemote(RuntimeContract):
             runtime.import_library()
         assert "edgectl-agent[onnxrt]" in caught.value.hint
         runtime.close()
+
+    def test_a_free_dimension_may_have_another_size_at_every_call(self, runtime, artifact):
+        # Memory is shared once, for one size.
+        with pytest.raises(BundleError, match="'x' has a free dimension"):
+            runtime.load(artifact, self.scaled(artifact, -1), 1)
