@@ -12,6 +12,7 @@ TARGETS = {
     "reference": "edgectl_converters.targets.reference:ReferenceTarget",
     "onnxrt": "edgectl_converters.targets.onnxrt:OnnxRuntimeTarget",
     "openvino": "edgectl_converters.targets.openvino:OpenVinoTarget",
+    "ncnn": "edgectl_converters.targets.ncnn:NcnnTarget",
 }
 
 

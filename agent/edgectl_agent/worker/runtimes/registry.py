@@ -14,6 +14,7 @@ RUNTIMES: dict[str, str] = {
     "reference": "edgectl_agent.worker.runtimes.reference:ReferenceRuntime",
     "onnxrt": "edgectl_agent.worker.runtimes.onnxrt:OnnxRuntime",
     "openvino": "edgectl_agent.worker.runtimes.openvino:OpenVinoRuntime",
+    "ncnn": "edgectl_agent.worker.runtimes.ncnn:NcnnRuntime",
 }
 
 
