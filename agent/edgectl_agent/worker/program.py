@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from edgectl_agent.worker.operations import Compiler, OnCall
+from edgectl_agent.worker.operations import Compiler, OnCall, Operation
 from edgectl_agent.worker.release import Array
 from edgectl_agent.worker.runtimes.base import Graph, fits
 from edgectl_agent.worker.runtimes.generator import Generator
 from edgectl_agent.worker.spans import Site, SpanTable
-from edgectl_agent.worker.tensors import Tensors
+from edgectl_agent.worker.tensors import Tensors, Values
 from edgectl_protos.domain.artifact import DType
-from edgectl_protos.domain.errors import NonFiniteError, ShapeError
+from edgectl_protos.domain.errors import NonFiniteError, ProgramError, ShapeError
 from edgectl_protos.domain.policy import Generate, Policy, Program, check_components, check_program
 
 __all__ = ["Executor", "OnCall"]
@@ -69,8 +69,13 @@ class Executor:
             on_call=on_call,
         )
         self._plan = compiler.compile(program.steps)
+        if not self._plan:
+            raise ProgramError("the program has no steps")
+        last, site = self._plan[-1]
+        self._plan[-1] = (self._handing_over(last), site)
         self.sites: tuple[Site, ...] = tuple(compiler.sites)
         self.first_run_s: float | None = None
+        self._result: Array
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -112,6 +117,8 @@ class Executor:
     ) -> Array:
         """One inference: the chunk of actions [chunk, *action] in the robot's units, a new array.
 
+        Its spans follow the last one of the table.
+
         Raises:
             ShapeError: an observation is missing, or the action is not a chunk of actions.
             NonFiniteError: an action holds NaN or infinity.
@@ -130,14 +137,23 @@ class Executor:
             for operation, _ in self._plan:
                 operation(values)
         else:
-            now, add = spans.now_ns, spans.add
+            follow = spans.follow
             for operation, site in self._plan:
-                begin = now()
                 operation(values)
-                add(site, begin, now())
+                follow(site)
         if self.first_run_s is None:
             self.first_run_s = time.perf_counter() - begun
-        return self._action(values[self._program.action])
+        return self._result
+
+    def _handing_over(self, last: Operation) -> Operation:
+        """The last step, which also checks and copies the action, so that its span has that time."""
+        name = self._program.action
+
+        def run(values: Values) -> None:
+            last(values)
+            self._result = self._action(values[name])
+
+        return run
 
     def _action(self, found: Array) -> Array:
         shape = self._chunk

@@ -35,6 +35,7 @@ from edgectl_agent.worker.loop.sources import Source, repeats
 from edgectl_agent.worker.loop.warm_up import WarmUpRule
 from edgectl_agent.worker.program import Executor
 from edgectl_agent.worker.release import Array
+from edgectl_agent.worker.spans import SpanTable
 from edgectl_protos.domain.loop import MAX_TICKS, LoopSpec, Mode
 from edgectl_protos.domain.policy import Policy
 from edgectl_protos.domain.run import WarmUp
@@ -193,19 +194,18 @@ class Loop:
             source.start(repeat=repeats(source.spec) if repeat is None else repeat)
 
     def _tick(self, recorder: Recorder, index: int, due: int, wake: int, slot: int = 0) -> None:
+        spans = recorder.spans
+        begin = inferred = spans.start()
         now, cells, queue, observer = self._clock.now_ns, recorder.cells, self._queue, self._observer
         base = index * WIDTH
         cells[base + SLOT] = slot
         cells[base + SCHEDULED] = due
         cells[base + WAKE] = wake
-        cells[base + BEGIN] = begin = now()
-        inferred = begin
+        cells[base + BEGIN] = begin
         if queue.empty:
-            spans = recorder.spans
             cells[base + INFERENCE] = spans.inference = self._inferences
             self._inferences += 1
-            self._observe(recorder, wake)
-            ran = now()
+            ran = self._observe(spans, wake)
             chunk = self._executor.run(observer.observation(), spans)
             inferred = now()
             queue.put(chunk, observer.oldest_ns)
@@ -214,9 +214,8 @@ class Loop:
         else:
             cells[base + INFERENCE] = -1
             if observer.always:
-                recorder.spans.inference = -1
-                self._observe(recorder, wake)
-                inferred = now()
+                spans.inference = -1
+                inferred = self._observe(spans, wake)
         cells[base + INFERRED] = inferred
         action = queue.pop()
         cells[base + READY] = now()
@@ -225,17 +224,17 @@ class Loop:
         cells[base + SOURCE] = queue.source_ns
         cells[base + DONE] = now()
 
-    def _observe(self, recorder: Recorder, now_ns: int) -> None:
-        now, observer, add = self._clock.now_ns, self._observer, recorder.spans.add
-        begin = now()
+    def _observe(self, spans: SpanTable, now_ns: int) -> int:
+        """Read the sources; when that was done."""
+        observer = self._observer
         observer.read(now_ns)
-        read = now()
-        add(self._read_site, begin, read)
+        done = spans.follow(self._read_site)
         if observer.resizes:
             observer.resize()
-            add(self._read_site + 1, read, now())
+            done = spans.follow(self._read_site + 1)
         if observer.always:
             observer.remember()
+        return done
 
 
 @contextmanager

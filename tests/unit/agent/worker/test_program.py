@@ -179,11 +179,12 @@ def test_every_operation_of_a_run_is_a_span_of_its_site(tiny):
     moments = iter(range(0, 1000, 10))
     spans = SpanTable(tiny.sites, tiny.spans_per_run, lambda: next(moments))
     spans.inference = 5
+    spans.start()
     tiny.run(tiny_observation(), spans)
     assert spans.full
     names = [site.step for site in tiny.sites]
     assert names == [step.id for step in make_tiny_program().steps]
-    assert spans.rows.tolist() == [[5, at, 20 * at, 20 * at + 10] for at in range(len(names))]
+    assert spans.rows.tolist() == [[5, at, 10 * at, 10 * at + 10] for at in range(len(names))]
 
 
 def test_a_program_that_does_not_feed_its_graph_is_refused(build):
