@@ -35,7 +35,7 @@ def from_footage(folder: Path, arrays: dict) -> dict:
         values = np.load(file) if file.suffix == ".npy" else np.stack(decoded(file))
         picks = np.linspace(0, len(values) - 1, int(arrays["count"])).round().astype(int)
         values = ((values[picks] - arrays[f"{file.stem}.offset"]) / arrays[f"{file.stem}.scale"]).astype(np.float32)
-        name = file.stem.removeprefix("observation.").replace(".", "_")
+        name = file.stem.rpartition(".")[2]
         cases[name] = (values.transpose(0, 3, 1, 2) if values.ndim == 4 else values)[:, None]
     return cases
 

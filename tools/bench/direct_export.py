@@ -31,7 +31,7 @@ def main() -> None:
     shape = policy.config.input_features["observation.images.top"].shape
     state = policy.config.input_features["observation.state"].shape
     example = (torch.rand(1, *shape), torch.rand(1, *shape), torch.rand(1, *state))
-    names = ["images_top", "images_wrist", "state"]
+    names = ["top", "wrist", "state"]
     torch.onnx.export(
         Net().eval(),
         example,

@@ -163,8 +163,8 @@ def bench_vendor() -> None:
 
 
 def bench_overhead() -> None:
-    """(c) The tick time that no stage accounts for."""
-    say("(c) ovh: tick time that no stage accounts for (example policy, paced at 30 Hz, then closed)")
+    """(c) The tick time that no span accounts for."""
+    say("(c) ovh: tick time that no span accounts for (example policy, paced at 30 Hz, then closed)")
     for runtime, precision in (("onnxrt", "fp32"), ("openvino", "int8")):
         release = laid_out(converted(EXAMPLE / "policy", runtime, precision, note, EXAMPLE / "footage"))
         paced = run(release, LoopOverrides(measure_s=5.0, threads=THREADS))
@@ -289,7 +289,7 @@ def prepare_direct(path: Path, footage: Path | None) -> tuple[str, str]:
     raw = {} if footage else observe(export.policy, None, {}, count=CALIBRATION_CASES, seed=0)
     for name, step in steps.items():
         offset, scale = arrays[f"{step.array}.offset"], arrays[f"{step.array}.scale"]
-        port = name.removeprefix("observation.").replace(".", "_")
+        port = name.rpartition(".")[2]
         if footage:
             found |= {f"{name}.offset": offset, f"{name}.scale": scale}
         else:
@@ -303,10 +303,17 @@ def convert_command(path: Path, footage: Path | None, cache: Path) -> list[str]:
     """A conversion in a cache of its own, as a process."""
     code = (
         "import sys, pathlib\n"
-        "from subjects import CONFIG, Workshop, Toolchains, ConvertRequest, Assignment, run_conversion\n"
+        "import os\n"
+        "from edgectl_converters.assignment import Assignment\n"
+        "from edgectl_converters.conversion import run_conversion\n"
+        "from edgectl_converters.plan import ConvertRequest\n"
+        "from edgectl_converters.toolchain import Toolchains\n"
+        "from edgectl_converters.workshop import Workshop\n"
+        "from edgectl_host.config import HostConfig\n"
+        "own = HostConfig.from_environment(os.environ, uid=os.getuid())\n"
         "p, c = map(pathlib.Path, sys.argv[1:3])\n"
         "f = pathlib.Path(sys.argv[3]) if sys.argv[3:] else None\n"
-        "shop = Workshop(c, Toolchains(c, CONFIG.config_dir, CONFIG.python_search))\n"
+        "shop = Workshop(c, Toolchains(c, own.config_dir, own.python_search))\n"
         "run_conversion(ConvertRequest(p, Assignment.of('openvino', 'int8'), f), shop, lambda text: None)\n"
     )
     more = [str(footage)] if footage else []
@@ -316,8 +323,7 @@ def convert_command(path: Path, footage: Path | None, cache: Path) -> list[str]:
 def wall_s(command: list[str]) -> float:
     """Wall time of a process."""
     started = time.perf_counter()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HERE), str(ROOT / "tests" / "support")))}
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - started
 
 
