@@ -110,7 +110,13 @@ class Agent:
         )
         occupancy = Occupancy()
         deployer = Deployer(
-            Course(register, store, occupancy, Lease(config.lease_s, config.staging_deadline_s)),
+            Course(
+                register,
+                store,
+                occupancy,
+                Lease(config.lease_s, config.staging_deadline_s),
+                releases_kept=config.releases_kept,
+            ),
             Installer(
                 store,
                 sessions,

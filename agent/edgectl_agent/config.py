@@ -80,6 +80,9 @@ class AgentConfig:
     """Time a run may take beyond what it measures: load, warm-up, summary."""
     worker_stop_s: float = 3.0
 
+    releases_kept: int = 4
+    """Installed last, on the disk while there is room, so that they are compared without being sent again. The
+    installed one and the one before it always stay."""
     deployments_kept: int = 50
     events_kept: int = 1000
     runs_kept: int = 20

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.policy import Policy
 
-__all__ = ["CheckpointCard", "Sha256", "digest_of_files", "sha256_of"]
+__all__ = ["CheckpointCard", "Declared", "Sha256", "as_it_is", "digest_of_files", "sha256_of"]
 
 Sha256 = Callable[[Path], Digest]
 """What gives the digest of a file: `sha256_of`, or one that remembers."""
 
 _READ_SIZE_BYTES = 1 << 20
+
+
+_EVERYWHERE = re.compile(r"policy|pretrained_model|last|checkpoints|snapshots|\d{6,}|[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What is said about a bare graph, which says little itself: `shapes` of its inputs, and its `states`, the output
+    that is fed back to each input; None: they are found by their names.
+    """
+
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    states: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +38,8 @@ class CheckpointCard:
     is this one).
 
     `size_bytes` is that of the weights; `digest` covers every file that a conversion reads. `components` are those that
-    the export will have, in the order of their first use.
+    the export will have, in the order of their first use. `schemes`: what a graph is already, and in which others it
+    may be computed; empty where it is built in any. `declared` holds what was said about it and what was found.
     """
 
     path: Path
@@ -36,13 +51,27 @@ class CheckpointCard:
     digest: Digest
     components: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ()
+    declared: Declared = field(default_factory=Declared)
 
     @property
     def name(self) -> str:
         """What the release is called unless the user says otherwise."""
         path = self.path.resolve()
-        name = path.stem if path.is_file() else path.name
-        return path.parent.name if name in ("policy", "pretrained_model") else name
+        if path.is_file() and path.stem != "policy":
+            return path.stem
+        # The folders of a training run and of the Hub's cache that are called alike everywhere.
+        while _EVERYWHERE.fullmatch(path.stem) and path.parent != path.parent.parent:
+            path = path.parent
+        return path.name.rpartition("--")[2] if path.name.startswith("models--") else path.name
+
+
+def as_it_is(card: CheckpointCard) -> str:
+    """Why a graph that is quantised or in half precision already is built in no other scheme."""
+    return (
+        f"the graph is {card.schemes[0]} already and is taken as it is; it can be asked for as "
+        f"{' or '.join(card.schemes)}, which says in what it must compute"
+    )
 
 
 def sha256_of(path: Path) -> Digest:

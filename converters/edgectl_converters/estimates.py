@@ -15,9 +15,9 @@ from edgectl_converters.job import Build, Job
 from edgectl_converters.plan import PlannedStep
 from edgectl_converters.route import weight_bytes
 from edgectl_converters.sources.base import Export
-from edgectl_converters.stages import Bundled, Captured
+from edgectl_converters.stages import Bundled, Captured, Traced
 from edgectl_converters.steps import StepCache
-from edgectl_converters.targets.base import Built
+from edgectl_converters.targets.base import Built, Ranking
 from edgectl_converters.toolchain import HOST
 from edgectl_converters.workshop import Workshop
 
@@ -72,15 +72,28 @@ def _nodes(job: Job, workshop: Workshop, builds: tuple[Build, ...]) -> dict[str,
         nodes[key] = _Node(PlannedStep("pass", job.name, chosen.name, chosen.toolchain, key, False), Export, (before,))
         before = key
     calibrated = [build for build in builds if build.calibrated]
+    oracle = tuple(build.key for build in job.oracle)
+    tool = job.oracle[0].target.name
+    if calibrated or job.traceable:
+        for build in job.oracle:
+            nodes[build.key] = _build(build, (before,))
+    if job.traceable:
+        step = PlannedStep("trace", job.name, tool, HOST, job.trace_key, False)
+        nodes[job.trace_key] = _Node(step, Traced, oracle)
     if calibrated:
-        for build in job.captures:
-            nodes[build.key] = _build(build, before, "")
         subject = ", ".join(build.component for build in calibrated)
-        step = PlannedStep("capture", subject, str(job.assignment.runtime), HOST, job.capture_key, False)
-        nodes[job.capture_key] = _Node(step, Captured, tuple(build.key for build in job.captures))
+        step = PlannedStep("capture", subject, tool, HOST, job.capture_key, False)
+        nodes[job.capture_key] = _Node(step, Captured, oracle)
     for build in builds:
-        nodes[build.key] = _build(build, before, job.capture_key if build.calibrated else "")
-    keys = (before, *(build.key for build in builds))
+        needs = (before, *([job.capture_key] if build.calibrated else []))
+        if build.rank_key:
+            step = PlannedStep(
+                "rank", build.component, build.target.name, build.target.toolchain, build.rank_key, False
+            )
+            nodes[build.rank_key] = _Node(step, Ranking, needs)
+            needs += (build.rank_key,)
+        nodes[build.key] = _build(build, needs)
+    keys = (before, *(build.key for build in builds), *([job.trace_key] if job.traceable else []))
     others = [", ".join(dict.fromkeys(build.variant for build in attempt)) for attempt in job.attempts]
     note = f"the first that passes of: {'; '.join(others)}" if len(others) > 1 else ""
     prove = PlannedStep("prove", job.name, str(job.assignment), HOST, job.prove_key, False, note=note)
@@ -90,12 +103,12 @@ def _nodes(job: Job, workshop: Workshop, builds: tuple[Build, ...]) -> dict[str,
     return nodes
 
 
-def _build(build: Build, exported: str, captured: str) -> _Node:
+def _build(build: Build, needs: tuple[str, ...]) -> _Node:
     words = " ".join(filter(None, (build.scheme, build.variant if build.variant != "default" else "")))
     step = PlannedStep(
         "build", build.component, build.target.name, build.target.toolchain, build.key, False, note=words
     )
-    return _Node(step, Built, (exported, *([captured] if captured else [])))
+    return _Node(step, Built, needs)
 
 
 def _rates(steps: StepCache) -> dict[tuple[str, str], float]:

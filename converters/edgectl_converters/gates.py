@@ -6,16 +6,18 @@ device's own gate decides then, and the conversion goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
 
 from edgectl_protos.domain.artifact import precision_of
 from edgectl_protos.domain.bundle import GateResult, Manifest
-from edgectl_protos.domain.deployment import ParityFigure
 from edgectl_protos.domain.device import ComponentFacts
 from edgectl_protos.domain.errors import ParityError, PrecisionError, RuntimeMissingError, WorkerError
+from edgectl_protos.domain.parity import ParityReport
 from edgectl_protos.worker.messages import (
     Capture,
     CaptureReply,
@@ -25,10 +27,16 @@ from edgectl_protos.worker.messages import (
     ParityReply,
     Probe,
     ProbeReply,
+    Trace,
+    TraceReply,
+    Unload,
+    Unloaded,
 )
 from edgectl_protos.worker.process import WorkerProcess
 
-__all__ = ["DeviceWorker", "Proved", "capture", "prove"]
+__all__ = ["HostWorker", "Proved", "capture", "prove", "trace"]
+
+T = TypeVar("T")
 
 _STOP_S = 5.0
 _PENDING = "pending on the device"
@@ -42,73 +50,109 @@ class Proved:
     gates: tuple[GateResult, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceWorker:
-    """How the device's worker is started on this host."""
+class HostWorker:
+    """The device's worker on this host, one process from the first request on. A context: the process ends with it.
 
-    command: tuple[str, ...]
-    environment: dict[str, str]
-    threads: int
-    timeout_s: float
+    `command` starts it, empty where there is none; `environment` is all of its environment; what it prints goes to
+    `log`.
+    """
 
-    @contextmanager
-    def loaded(self, release: Path, log: Path) -> Iterator[tuple[WorkerProcess, Loaded]]:
-        """A worker with the release in it.
+    def __init__(
+        self, command: tuple[str, ...], environment: dict[str, str], log: Path, *, threads: int, timeout_s: float
+    ) -> None:
+        self._command = command
+        self._environment = environment
+        self._log = log
+        self._threads = threads
+        self._timeout_s = timeout_s
+        self._process: WorkerProcess | None = None
+
+    def __enter__(self) -> HostWorker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            if error is not None:
+                # Interrupted, it must not go on by itself.
+                process.kill()
+            process.stop()
+
+    def load(self, release: Path) -> Loaded:
+        """Have this release loaded, and no other.
 
         Raises:
             RuntimeMissingError: this host cannot run it: no agent, no runtime, or no kernels for a scheme.
             EdgectlError: the worker's own refusal.
         """
-        if not self.command:
-            raise RuntimeMissingError("no worker is at hand on this host")
-        worker = WorkerProcess(list(self.command), log, stop_s=_STOP_S, environment=self.environment)
         try:
-            yield worker, self._load(worker, release, log)
-        except BaseException:
-            # Interrupted, it must not go on by itself.
-            worker.kill()
-            raise
-        finally:
-            worker.stop()
-
-    def _load(self, worker: WorkerProcess, release: Path, log: Path) -> Loaded:
-        try:
-            return worker.ask(Load(str(release), self.threads), Loaded, timeout_s=self.timeout_s)
+            return self.ask(Load(str(release), self._threads), Loaded)
         except WorkerError as exc:
-            if "No module named" in log.read_text(errors="replace"):
+            if "No module named" in self._log.read_text(errors="replace"):
                 raise RuntimeMissingError("the agent is not installed in the worker's Python on this host") from exc
             raise
 
+    def unload(self) -> None:
+        """Give back the memory of what is loaded."""
+        if self._process is not None and self._process.alive:
+            self.ask(Unload(), Unloaded)
 
-def prove(
-    worker: DeviceWorker, release: Path, log: Path, manifest: Manifest, progress: Callable[[str], None]
-) -> tuple[GateResult, ...]:
+    def ask(self, request: object, reply: type[T]) -> T:
+        """Make a request.
+
+        Raises:
+            RuntimeMissingError: there is no worker on this host.
+            EdgectlError: the worker's own refusal, or it died.
+        """
+        if not self._command:
+            raise RuntimeMissingError("no worker is at hand on this host")
+        if self._process is None or not self._process.alive:
+            if self._process is not None:
+                self._process.stop()
+            self._process = WorkerProcess(list(self._command), self._log, stop_s=_STOP_S, environment=self._environment)
+        return self._process.ask(request, reply, timeout_s=self._timeout_s)
+
+
+def prove(worker: HostWorker, release: Path, manifest: Manifest, progress: Callable[[str], None]) -> list[GateResult]:
     """Load the release, see in which precision it computes, and compare it with its golden cases.
 
     Raises:
         PrecisionError: a component would compute in another precision than its scheme says.
-        ParityError: a tensor is outside its limit.
+        ParityError: a figure is outside its limit.
         EdgectlError: the worker's own refusal, such as an operator that the runtime does not know.
     """
-    progress("starting the device's worker on the release")
+    progress("loading the release in the device's worker")
     try:
-        with worker.loaded(release, log) as (process, loaded):
-            used = [(facts, facts.precision == precision_of(facts.scheme)) for facts in loaded.components]
-            figures: tuple[ParityFigure, ...] = ()
-            if all(right for _, right in used):
-                progress("checking parity with the golden cases")
-                figures = process.ask(Parity(), ParityReply, timeout_s=worker.timeout_s).figures
+        loaded = worker.load(release)
+        used = [(facts, facts.precision == precision_of(facts.scheme)) for facts in loaded.components]
+        report: ParityReport | None = None
+        if all(right for _, right in used):
+            progress("checking parity with the golden cases")
+            report = worker.ask(Parity(), ParityReply).report
     except RuntimeMissingError as exc:
         return _pending(manifest, exc.message)
     except PrecisionError as exc:
-        if lacking := _without_kernels(worker, manifest, log):
+        if lacking := _without_kernels(worker, manifest):
             return _pending(manifest, lacking)
         raise exc
-    return (*(_precision(facts, right) for facts, right in used), *_parity(figures, manifest))
+    return [*(_precision(facts, right) for facts, right in used), *_parity(report)]
+
+
+def trace(worker: HostWorker, release: Path, out: Path) -> ParityReport:
+    """Write what an oracle does on the golden cases; how far its actions are from the golden ones.
+
+    Raises:
+        RuntimeMissingError: this host cannot run the release.
+        EdgectlError: the worker's own refusal.
+    """
+    worker.load(release)
+    return worker.ask(Trace(str(out)), TraceReply).report
 
 
 def capture(
-    worker: DeviceWorker, release: Path, log: Path, requests: tuple[Capture, ...], progress: Callable[[str], None]
+    worker: HostWorker, release: Path, requests: tuple[Capture, ...], progress: Callable[[str], None]
 ) -> dict[str, int]:
     """Write what enters components while the release runs on observations; calls by component.
 
@@ -116,11 +160,11 @@ def capture(
         RuntimeMissingError: this host cannot run the release.
         EdgectlError: the worker's own refusal.
     """
+    worker.load(release)
     calls = {}
-    with worker.loaded(release, log) as (process, _):
-        for request in requests:
-            progress(f"capturing what enters {request.component}")
-            calls[request.component] = process.ask(request, CaptureReply, timeout_s=worker.timeout_s).calls
+    for request in requests:
+        progress(f"capturing what enters {request.component}")
+        calls[request.component] = worker.ask(request, CaptureReply).calls
     return calls
 
 
@@ -133,43 +177,41 @@ def _precision(facts: ComponentFacts, right: bool) -> GateResult:
     return GateResult("precision", facts.name, 1.0, 1.0, True, f"{facts.precision} read back from {facts.runtime}")
 
 
-def _parity(figures: tuple[ParityFigure, ...], manifest: Manifest) -> list[GateResult]:
-    limit = manifest.tolerance
-    gates = []
-    for figure in figures:
-        if not figure.passed:
-            raise ParityError(
-                f"{figure.tensor} differs by {figure.max_abs_of_range:.2e} of its range "
-                f"(limit {limit.max_abs_of_range:.0e}), cosine {figure.cosine:.6f} (at least {limit.min_cosine})",
-                hint="nothing was written; convert at a higher precision, or with footage of the task: --footage DIR",
-            )
-        error, cosine = float(f"{figure.max_abs_of_range:.3g}"), round(figure.cosine, 6)
-        gates.append(GateResult("parity.max_abs_of_range", figure.tensor, error, limit.max_abs_of_range, True))
-        gates.append(GateResult("parity.cosine", figure.tensor, cosine, limit.min_cosine, True))
-    if not figures:
+def _parity(report: ParityReport | None) -> list[GateResult]:
+    if report is None or not report.figures:
         raise ParityError("the release has no golden cases, so nothing would be proved")
-    return gates
+    if failures := report.failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise ParityError(
+            f"{failures[0]}{more}",
+            hint="nothing was written; convert at a higher precision, or with footage of the task: --footage DIR",
+            excess=max(one.value / one.limit if one.limit else math.inf for one in failures),
+        )
+    return [
+        GateResult(f"parity.{one.statistic}", one.subject, _rounded(one.value), one.limit, True, one.at)
+        for one in report.figures
+        if one.limit is not None
+    ]
 
 
-def _pending(manifest: Manifest, why: str) -> tuple[GateResult, ...]:
+def _rounded(value: float) -> float:
+    """So that the last digits, which differ from run to run, do not change the release."""
+    return float(f"{value:.3g}")
+
+
+def _pending(manifest: Manifest, why: str) -> list[GateResult]:
     note = f"{_PENDING}: {why}"
     gates = [
         GateResult("precision", component.name, 0.0, 1.0, passed=False, note=note, pending=True)
         for component in manifest.components
     ]
-    limit = manifest.tolerance.max_abs_of_range
-    action = manifest.program.action
-    return (*gates, GateResult("parity.max_abs_of_range", action, 0.0, limit, passed=False, note=note, pending=True))
+    limit = manifest.tolerance.rmse
+    return [*gates, GateResult("parity.rmse", "executed", 0.0, limit, passed=False, note=note, pending=True)]
 
 
-def _without_kernels(worker: DeviceWorker, manifest: Manifest, log: Path) -> str:
+def _without_kernels(worker: HostWorker, manifest: Manifest) -> str:
     """Which kernels this host lacks; empty when the refusal has another reason."""
-    process = WorkerProcess(list(worker.command), log, stop_s=_STOP_S, environment=worker.environment)
-    try:
-        runtimes = process.ask(Probe(), ProbeReply, timeout_s=worker.timeout_s).runtimes
-    finally:
-        process.stop()
-    offered = {facts.name: facts.precisions for facts in runtimes}
+    offered = {facts.name: facts.precisions for facts in worker.ask(Probe(), ProbeReply).runtimes}
     for component in manifest.components:
         precision = precision_of(component.scheme)
         if precision not in offered.get(component.runtime, ()):

@@ -1,30 +1,91 @@
-"""Which source reads this checkpoint, and what it says about it. Nothing heavy is imported."""
+"""Which source reads this checkpoint, and what it says about it. Nothing heavy is imported.
+
+Facts: LeRobot's training writes `RUN/checkpoints/<step>/pretrained_model`, where `last` links to the newest step, and
+the Hub's cache `models--<owner>--<name>/snapshots/<revision>`.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
-from edgectl_converters.card import CheckpointCard, Sha256, sha256_of
+from edgectl_converters.card import CheckpointCard, Declared, Sha256, sha256_of
+from edgectl_converters.sources.lerobot.foreign import refuse_pointer
 from edgectl_converters.sources.registry import sources
 from edgectl_protos.domain.errors import CheckpointError, CheckpointFormatError
 
 __all__ = ["inspect"]
 
+_NOTHING = Declared()
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# Where a policy lies in the folders around it, the newest last.
+_INSIDE = (
+    "pretrained_model",
+    "last/pretrained_model",
+    "checkpoints/last/pretrained_model",
+    "[0-9]*/pretrained_model",
+    "checkpoints/[0-9]*/pretrained_model",
+    "snapshots/*",
+    "*",
+)
 
-def inspect(path: Path, sha256: Sha256 = sha256_of) -> CheckpointCard:
+
+def inspect(
+    path: Path, sha256: Sha256 = sha256_of, declared: Declared = _NOTHING, footage: Path | None = None
+) -> CheckpointCard:
     """The card of a checkpoint, by the first source that knows it; `sha256` may remember digests of big files.
+
+    `declared` and `footage` say what a bare graph leaves open. A folder around one policy stands for it: the card's
+    path is then the policy's own.
 
     Raises:
         CheckpointError: there is nothing at this path, or it cannot be read as what it claims to be.
-        CheckpointFormatError: no source reads it.
+        CheckpointCorruptError: a file is a Git LFS pointer, or damaged.
+        CheckpointFormatError: no source reads it, or there are several policies inside.
+        UsageError: what is declared does not fit it.
     """
     if not path.exists():
-        raise CheckpointError(f"no checkpoint at {path}", hint="edgectl inspect PATH")
+        raise _absent(path)
+    if path.is_file():
+        refuse_pointer(path)
     for source in sources():
         if source.sniff(path):
-            return source.card(path, sha256)
+            return source.declared_card(path, sha256, declared, footage)
+    inside = _policy_inside(path) if path.is_dir() else None
+    if inside is not None:
+        card = inspect(inside, sha256, declared, footage)
+        return replace(card, notes=(f"read from {inside.relative_to(path)}", *card.notes))
     what = "directory without a config.json" if path.is_dir() else f"file ending in {path.suffix or 'nothing'!r}"
     raise CheckpointFormatError(
         f"{path} is a {what}; edgectl reads LeRobot policy directories and ONNX graphs",
         hint="point at the folder that holds config.json and model.safetensors, or at an .onnx file",
     )
+
+
+def _policy_inside(path: Path) -> Path | None:
+    for pattern in _INSIDE:
+        found = sorted(folder for folder in path.glob(pattern) if (folder / "config.json").exists())
+        if len(found) > 1 and "[0-9]" not in pattern:
+            names = ", ".join(str(folder.relative_to(path)) for folder in found)
+            raise CheckpointFormatError(
+                f"{path} holds {len(found)} policies: {names[:400]}", hint=f"name one: edgectl inspect {found[-1]}"
+            )
+        if found:
+            return max(found, key=_step)
+    return None
+
+
+def _step(folder: Path) -> int:
+    """The training step of `<step>/pretrained_model`."""
+    name = folder.parent.name
+    return int(name) if name.isdecimal() else -1
+
+
+def _absent(path: Path) -> CheckpointError:
+    if _HUB_ID.fullmatch(str(path)):
+        return CheckpointError(
+            f"no checkpoint at {path}; edgectl downloads nothing",
+            hint=f"a policy of the Hub? hf download {path} --local-dir {path.name}; edgectl inspect {path.name}",
+        )
+    return CheckpointError(f"no checkpoint at {path}", hint="edgectl inspect PATH")

@@ -1,14 +1,15 @@
 """Loop files: the YAML that people read and edit, and the LoopSpec that it means.
 
-Every duration, rate and fraction carries its unit (`33ms`, `30Hz`, `1%`); the tick deadline may be one `period`,
-whatever the rate. An unknown key is an error that names it.
+Every duration, rate and fraction carries its unit (`33ms`, `30Hz`, `1%`); a tick deadline may be one `period`,
+whatever the rate. A deadline names its statistic (`tick: {p99: 33ms}`), or means the default one (`_DEFAULTS`). An
+unknown key is an error that names it.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
@@ -19,15 +20,19 @@ from edgectl_converters.bounded_yaml import MAX_SIZE_BYTES, YamlError, parse_yam
 from edgectl_converters.observations import find_footage, instruction
 from edgectl_protos.domain.errors import LoopSpecError
 from edgectl_protos.domain.loop import (
+    MAX_TICKS,
     Deadlines,
     Execution,
+    Limit,
     LoopSpec,
+    Metric,
     Mode,
     OnEnd,
     Overrun,
     SourceKind,
     SourceSpec,
     check_fits,
+    default_measure_s,
 )
 from edgectl_protos.domain.policy import FeatureKind, Policy
 
@@ -45,6 +50,9 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 _PERIOD = "period"
 _DEFAULT_TASK = "pick up the object"
+_DEFAULTS = {Metric.TICK: "p99", Metric.AGE: "p95", Metric.MISSES: "rate", Metric.STARVATION: "rate"}
+_P999, _P999_WORDS = "p999", "p99.9"
+_TICK_DEADLINES = "publish 99 % of actions within one period; also: age: {p95: 120ms}, misses: {run: 2}"
 
 
 class _Source(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,6 +63,8 @@ class _Source(msgspec.Struct, forbid_unknown_fields=True):
     on_end: str = "fail"
     text: str = ""
     resize: bool = False
+    delay: str = "0s"
+    phase: str = "0s"
 
 
 class _Execution(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,15 +72,13 @@ class _Execution(msgspec.Struct, forbid_unknown_fields=True):
     kind: str = "sync_chunk"
 
 
-class _Misses(msgspec.Struct, forbid_unknown_fields=True):
-    rate: str = "1%"
-    run: int = 2
-
-
 class _Deadlines(msgspec.Struct, forbid_unknown_fields=True):
-    tick: str
-    age: str = ""
-    misses: _Misses = msgspec.field(default_factory=_Misses)
+    """Each is a number with its unit, or several, each of a statistic."""
+
+    tick: str | dict[str, str | int]
+    age: str | dict[str, str | int] = {}
+    misses: str | dict[str, str | int] = {}
+    starvation: str | dict[str, str | int] = {}
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,7 +88,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     sources: dict[str, _Source]
     execution: _Execution
     deadlines: _Deadlines
-    measure: str = "20s"
+    measure: str = ""
     mode: str = "paced"
     overrun: str = "skip"
     sink: str | None = "null"
@@ -111,7 +119,8 @@ def derive_loop(
         rate_hz=rate_hz,
         sources=tuple(sources),
         execution=Execution(policy.n_action_steps),
-        deadlines=Deadlines(tick_s=1.0 / rate_hz),
+        deadlines=Deadlines.of_tick(1.0 / rate_hz),
+        measure_s=default_measure_s(rate_hz),
     )
 
 
@@ -164,8 +173,8 @@ def dump_loop(loop: LoopSpec) -> str:
         f"name: {_quoted(loop.name)}",
         f"rate: {_number(loop.rate_hz)}Hz",
         f"mode: {loop.mode.value:<13}# paced: absolute schedule · closed: as fast as it goes, no verdict on pacing",
-        f"overrun: {loop.overrun.value:<10}# skip: drop to the next slot, lost ones are misses · burst: catch up",
-        f"measure: {_number(loop.measure_s)}s",
+        f"overrun: {loop.overrun.value:<10}# skip: drop to the next slot, lost ones count as late · burst: catch up",
+        f"measure: {_number(loop.measure_s) + 's':<9} # after warm-up; a short run may not decide",
         f"threads: {loop.threads:<10}# 0: one per core",
         "sources:               # a camera of another size: add resize: true",
     ]
@@ -176,15 +185,14 @@ def dump_loop(loop: LoopSpec) -> str:
         parts += [f"seed: {source.seed}"] if source.seed or source.kind is SourceKind.SYNTHETIC else []
         parts += [f"text: {_quoted(source.text)}"] if source.text else []
         parts += ["resize: true"] if source.resize else []
+        parts += [f"delay: {_number(source.delay_s, 3)}ms"] if source.delay_s else []
+        parts += [f"phase: {_number(source.phase_s, 3)}ms"] if source.phase_s else []
         parts += [f"on_end: {source.on_end.value}"] if source.kind is not SourceKind.TEXT else []
         lines.append(f"  {_quoted(source.feature)}: {{{', '.join(parts)}}}")
-    execution, limits = loop.execution, loop.deadlines
+    execution = loop.execution
     lines.append(f"execution: {{kind: {execution.kind}, use: {execution.use}}}  # use: actions per inference")
     lines.append(f"sink: {_quoted(loop.sink)}           # edgectl moves no robot")
-    age = f", age: {_number(limits.age_s, 3)}ms" if limits.age_s is not None else ""
-    misses = f"misses: {{rate: {_number(limits.miss_rate, 2)}%, run: {limits.miss_run}}}"
-    tick = _PERIOD if limits.tick_s == loop.period_s else f"{_number(limits.tick_s, 3)}ms"
-    lines.append(f"deadlines: {{tick: {tick}{age}, {misses}}}  # tick: response time, {_PERIOD} or such as 20ms")
+    lines.append(f"deadlines: {{{_limits_text(loop)}}}  # {_TICK_DEADLINES}")
     return "\n".join(lines) + "\n"
 
 
@@ -219,9 +227,46 @@ def _parse_fraction(text: str) -> float:
     return float(Decimal(found[1]) / 100)
 
 
-def _tick_s(text: str, rate_hz: float) -> float:
-    # A rate of nothing is refused with the loop, where the message says so.
-    return 1.0 / (rate_hz or 1.0) if text == _PERIOD else parse_duration_s(text)
+def _limits_text(loop: LoopSpec) -> str:
+    texts: dict[str, list[str]] = {}
+    for limit in loop.deadlines.limits:
+        if limit.statistic == "run":
+            text = f"{limit.limit:.0f}"
+        elif limit.statistic == "rate":
+            text = f"{_number(limit.limit, 2)}%"
+        elif limit.metric is Metric.TICK and limit.limit == loop.period_s:
+            text = _PERIOD
+        else:
+            text = f"{_number(limit.limit, 3)}ms"
+        texts.setdefault(limit.metric.value, []).append(
+            f"{_P999_WORDS if limit.statistic == _P999 else limit.statistic}: {text}"
+        )
+    return ", ".join(f"{metric}: {{{', '.join(each)}}}" for metric, each in texts.items())
+
+
+def _limits(file: _Deadlines, rate_hz: float) -> Iterator[Limit]:
+    for metric in Metric:
+        given = getattr(file, metric.value)
+        for statistic, value in (given if isinstance(given, dict) else {_DEFAULTS[metric]: given}).items():
+            key = f"deadlines.{metric.value}.{statistic}"
+            name = _P999 if statistic == _P999_WORDS else statistic
+            # Which statistics there are is known to the limit.
+            if name == "run":
+                if not isinstance(value, int) or value > MAX_TICKS:
+                    raise LoopSpecError(f"{key}: {str(value)[:80]} is no number of ticks of a run")
+                limit = float(value)
+            elif isinstance(value, int):
+                raise LoopSpecError(
+                    f"{key}: {str(value)[:80]} has no unit; write such as {'1%' if name == 'rate' else '33ms'}"
+                )
+            elif metric in (Metric.MISSES, Metric.STARVATION):
+                limit = _at(key, _parse_fraction, value)
+            elif metric is Metric.TICK and value == _PERIOD:
+                # A rate of nothing is refused with the loop, where the message says so.
+                limit = 1.0 / (rate_hz or 1.0)
+            else:
+                limit = _at(key, parse_duration_s, value)
+            yield Limit(metric, name, limit)
 
 
 def _number(value: float, shift: int = 0) -> str:
@@ -255,7 +300,6 @@ def _one_of(kind: type[_E], text: str, key: str) -> _E:
 
 
 def _loop_of(file: _File) -> LoopSpec:
-    limits = file.deadlines
     rate_hz = _at("rate", parse_rate_hz, file.rate)
     return LoopSpec(
         name=file.name,
@@ -270,17 +314,14 @@ def _loop_of(file: _File) -> LoopSpec:
                 OnEnd.REPEAT if s.kind == SourceKind.TEXT.value else _one_of(OnEnd, s.on_end, f"sources.{name}.on_end"),
                 s.text,
                 s.resize,
+                _at(f"sources.{name}.delay", parse_duration_s, s.delay),
+                _at(f"sources.{name}.phase", parse_duration_s, s.phase),
             )
             for name, s in file.sources.items()
         ),
         execution=Execution(file.execution.use, file.execution.kind),
-        deadlines=Deadlines(
-            tick_s=_at("deadlines.tick", lambda text: _tick_s(text, rate_hz), limits.tick),
-            age_s=_at("deadlines.age", parse_duration_s, limits.age) if limits.age else None,
-            miss_rate=_at("deadlines.misses.rate", _parse_fraction, limits.misses.rate),
-            miss_run=limits.misses.run,
-        ),
-        measure_s=_at("measure", parse_duration_s, file.measure),
+        deadlines=Deadlines(tuple(_limits(file.deadlines, rate_hz))),
+        measure_s=_at("measure", parse_duration_s, file.measure) if file.measure else default_measure_s(rate_hz or 1.0),
         mode=_one_of(Mode, file.mode, "mode"),
         overrun=_one_of(Overrun, file.overrun, "overrun"),
         # An unquoted null is what people type, and YAML's word for nothing.

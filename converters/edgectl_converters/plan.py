@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgectl_converters.assignment import Assignment
+from edgectl_converters.card import Declared
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
 
@@ -18,7 +19,7 @@ __all__ = ["Conversion", "ConversionPlan", "ConvertRequest", "PlannedStep"]
 @dataclass(frozen=True, slots=True)
 class ConvertRequest:
     """What is converted, and into what. `footage` and `loop_file` are optional; `task` is the instruction for a policy
-    that takes one.
+    that takes one, `declared` says what a bare graph leaves open.
     """
 
     checkpoint: Path
@@ -27,11 +28,12 @@ class ConvertRequest:
     loop_file: Path | None = None
     task: str = ""
     name: str = ""
+    declared: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """One step: `kind` is export, pass, capture, build, prove or bundle; `tool` is the source, runtime or pass.
+    """One step: `kind` is export, pass, capture, rank, build, prove or bundle; `tool` is the source, runtime or pass.
 
     `cached`: its output is there under `key`. Estimates are None where nothing is known; they come from the size of the
     checkpoint and from earlier steps of the same kind.

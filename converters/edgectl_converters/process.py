@@ -1,77 +1,134 @@
-"""Runs one typed request in a toolchain's own process, and reads its typed report."""
+"""Runs typed requests in a toolchain's own process, one after the other, and reads their typed reports.
+
+A process stays for the next request of the same toolchain, since starting one and importing its libraries takes as long
+as many a step; a request for another toolchain ends it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import TypeVar
 
 from edgectl_converters import worker
 from edgectl_converters.passes.base import PassRequest
 from edgectl_converters.sources.base import ExportRequest
-from edgectl_converters.targets.base import BuildRequest
+from edgectl_converters.targets.base import BuildRequest, RankRequest
 from edgectl_converters.toolchain import Toolchain
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import ToolchainError, error_by_reason
 
-__all__ = ["Request", "run_in_toolchain"]
+__all__ = ["Request", "ToolchainProcess"]
 
 T = TypeVar("T")
-Request = ExportRequest | PassRequest | BuildRequest
+Request = ExportRequest | PassRequest | BuildRequest | RankRequest
 
-_KINDS: dict[type, str] = {ExportRequest: "export", PassRequest: "pass", BuildRequest: "build"}
+_KINDS: dict[type, str] = {ExportRequest: "export", PassRequest: "pass", BuildRequest: "build", RankRequest: "rank"}
 _LOG_TAIL_LINES = 3
+_STOP_S = 10.0
 
 
-def run_in_toolchain(toolchain: Toolchain, request: Request, report: type[T], progress: Callable[[str], None]) -> T:
-    """Run the request.
+class ToolchainProcess:
+    """The process of the toolchain that was used last. A context: the process ends with it."""
 
-    Raises:
-        ToolchainError: the process died.
-        EdgectlError: the failure that it reports.
-    """
-    with tempfile.TemporaryDirectory(prefix="edgectl-") as name:
-        folder = Path(name)
-        (folder / worker.KIND).write_bytes(canonical_bytes(worker.Kind(_KINDS[type(request)])))
-        (folder / worker.REQUEST).write_bytes(canonical_bytes(request))
-        log = folder / "log"
-        command = [str(toolchain.python), "-m", worker.__name__, str(folder)]
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._toolchain: Toolchain | None = None
+
+    def __enter__(self) -> ToolchainProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def run(self, toolchain: Toolchain, request: Request, report: type[T], progress: Callable[[str], None]) -> T:
+        """Run the request.
+
+        Raises:
+            ToolchainError: the process died.
+            EdgectlError: the failure that it reports.
+        """
+        with tempfile.TemporaryDirectory(prefix="edgectl-") as name:
+            folder = Path(name)
+            (folder / worker.KIND).write_bytes(canonical_bytes(worker.Kind(_KINDS[type(request)])))
+            (folder / worker.REQUEST).write_bytes(canonical_bytes(request))
+            try:
+                status = self._ask(toolchain, folder, progress)
+            except OSError as exc:
+                raise ToolchainError(
+                    f"the {toolchain.name} toolchain's Python cannot be started: {exc.strerror}",
+                    hint="look at it: edgectl toolchain list",
+                ) from exc
+            if (folder / worker.FAILURE).exists():
+                failure = from_bytes(Failure, (folder / worker.FAILURE).read_bytes(), what=worker.FAILURE)
+                raise error_by_reason(failure.reason)(failure.message, hint=failure.hint)
+            if status is not None or not (folder / worker.REPORT).exists():
+                log = folder / worker.LOG
+                text = log.read_text(errors="replace") if log.exists() else ""
+                raise ToolchainError(
+                    f"the {toolchain.name} toolchain's process ended with {status}: "
+                    f"{' | '.join(text.strip().splitlines()[-_LOG_TAIL_LINES:])}",
+                    hint="out of memory? see dmesg; check it with: edgectl toolchain list",
+                )
+            return from_bytes(report, (folder / worker.REPORT).read_bytes(), what=worker.REPORT)
+
+    def _ask(self, toolchain: Toolchain, folder: Path, progress: Callable[[str], None]) -> int | None:
+        """The status with which the process ended; None when it is there for the next request."""
         try:
-            status = _run(command, toolchain.environment(), log, progress)
-        except OSError as exc:
-            raise ToolchainError(
-                f"the {toolchain.name} toolchain's Python cannot be started: {exc.strerror}",
-                hint="look at it: edgectl toolchain list",
-            ) from exc
-        if (folder / worker.FAILURE).exists():
-            failure = from_bytes(Failure, (folder / worker.FAILURE).read_bytes(), what=worker.FAILURE)
-            raise error_by_reason(failure.reason)(failure.message, hint=failure.hint)
-        if status != 0 or not (folder / worker.REPORT).exists():
-            lines = log.read_text(errors="replace").strip().splitlines()[-_LOG_TAIL_LINES:]
-            raise ToolchainError(
-                f"the {toolchain.name} toolchain's process ended with {status}: {' | '.join(lines)}",
-                hint="out of memory? see dmesg; check it with: edgectl toolchain list",
-            )
-        return from_bytes(report, (folder / worker.REPORT).read_bytes(), what=worker.REPORT)
-
-
-def _run(command: list[str], environment: dict[str, str], log: Path, progress: Callable[[str], None]) -> int:
-    with (
-        open(log, "wb") as errors,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace", env=environment
-        ) as process,
-    ):
-        try:
+            process = self._of(toolchain, folder)
+            assert process.stdin is not None
             assert process.stdout is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(f"{folder}\n")
+                process.stdin.flush()
             for line in process.stdout:
+                if line.startswith(worker.DONE):
+                    return None
                 if line.startswith(worker.PROGRESS):
                     progress(line[len(worker.PROGRESS) :].rstrip())
+            return self._end()
         except BaseException:
             # Interrupted: the child must not go on for minutes by itself.
-            process.kill()
+            if self._process is not None:
+                self._process.kill()
+            self._end()
             raise
-    return process.returncode
+
+    def _of(self, toolchain: Toolchain, folder: Path) -> subprocess.Popen[str]:
+        if self._process is not None and self._toolchain == toolchain and self._process.poll() is None:
+            return self._process
+        self._end()
+        command = [str(toolchain.python), "-m", worker.__name__]
+        with open(folder / worker.LOG, "wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                errors="replace",
+                env=toolchain.environment(),
+            )
+        self._toolchain = toolchain
+        return self._process
+
+    def _end(self) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        with process:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            try:
+                return process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        return process.returncode

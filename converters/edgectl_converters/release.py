@@ -6,7 +6,7 @@ The manifest holds neither a time nor a host name: the same conversion gives the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgectl_converters.assignment import Assignment
@@ -32,12 +32,14 @@ from edgectl_protos.domain.loop import LoopSpec
 __all__ = ["LOOP", "Parts", "lay_out", "write_bundle"]
 
 LOOP = "loop.json"
+TRACE = "trace.npz"
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a release is made of. `folder` is that of the export, `builds` what each component became, and where,
-    `footage` the recordings that its loop reads, by their path in the release.
+    `footage` the recordings that its loop reads, by their path in the release. `options` go to every component,
+    `trace` is what an oracle wrote.
     """
 
     name: str
@@ -48,13 +50,15 @@ class Parts:
     loop: LoopSpec
     footage: Mapping[str, Path]
     provenance: Provenance
-    golden: bool = True
+    options: Mapping[str, str] = field(default_factory=dict)
+    trace: Path | None = None
 
     def files(self) -> dict[str, Path]:
         """Every file but the loop's, by its path in the release."""
         files = {path: self.folder / path for path in self.export.program.files}
-        if self.golden:
-            files[GOLDEN] = self.folder / GOLDEN
+        files[GOLDEN] = self.folder / GOLDEN
+        if self.trace is not None:
+            files[TRACE] = self.trace
         for component, (_, folder) in self.builds.items():
             for file in sorted(folder.rglob("*")):
                 if file.is_file():
@@ -69,7 +73,7 @@ class Parts:
             BundleError: the parts do not meet.
         """
         export = self.export
-        golden = Golden(GOLDEN, export.cases, export.reference, export.inputs_kind)
+        trace = TRACE if self.trace is not None else ""
         return Manifest(
             name=self.name,
             policy=export.policy,
@@ -77,7 +81,7 @@ class Parts:
             components=tuple(self._component(exported.name) for exported in export.components),
             files=entries,
             loop=LOOP,
-            golden=golden if self.golden else None,
+            golden=Golden(GOLDEN, export.cases, export.reference, export.inputs_kind, trace),
             gates=gates,
             provenance=self.provenance,
         )
@@ -93,8 +97,9 @@ class Parts:
             entry=built.entry,
             inputs=exported.inputs,
             outputs=exported.outputs,
-            tolerance=target(runtime).tolerance(scheme),
-            options=built.options,
+            # A graph that is in half precision already rounds as such wherever it runs.
+            tolerance=target(runtime).tolerance(exported.stored or scheme),
+            options={**built.options, **self.options},
             states=built.states,
             recipe=built.recipe,
         )

@@ -5,11 +5,11 @@ Ranked by the board's own order of runtimes. The scheme is fp32 unless another i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 from dataclasses import dataclass
 
 from edgectl_converters.assignment import Assignment, Choice
-from edgectl_converters.card import CheckpointCard
+from edgectl_converters.card import CheckpointCard, as_it_is
 from edgectl_converters.targets.registry import TARGETS, target
 from edgectl_profiles.match import misfits
 from edgectl_profiles.schema import BoardProfile
@@ -83,16 +83,17 @@ def plan_routes(
     Raises:
         UsageError: a component is named that the policy does not have.
     """
-    scheme = request.scheme or Choice(DEFAULT_SCHEME)
-    scheme = Choice(scheme.default or DEFAULT_SCHEME, scheme.named)
+    wanted = request.scheme or Choice("")
+    # A graph that is quantised already has its own; where no runtime has it, those in which it may be computed.
+    schemes = (wanted.default,) if wanted.default else card.schemes or (DEFAULT_SCHEME,)
     asked = request.runtime
     names = [asked.default] if asked and asked.default else [entry.name for entry in profile.runtimes]
     routes, rejected = [], []
-    for name in names:
-        assignment = Assignment(Choice(name, asked.named if asked else ()), scheme)
+    for name, scheme in itertools.product(names, schemes):
+        assignment = Assignment(Choice(name, asked.named if asked else ()), Choice(scheme, wanted.named))
         for choice in (assignment.runtime, assignment.scheme):
             choice.check_names(card.components)
-        reason = _reason(card.components, profile, facts, assignment)
+        reason = _reason(card, profile, facts, assignment)
         disk = int(card.parameters * max(weight_bytes(assignment.scheme.of(name)) for name in card.components))
         memory = int(disk * _WORKING_FACTOR) + _RUNTIME_BYTES
         if not reason and facts is not None:
@@ -112,10 +113,12 @@ def weight_bytes(scheme: str) -> float:
     return _WEIGHT_BYTES.get(scheme, 4.0)
 
 
-def _reason(components: Sequence[str], profile: BoardProfile, facts: DeviceFacts | None, assignment: Assignment) -> str:
+def _reason(card: CheckpointCard, profile: BoardProfile, facts: DeviceFacts | None, assignment: Assignment) -> str:
     """Why this assignment does not lead to the board; empty when it does."""
-    for component in components:
+    for component in card.components:
         runtime, scheme = assignment.runtime.of(component), assignment.scheme.of(component)
+        if card.schemes and scheme not in card.schemes:
+            return as_it_is(card)
         reason = _unbuilt(profile, runtime, scheme)
         if not reason and facts is not None:
             reason = next(iter(misfits(profile, facts)), "") or _lacking(facts, runtime, scheme)

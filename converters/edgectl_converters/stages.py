@@ -1,4 +1,4 @@
-"""Does the steps of a job: export → passes → capture → builds → prove → bundle.
+"""Does the steps of a job: export → passes → trace, capture → ranks → builds → prove → bundle.
 
 Each asks for the ones before it only when it is not in the cache itself, and data enters it once: a typed request, and
 folders. Every step that is used is held until the end, so that nothing is trimmed under it.
@@ -6,15 +6,16 @@ folders. Every step that is used is held until the end, so that nothing is trimm
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from edgectl_converters.assignment import Assignment, Choice
-from edgectl_converters.gates import DeviceWorker, Proved, capture, prove
+from edgectl_converters.gates import HostWorker, Proved, capture, prove, trace
 from edgectl_converters.golden import check_golden
 from edgectl_converters.job import (
     CALIBRATION_CALLS,
@@ -27,23 +28,45 @@ from edgectl_converters.job import (
     Job,
 )
 from edgectl_converters.loop_file import derive_loop
-from edgectl_converters.observations import check_footage, observe
+from edgectl_converters.observations import Origin, check_footage, coinciding, is_frame, observe, origins_of, words_for
 from edgectl_converters.passes.base import Pass, PassRequest
-from edgectl_converters.process import run_in_toolchain
+from edgectl_converters.process import ToolchainProcess
 from edgectl_converters.release import Parts, lay_out, write_bundle
 from edgectl_converters.sources.base import Export, ExportRequest
 from edgectl_converters.steps import Finished
-from edgectl_converters.targets.base import BuildRequest, Built
-from edgectl_converters.toolchain import HOST, Toolchain
+from edgectl_converters.targets.base import BuildRequest, Built, Ranking, RankRequest, Target
+from edgectl_converters.toolchain import HOST
 from edgectl_converters.workshop import Progress, Workshop
 from edgectl_protos.domain.bundle import GateResult, Provenance, ToolRun
-from edgectl_protos.domain.errors import NonFiniteError, ParityError, RouteError
-from edgectl_protos.domain.policy import check_components, check_program
+from edgectl_protos.domain.errors import (
+    BundleCorruptError,
+    GateError,
+    NonFiniteError,
+    OperatorError,
+    ParityError,
+    PrecisionError,
+    RouteError,
+    RuntimeMissingError,
+)
+from edgectl_protos.domain.parity import ParityReport
+from edgectl_protos.domain.program_checks import check_components, check_program
 from edgectl_protos.worker.messages import Capture
 
-__all__ = ["Bundled", "Captured", "Stages"]
+__all__ = ["Bundled", "Captured", "Stages", "Traced"]
+
+_TRACE = "trace.npz"
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What the oracle did inside the program, in the step's folder, and how far it is from the golden actions; no
+    report: it cannot run here, for this reason.
+    """
+
+    report: ParityReport | None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +91,9 @@ class Stages:
         self._shop = workshop
         self._progress = progress
         self._held = ExitStack()
+        self._toolchain = self._held.enter_context(ToolchainProcess())
+        self._worker: HostWorker | None = None
+        self._oracle: Path | None = None
         self._done: dict[str, Finished[object]] = {}
 
     def __enter__(self) -> Stages:
@@ -76,7 +102,7 @@ class Stages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._held.close()
+        self._held.__exit__(kind, error, trace)
 
     def export(self) -> Finished[Export]:
         """The policy as data, its components in the hub form, its golden cases."""
@@ -94,10 +120,13 @@ class Stages:
                     checkpoint=str(job.card.path.absolute()),
                     out=str(out),
                     observations=str(work / "observations.npz"),
-                    inputs_kind="recorded" if job.footage else "synthetic",
+                    inputs_kind=words_for(self._origins()),
                     seed=GOLDEN_SEED,
+                    declared=job.card.declared,
                 )
-                export = run_in_toolchain(toolchain, request, Export, self._progress)
+                made = self._toolchain.run(toolchain, request, Export, self._progress)
+                dimensions = job.card.policy.dimensions or made.policy.dimensions
+                export = replace(made, policy=replace(made.policy, dimensions=dimensions))
             check_program(export.policy, export.program)
             check_components(export.program, export.policy, {c.name: (c.inputs, c.outputs) for c in export.components})
             check_golden(export, out)
@@ -117,9 +146,24 @@ class Stages:
             entering = before()
             toolchain = self._shop.toolchains.get(chosen.toolchain, self._progress)
             request = PassRequest(chosen.name, entering.report, str(entering.folder), str(out))
-            return run_in_toolchain(toolchain, request, Export, self._progress)
+            return self._toolchain.run(toolchain, request, Export, self._progress)
 
         return lambda: self._step(key, Export, make, "pass", self._job.name, chosen.name, before)
+
+    def traced(self) -> Finished[Traced] | None:
+        """What the oracle does inside the program on the golden cases; None where there is none."""
+        job = self._job
+        if not job.traceable:
+            return None
+
+        def make(out: Path) -> Traced:
+            self._progress("tracing the golden cases with the exported graphs as they are")
+            try:
+                return Traced(trace(self._host_worker(), self._oracle_release(), out / _TRACE))
+            except (RuntimeMissingError, OperatorError, PrecisionError, BundleCorruptError) as exc:
+                return Traced(None, exc.message)
+
+        return self._step(job.trace_key, Traced, make, "trace", job.name, job.oracle[0].target.name, self._build_oracle)
 
     def captured(self) -> Finished[Captured]:
         """What enters the components that are calibrated, on recorded or synthetic observations, in fp32."""
@@ -127,82 +171,150 @@ class Stages:
         wanted = sorted({build.component for attempt in job.attempts for build in attempt if build.calibrated})
 
         def make(out: Path) -> Captured:
-            parts = self._parts(job.captures, CAPTURE_SCHEME, golden=False)
             with self._shop.steps.work_folder() as work:
-                self._observe(work / "observations.npz", CALIBRATION_CASES, CALIBRATION_SEED)
-                lay_out(parts, work / "release", self._shop.digests)
+                frames = self._observe(work / "observations.npz", CALIBRATION_CASES, CALIBRATION_SEED)
+                for name, length in frames.items():
+                    if coinciding(length, CALIBRATION_CASES, GOLDEN_CASES):
+                        self._progress(
+                            f"the footage of {name} is short ({length} frames): calibration and proof share some"
+                        )
                 requests = tuple(
                     Capture(name, str(work / "observations.npz"), str(out / f"{name}.npz"), CALIBRATION_CALLS)
                     for name in wanted
                 )
-                return Captured(capture(self._worker(), work / "release", work / "log", requests, self._progress))
+                return Captured(capture(self._host_worker(), self._oracle_release(), requests, self._progress))
 
         def before() -> None:
-            for build in job.captures:
-                self._build(build)
+            self._check_ranges()
+            self._build_oracle()
 
-        return self._step(
-            job.capture_key, Captured, make, "capture", ", ".join(wanted), str(job.assignment.runtime), before
-        )
+        tool = job.oracle[0].target.name
+        return self._step(job.capture_key, Captured, make, "capture", ", ".join(wanted), tool, before)
+
+    def _build_oracle(self) -> None:
+        for build in self._job.oracle:
+            self._build(build)
+
+    def _oracle_release(self) -> Path:
+        """The release of the oracle, laid out once."""
+        if self._oracle is None:
+            work = self._held.enter_context(self._shop.steps.work_folder())
+            lay_out(self._parts(self._job.oracle, CAPTURE_SCHEME), work / "release", self._shop.digests)
+            self._oracle = work / "release"
+        return self._oracle
 
     def _build(self, build: Build) -> Finished[Built]:
         def make(out: Path) -> Built:
-            exported = self.exported()
-            component = next(c for c in exported.report.components if c.name == build.component)
-            chosen = build.target
-            if component.form not in chosen.reads:
-                raise RouteError(
-                    f"{chosen.name} reads {', '.join(chosen.reads)}; {component.name} was exported as {component.form}"
-                )
-            calibration = str(self.captured().folder / f"{component.name}.npz") if build.calibrated else ""
-            request = BuildRequest(
-                runtime=chosen.name,
-                component=component.name,
-                form=component.form,
-                graph=str(exported.folder / component.file),
-                inputs=component.inputs,
-                outputs=component.outputs,
-                scheme=build.scheme,
-                variant=build.variant,
-                calibration=calibration,
-                out=str(out),
-            )
-            toolchain = self._shop.toolchains.get(chosen.toolchain, self._progress)
-            return run_in_toolchain(toolchain, request, Built, self._progress)
+            request = self._build_request(build, out)
+            if build.rank_key:
+                request = replace(request, ranking=self._rank(build).report.layers)
+            return self._in_toolchain(build.target, request, Built)
 
         def before() -> None:
-            self.exported()
-            if build.calibrated:
-                self.captured()
+            self._before_build(build)
+            if build.rank_key:
+                self._rank(build)
 
         tool = f"{build.target.name} {build.scheme}"
         return self._step(build.key, Built, make, "build", build.component, tool, before)
+
+    def _rank(self, build: Build) -> Finished[Ranking]:
+        """Which layers of a component lose most in its scheme."""
+
+        def make(out: Path) -> Ranking:
+            return self._in_toolchain(build.target, RankRequest(self._build_request(build, out)), Ranking)
+
+        tool = f"{build.target.name} {build.scheme}"
+        return self._step(
+            build.rank_key, Ranking, make, "rank", build.component, tool, lambda: self._before_build(build)
+        )
+
+    def _in_toolchain(self, chosen: Target, request: BuildRequest | RankRequest, report: type[T]) -> T:
+        if self._worker is not None:
+            # Quantizers want the memory.
+            self._worker.unload()
+        toolchain = self._shop.toolchains.get(chosen.toolchain, self._progress)
+        return self._toolchain.run(toolchain, request, report, self._progress)
+
+    def _before_build(self, build: Build) -> None:
+        self.exported()
+        if build.calibrated:
+            self.captured()
+
+    def _build_request(self, build: Build, out: Path) -> BuildRequest:
+        exported = self.exported()
+        component = next(c for c in exported.report.components if c.name == build.component)
+        chosen = build.target
+        if component.form not in chosen.reads:
+            raise RouteError(
+                f"{chosen.name} reads {', '.join(chosen.reads)}; {component.name} was exported as {component.form}"
+            )
+        calibration = str(self.captured().folder / f"{component.name}.npz") if build.calibrated else ""
+        return BuildRequest(
+            runtime=chosen.name,
+            component=component.name,
+            form=component.form,
+            graph=str(exported.folder / component.file),
+            inputs=component.inputs,
+            outputs=component.outputs,
+            scheme=build.scheme,
+            variant=build.variant,
+            calibration=calibration,
+            out=str(out),
+        )
 
     def proved(self) -> Finished[Proved]:
         """The gates, on the first attempt that passes them."""
         job = self._job
 
         def make(out: Path) -> Proved:
-            *earlier, last = range(len(job.attempts))
-            for index in earlier:
+            refused: dict[str, GateError] = {}
+            for index, attempt in enumerate(job.attempts):
                 try:
                     return Proved(index, self._prove(index))
-                except (ParityError, NonFiniteError) as exc:
-                    words = ", ".join(dict.fromkeys(build.variant for build in job.attempts[index]))
+                except (ParityError, NonFiniteError, PrecisionError) as exc:
+                    words = ", ".join(dict.fromkeys(build.variant for build in attempt))
                     self._progress(f"{words} did not pass: {exc.message}")
-            return Proved(last, self._prove(last))
+                    refused[words] = exc
+            raise _refusal(refused)
 
         def before() -> None:
+            self.traced()
             for build in job.attempts[0]:
                 self._build(build)
 
         return self._step(job.prove_key, Proved, make, "prove", job.name, str(job.assignment), before)
 
     def _prove(self, attempt: int) -> tuple[GateResult, ...]:
+        traced = self._traced_gate()
         parts = self._parts(self._job.attempts[attempt])
         with self._shop.steps.work_folder() as work:
             manifest = lay_out(parts, work / "release", self._shop.digests)
-            return prove(self._worker(), work / "release", work / "log", manifest, self._progress)
+            return (*traced, *prove(self._host_worker(), work / "release", manifest, self._progress))
+
+    def _traced_gate(self) -> tuple[GateResult, ...]:
+        """How far the oracle is from the golden actions. Two oracles that disagree prove nothing.
+
+        Raises:
+            ParityError: they disagree.
+        """
+        traced = self.traced()
+        if traced is None:
+            return ()
+        name, report = self._job.oracle[0].target.name, traced.report.report
+        reference = self.exported().report.reference
+        if report is None:
+            why = f"not traced: {traced.report.why}"
+            return (GateResult("oracle", name, 0.0, 1.0, passed=False, note=why, pending=True),)
+        if report.failures:
+            raise ParityError(
+                f"the exported graphs, run as they are, do not do what {reference} does: {report.failures[0]}",
+                hint="nothing was written; is the golden data of this checkpoint? look: edgectl inspect",
+            )
+        first = report.figures[0]
+        note = f"agrees with {reference}: {first.subject} {first.at}".rstrip()
+        value, limit = float(f"{first.value:.3g}"), first.limit or 0.0
+        return (GateResult(f"oracle.{first.statistic}", name, value, limit, True, note),)
 
     def bundle(self) -> Finished[Bundled]:
         """The bundle."""
@@ -222,32 +334,40 @@ class Stages:
 
         return self._step(job.bundle_key, Bundled, make, "bundle", job.name, "", before)
 
-    def _parts(self, builds: tuple[Build, ...], scheme: str = "", *, golden: bool = True) -> Parts:
+    def _parts(self, builds: tuple[Build, ...], scheme: str = "") -> Parts:
+        """Of a release; with a scheme of the oracle's, which reads no footage."""
         job, exported = self._job, self.exported()
+        traced = self.traced() if not scheme else None
         built = {build.component: self._build(build) for build in builds}
-        assignment = Assignment(job.assignment.runtime, Choice(scheme)) if scheme else job.assignment
+        assignment = job.assignment
+        if scheme:
+            runtime = Choice(builds[0].target.name) if job.traceable else assignment.runtime
+            assignment = Assignment(runtime, Choice(scheme))
         return Parts(
             name=job.name,
             export=exported.report,
             folder=exported.folder,
             assignment=assignment,
             builds={name: (one.report, one.folder) for name, one in built.items()},
-            loop=job.loop if golden else derive_loop(job.card.policy, task=job.task),
-            footage=job.footage if golden else {},
+            loop=derive_loop(job.card.policy, task=job.task) if scheme else job.loop,
+            footage={} if scheme else job.footage,
             provenance=self._provenance(exported.report, builds, {name: one.report for name, one in built.items()}),
-            golden=golden,
+            options=builds[0].target.oracle or {} if scheme else {},
+            trace=traced.folder / _TRACE if traced is not None and traced.report.report is not None else None,
         )
 
     def _provenance(self, export: Export, builds: tuple[Build, ...], built: dict[str, Built]) -> Provenance:
         job = self._job
         chain = job.card.toolchain
-        tools = [ToolRun("export", job.source.name, export.versions, chain, self._lock(chain))]
+        options = export.versions | ({"notes": "; ".join(export.notes)} if export.notes else {})
+        tools = [ToolRun("export", job.source.name, options, chain, self._lock(chain))]
         tools += [
             ToolRun(chosen.name, chosen.name, {}, chosen.toolchain, self._lock(chosen.toolchain, chosen.packages))
             for chosen, _ in job.passes
         ]
         for build in builds:
-            options = {"scheme": build.scheme, "variant": build.variant, **built[build.component].settings}
+            options = {"graph": f"{job.card.schemes[0]} as it is"} if job.card.schemes else {}
+            options |= {"scheme": build.scheme, "variant": build.variant, **built[build.component].settings}
             lock = self._lock(build.target.toolchain, build.target.packages)
             tools.append(ToolRun(f"build {build.component}", build.target.name, options, build.target.toolchain, lock))
         return Provenance(job.card.digest, job.card.source, tuple(tools))
@@ -256,19 +376,52 @@ class Stages:
         chains = self._shop.toolchains
         return chains.host(packages).lock if toolchain == HOST else chains.lock_of(toolchain)
 
-    def _observe(self, path: Path, count: int, seed: int) -> None:
+    def _origins(self) -> dict[str, Origin]:
+        job = self._job
+        path = job.card.path
+        spread, ranges = job.source.spread(path), job.source.ranges(path)
+        return origins_of(job.card.policy, job.recorded, spread, ranges, task=job.task)
+
+    def _check_ranges(self) -> None:
+        """Refuse to calibrate on frames of which nobody knows how bright they are."""
+        origins = self._origins()
+        for feature in self._job.card.policy.observations:
+            if origins[feature.name] is Origin.UNPROVED and is_frame(feature):
+                raise RouteError(
+                    f"{feature.name} takes frames of {feature.dtype.value}, and nothing shows in which range: a "
+                    "calibration on guessed ones would be wrong",
+                    hint=f"record some: --footage DIR, with {feature.name}.npy in it, or bring golden data",
+                )
+
+    def _observe(self, path: Path, count: int, seed: int) -> Mapping[str, int]:
+        """Write observations; how many frames the footage of each recorded feature has."""
         import numpy as np
 
         job = self._job
-        spread = job.source.spread(job.card.path)
-        footage, policy, resized = job.request.footage, job.card.policy, job.resized
-        raw = observe(policy, footage, spread, count=count, seed=seed, task=job.task, resized=resized)
+        drawn = observe(
+            job.card.policy,
+            job.request.footage,
+            job.source.spread(job.card.path),
+            count=count,
+            seed=seed,
+            task=job.task,
+            resized=job.resized,
+            ranges=job.source.ranges(job.card.path),
+        )
         with open(path, "wb") as file:
-            np.savez(file, allow_pickle=False, **raw)
+            np.savez(file, allow_pickle=False, **drawn.arrays)
+        return drawn.frames
 
-    def _worker(self) -> DeviceWorker:
-        host: Toolchain = self._shop.toolchains.host()
-        return DeviceWorker(self._shop.worker, host.environment(), self._shop.threads, self._shop.timeout_s)
+    def _host_worker(self) -> HostWorker:
+        if self._worker is None:
+            shop = self._shop
+            folder = self._held.enter_context(shop.steps.work_folder())
+            environment = shop.toolchains.host().environment()
+            worker = HostWorker(
+                shop.worker, environment, folder / "log", threads=shop.threads, timeout_s=shop.timeout_s
+            )
+            self._worker = self._held.enter_context(worker)
+        return self._worker
 
     def _step(
         self,
@@ -293,3 +446,17 @@ class Stages:
             found = self._shop.steps.make(key, report, make, kind=kind, subject=subject, tool=tool, weight=weight)
         self._done[key] = found  # type: ignore[assignment]
         return found
+
+
+def _refusal(refused: dict[str, GateError]) -> GateError:
+    """What to say when no attempt passed: what the nearest was off by. Of equals the last is the most careful."""
+    words, nearest = min(reversed(refused.items()), key=lambda one: _excess(one[1]))
+    if len(refused) == 1:
+        return nearest
+    return type(nearest)(
+        f"none of {', '.join(refused)} passed the gate; the nearest, {words}: {nearest.message}", hint=nearest.hint
+    )
+
+
+def _excess(error: GateError) -> float:
+    return error.excess if isinstance(error, ParityError) else math.inf

@@ -1,8 +1,8 @@
-"""The process inside a toolchain: one request, one report. `PYTHON -m edgectl_converters.worker FOLDER`.
+"""The process inside a toolchain: requests, one after the other. `PYTHON -m edgectl_converters.worker`.
 
-The folder holds `request.json` (whose type is named beside it) and gets `report.json` or `failure.json`; all are
-dataclasses by the one document codec. Progress goes to standard output as lines of `progress: TEXT`; what libraries
-print goes to the log.
+Each line of standard input names a folder, which holds `request.json` (whose type is named beside it) and gets
+`report.json` or `failure.json`, all dataclasses by the one document codec, and `log`, what libraries print. Standard
+output has lines of `progress: TEXT`, and `done` at the end of each request.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import EdgectlError, InternalError
 
-__all__ = ["FAILURE", "KIND", "PROGRESS", "REPORT", "REQUEST"]
+__all__ = ["DONE", "FAILURE", "KIND", "LOG", "PROGRESS", "REPORT", "REQUEST"]
 
-KIND, REQUEST, REPORT, FAILURE = "kind.json", "request.json", "report.json", "failure.json"
-PROGRESS = "progress: "
+KIND, REQUEST, REPORT, FAILURE, LOG = "kind.json", "request.json", "report.json", "failure.json", "log"
+PROGRESS, DONE = "progress: ", "done"
 
 _Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Which kind of request it is: export, pass or build."""
+    """Which kind of request it is: export, pass, build or rank."""
 
     kind: str
 
@@ -58,19 +58,41 @@ def _build(data: bytes, progress: _Progress) -> Any:
     return target(request.runtime).build(request, progress)
 
 
-_HANDLERS: dict[str, Callable[[bytes, _Progress], Any]] = {"export": _export, "pass": _pass, "build": _build}
+def _rank(data: bytes, progress: _Progress) -> Any:
+    from edgectl_converters.targets.base import RankRequest
+    from edgectl_converters.targets.registry import target
+
+    request = from_bytes(RankRequest, data, what=REQUEST).build
+    return target(request.runtime).rank(request, progress)
+
+
+_HANDLERS: dict[str, Callable[[bytes, _Progress], Any]] = {
+    "export": _export,
+    "pass": _pass,
+    "build": _build,
+    "rank": _rank,
+}
 
 
 def main() -> int:
-    """Answer the request; 0 even when it failed in an orderly way: the report says so."""
-    folder = Path(sys.argv[1])
-    progress_stream = os.fdopen(os.dup(1), "w", buffering=1)
-    # Vendor libraries print to standard output; that must not mix with progress.
-    os.dup2(2, 1)
+    """Answer requests until there are no more; also those that fail in an orderly way: the report says so."""
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
 
     def progress(text: str) -> None:
-        progress_stream.write(f"{PROGRESS}{' '.join(text.splitlines())}\n")
+        replies.write(f"{PROGRESS}{' '.join(text.splitlines())}\n")
 
+    for line in sys.stdin:
+        folder = Path(line.rstrip("\n"))
+        # Vendor libraries print to standard output; that must not mix with progress.
+        with open(folder / LOG, "ab") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        _answer(folder, progress)
+        replies.write(f"{DONE}\n")
+    return 0
+
+
+def _answer(folder: Path, progress: _Progress) -> None:
     try:
         kind = from_bytes(Kind, (folder / KIND).read_bytes(), what=KIND).kind
         report = _HANDLERS[kind]((folder / REQUEST).read_bytes(), progress)
@@ -80,7 +102,6 @@ def main() -> int:
     except Exception as exc:  # noqa: BLE001 - the boundary of the process; the trace is in the log
         traceback.print_exc()
         _fail(folder, InternalError(f"{type(exc).__name__}: {exc}"))
-    return 0
 
 
 def _fail(folder: Path, error: EdgectlError) -> None:

@@ -6,11 +6,11 @@ import re
 
 from edgectl_protos.domain.errors import UsageError
 
-__all__ = ["bytes_words", "long_words", "parse_age_s", "parse_bytes", "time_words"]
+__all__ = ["bytes_words", "long_words", "parse_age_s", "parse_bytes", "parse_share", "time_words"]
 
 _AGES_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+|%)")
 
 
 def time_words(seconds: float | None) -> str:
@@ -47,6 +47,18 @@ def long_words(seconds: float | None) -> str:
         if seconds < size_s * 90:
             return f"{round(seconds / size_s)} {unit}"
     return f"{round(seconds / 86_400)} d"
+
+
+def parse_share(text: str) -> float:
+    """`2%` as 0.02.
+
+    Raises:
+        UsageError: it is not that, or nothing, or more than all.
+    """
+    number, _ = _parts(text, {"%": 1})
+    if not 0 < number <= 100:
+        raise UsageError(f"{text!r} is no share; write 2%")
+    return number / 100
 
 
 def parse_age_s(text: str) -> float:

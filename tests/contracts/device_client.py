@@ -176,7 +176,7 @@ class DeviceClientContract:
         final = client.get(deployment.id)
         assert client.installed().current == final.release
         assert [component.precision for component in final.components] == ["fp32"]
-        assert final.parity[0].passed
+        assert final.parity.failures == ()
 
     def test_watching_what_rests_ends(self, client, bundle):
         deployment_id = install(client, bundle)
@@ -221,6 +221,19 @@ class DeviceClientContract:
         assert summary.loop.measure_s == 0.3
         assert summary.release == client.installed().current
         assert client.get(summary.deployment_id).state is State.COMMITTED
+
+    def test_a_kept_release_runs_beside_the_installed_one_and_no_other_does(self, client, bundle, other):
+        install(client, bundle)
+        before = client.installed().current
+        install(client, other)
+        installed = client.installed()
+        assert installed.kept == (installed.current, before)
+        for release in (before, installed.current, before):
+            *_, last = client.run(new_id(), LoopOverrides(measure_s=0.1), release)
+            assert last.summary.release == release
+        assert client.installed().current == installed.current
+        with pytest.raises(StateError):
+            list(client.run(new_id(), LoopOverrides(), Digest("0" * 64)))
 
     def test_nothing_installed_is_nothing_to_run(self, client):
         with pytest.raises(StateError):

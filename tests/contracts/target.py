@@ -9,6 +9,7 @@ import ast
 import importlib.metadata
 import inspect
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from edgectl_agent.worker.runtimes.registry import create
 from edgectl_converters.targets.base import BuildRequest, Built, Target
 from edgectl_converters.targets.registry import target
 from edgectl_protos.domain.artifact import DType, TensorSpec, precision_of
-from edgectl_protos.domain.bundle import Component, Tolerance
+from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.errors import OperatorError
+from edgectl_protos.domain.parity import Tolerance
 
 INPUTS = (TensorSpec("x", DType.FLOAT32, (1, 3, 16, 16)),)
 OUTPUTS = (TensorSpec("y", DType.FLOAT32, (1, 4)),)
@@ -61,7 +63,15 @@ def ignore(text: str) -> None:
 def run(chosen: Target, built: Built, out: Path, scheme: str, values: Any) -> tuple[str, Any]:
     """The precision that the device's runtime reads back, and its outputs."""
     component = Component(
-        "c", chosen.name, scheme, built.entry, INPUTS, OUTPUTS, Tolerance(1.0, 0.0), built.options, built.states
+        "c",
+        chosen.name,
+        scheme,
+        built.entry,
+        INPUTS,
+        OUTPUTS,
+        Tolerance(1.0, 1.0, 1.0, 1.0),
+        built.options,
+        built.states,
     )
     graph = create(chosen.name).load(out / built.entry, component, 1)
     try:
@@ -86,12 +96,12 @@ class TargetContract:
         onnx.save(model, str(path))
         return path
 
-    def build(self, chosen: Target, graph: Path, out: Path, scheme: str, calls: int = 4) -> Built:
+    def build(self, chosen: Target, graph: Path, out: Path, scheme: str, variant: str = "") -> Built:
         out.mkdir()
         calibration = ""
         if chosen.needs_calibration(scheme):
             calibration = str(out.with_suffix(".npz"))
-            np.savez(calibration, x=frames(calls))
+            np.savez(calibration, x=frames(4))
         request = BuildRequest(
             runtime=chosen.name,
             component="c",
@@ -100,10 +110,12 @@ class TargetContract:
             inputs=INPUTS,
             outputs=OUTPUTS,
             scheme=scheme,
-            variant=chosen.variants(scheme)[0],
+            variant=variant or chosen.variants(scheme)[0],
             calibration=calibration,
             out=str(out),
         )
+        if chosen.needs_ranking(request.variant):
+            request = replace(request, ranking=chosen.rank(request, ignore).layers)
         return chosen.build(request, ignore)
 
     def test_it_says_what_it_is_called_reads_and_builds(self, chosen: Target) -> None:
@@ -112,7 +124,7 @@ class TargetContract:
         assert set(chosen.reads) <= {"onnx", "pt2"}
         for scheme in chosen.schemes:
             assert chosen.variants(scheme)
-            assert 0 < chosen.tolerance(scheme).max_abs_of_range < 1
+            assert 0 < chosen.tolerance(scheme).rmse < 1
 
     def test_every_package_that_it_imports_keys_its_builds(self, chosen: Target) -> None:
         by_module = importlib.metadata.packages_distributions()
@@ -138,12 +150,14 @@ class TargetContract:
             pytest.skip(f"{self.target_name} builds no int8")
         graph = self.save(convolution_graph(), tmp_path)
         exact = self.build(chosen, graph, tmp_path / "fp32", "fp32")
-        built = self.build(chosen, graph, tmp_path / "int8", "int8")
-        precision, here = run(chosen, built, tmp_path / "int8", "int8", frames(4))
         _, there = run(chosen, exact, tmp_path / "fp32", "fp32", frames(4))
-        assert precision == precision_of("int8")
-        assert built.settings["calibration_calls"] == "4"
-        assert 0 < np.abs(here - there).max() < 0.1 * np.ptp(there)
+        for variant in chosen.variants("int8"):
+            built = self.build(chosen, graph, tmp_path / variant, "int8", variant)
+            precision, here = run(chosen, built, tmp_path / variant, "int8", frames(4))
+            assert precision == precision_of("int8")
+            assert built.settings["calibration_calls"] == "4"
+            assert 0 < np.abs(here - there).max() < 0.1 * np.ptp(there)
+            assert ("kept_in_fp32" in built.settings) == chosen.needs_ranking(variant)
 
     @pytest.mark.parametrize("domain", ["", "our.lab"])
     def test_an_unknown_operator_is_named(self, chosen: Target, tmp_path: Path, domain: str) -> None:
@@ -183,11 +197,11 @@ class TargetContract:
 
     def test_the_same_build_again_gives_the_same_bytes(self, chosen: Target, tmp_path: Path) -> None:
         graph = self.save(convolution_graph(), tmp_path)
-        for scheme in chosen.schemes:
+        for scheme, variant in [(one, way) for one in chosen.schemes for way in chosen.variants(one)]:
             builds = []
             for name in ("one", "two"):
-                folder = tmp_path / f"{scheme}-{name}"
-                self.build(chosen, graph, folder, scheme)
+                folder = tmp_path / f"{scheme}-{variant}-{name}"
+                self.build(chosen, graph, folder, scheme, variant)
                 builds.append({path.name: path.read_bytes() for path in folder.iterdir()})
             assert builds[0] == builds[1]
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgectl_converters.targets.registry import TARGETS, target
@@ -63,7 +64,17 @@ def test_what_ran_names_its_run_and_what_was_built_its_release():
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("matrix")
+    # Toolchains are made in the checkout, once.
+    toolchains = ROOT / ".cache" / "tests" / "toolchains"
+    toolchains.mkdir(parents=True, exist_ok=True)
+    (folder / "home" / "cache").mkdir(parents=True)
+    (folder / "home" / "cache" / "toolchains").symlink_to(toolchains)
     (folder / "conv.onnx").write_bytes(conv_graph())
+    # An int8 build asks in which range the frames are. Each is of another colour, which is what this graph tells apart.
+    (folder / "footage").mkdir()
+    random = np.random.default_rng(0)
+    frames = random.random((32, 3, 1, 1)) * random.random((32, 3, 32, 32))
+    np.save(folder / "footage" / "image.npy", frames.astype(np.float32))
     yield folder
     run(folder, "agent", "stop")
 
@@ -80,7 +91,7 @@ def subject(home: Path, source: str) -> list[str]:
     example = ROOT / "examples" / "press_pad"
     if source == "example":
         return [str(example / "policy"), "--footage", str(example / "footage")]
-    return [str(home / "conv.onnx")]
+    return [str(home / "conv.onnx"), "--footage", str(home / "footage")]
 
 
 @pytest.mark.slow
@@ -99,8 +110,9 @@ def test_a_way_to_this_machine_ends_installed_proved_and_run(home, source, runti
     deployment = device["deployment"]
     assert deployment["state"] == "committed"
     assert [component["precision"] for component in deployment["components"]] == [scheme]
-    assert deployment["parity"]
-    assert all(figure["passed"] for figure in deployment["parity"])
+    judged = [figure for figure in deployment["parity"]["figures"] if figure.get("limit") is not None]
+    assert judged
+    assert all(figure["value"] <= figure["limit"] for figure in judged)
     keep(PROOFS, ran(device))
 
 

@@ -1,8 +1,7 @@
-"""The libraries called directly: `PYTHON direct_convert.py FULL.onnx CALIBRATION.npz OUT.xml [FOOTAGE]`.
+"""The libraries called directly: `PYTHON direct_convert.py FULL.onnx OUT.xml [NORMALISE.npz FOOTAGE]`.
 
-The same work as edgectl's int8 build for OpenVINO: read the graph, quantise with as many calibration cases, save.
-With footage, the cases are read from it and normalised by CALIBRATION's `.offset` and `.scale`; without, they are in
-it.
+The same work as edgectl's build for OpenVINO: read the graph, save; with footage quantise it with as many calibration
+cases, read from the footage and normalised by NORMALISE's `.offset` and `.scale`.
 """
 
 from __future__ import annotations
@@ -10,21 +9,22 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import nncf
 import numpy as np
 import openvino
 
 
 def main() -> None:
-    """Quantise and save."""
-    graph, calibration, out, *footage = sys.argv[1:]
-    with np.load(calibration) as file:
-        arrays = {name: file[name] for name in file.files}
-    cases = from_footage(Path(footage[0]), arrays) if footage else arrays
-    count = len(next(iter(cases.values())))
-    inputs = [{name: values[index] for name, values in cases.items()} for index in range(count)]
+    """Convert, quantise with footage, save."""
+    graph, out, *recorded = sys.argv[1:]
     model = openvino.convert_model(graph)
-    model = nncf.quantize(model, nncf.Dataset(inputs), subset_size=count)
+    if recorded:
+        import nncf
+
+        with np.load(recorded[0]) as file:
+            cases = from_footage(Path(recorded[1]), {name: file[name] for name in file.files})
+        count = len(next(iter(cases.values())))
+        inputs = [{name: values[index] for name, values in cases.items()} for index in range(count)]
+        model = nncf.quantize(model, nncf.Dataset(inputs), subset_size=count)
     openvino.save_model(model, out, compress_to_fp16=False)
 
 

@@ -1,4 +1,7 @@
-"""Runs: one at a time, each in the worker of the installed release, remembered by id.
+"""Runs: one at a time, each in the worker of its release, remembered by id.
+
+A run is of the installed release unless it names another one that the device keeps. Workers of named releases stay
+loaded, so that blocks of several can be interleaved in one warm state; a run that names none ends all but its own.
 
 A run outlives the call that asked for it only while another call is attached to it: when the last one is
 gone, the run is ended, and its worker with it. Order at the end: samples (by the worker) → outcome, synced →
@@ -22,6 +25,7 @@ from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.store import Store
 from edgectl_agent.core.workers.sessions import Sessions
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
+from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.deployment import Deployment, Failure
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
@@ -136,12 +140,12 @@ class Runs:
             thread.join()
 
     def attach(
-        self, run_id: str, overrides: LoopOverrides, *, live: Callable[[], bool]
+        self, run_id: str, overrides: LoopOverrides, release: Digest | None = None, *, live: Callable[[], bool]
     ) -> tuple[Iterator[RunEvent], Callable[[], None]]:
         """Start a run, or find the one of this id; its events, and what to call when `live` turned false.
 
         Raises:
-            StateError: nothing is installed.
+            StateError: nothing is installed, or the release that it names is not kept here.
             BusyError: something else holds the device.
             LoopSpecError: the overrides make no sense.
         """
@@ -152,7 +156,7 @@ class Runs:
                 outcome = self._outcome(run_id)
                 if outcome is not None:
                     return iter((outcome,)), _nothing
-                run = self._start(run_id, overrides)
+                run = self._start(run_id, overrides, release)
             run.attached += 1
         return self._events(run, live), run.wake
 
@@ -177,16 +181,18 @@ class Runs:
             while piece := file.read(_PIECE_BYTES):
                 yield piece
 
-    def _start(self, run_id: str, overrides: LoopOverrides) -> _Run:
+    def _start(self, run_id: str, overrides: LoopOverrides, release: Digest | None) -> _Run:
         if self._closing:
             raise UnreachableError("the agent is stopping", hint="start it again: edgectl-agent run")
         self._deployer.supersede_silent(by=f"run {run_id}")
-        installed = self._deployer.installed_now()
-        if installed is None:
+        deployment = self._deployer.installed_now() if release is None else self._deployer.kept(release)
+        if deployment is None:
             raise StateError("nothing is installed on the device", hint="deploy first: edgectl deploy")
-        run = _Run(run_id, installed)
+        run = _Run(run_id, deployment)
         self._occupancy.take(lambda: f"run {run_id} is {run.events[-1].phase.value}")
         self._active = run
+        if release is None:
+            self._sessions.end_others(deployment.release)
         self._thread = threading.Thread(target=self._work, args=(run, overrides), name="run", daemon=True)
         self._thread.start()
         return run

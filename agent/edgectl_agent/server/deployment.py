@@ -39,11 +39,12 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
 
     def List(self, request: Any, context: grpc.ServicerContext) -> Any:
         """All deployments, newest first, and what is installed."""
-        deployments, links = self._deployer.installed()
+        deployments, links, kept = self._deployer.installed()
         return deployment_service_pb2.ListReply(
             deployments=[to_wire(deployment) for deployment in deployments],
             current=str(links.current or ""),
             previous=str(links.previous or ""),
+            kept=[str(release) for release in kept],
         )
 
     def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:

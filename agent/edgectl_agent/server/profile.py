@@ -1,4 +1,4 @@
-"""Measuring the installed loop."""
+"""Measuring loops."""
 # ruff: noqa: N802 (methods are named as the service names them)
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import grpc
 from edgectl_agent.core.runs import Runs
 from edgectl_protos.agent.v1 import profile_service_pb2, profile_service_pb2_grpc
 from edgectl_protos.codec.wire import from_wire, to_wire
+from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.loop import LoopOverrides
 
 __all__ = ["ProfileServicer"]
@@ -25,7 +26,8 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
     def Run(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         """Measure, and stream the phases."""
         overrides = from_wire(LoopOverrides, request.overrides)
-        events, wake = self._runs.attach(request.run_id, overrides, live=context.is_active)
+        release = Digest.parse(request.release) if request.release else None
+        events, wake = self._runs.attach(request.run_id, overrides, release, live=context.is_active)
         context.add_callback(wake)
         for event in events:
             yield to_wire(event)

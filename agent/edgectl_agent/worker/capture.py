@@ -14,7 +14,7 @@ __all__ = ["Capture", "picked", "read_observations"]
 
 
 class Capture:
-    """Keeps the calls that were picked, counted over all runs; hand `take` to the executor."""
+    """Keeps the calls that were picked, counted over all runs: a hook of the executor."""
 
     def __init__(self, component: str, calls: int, limit: int) -> None:
         self._component = component
@@ -22,7 +22,7 @@ class Capture:
         self._seen = 0
         self._rows: dict[str, list[Array]] = {}
 
-    def take(self, component: str, inputs: Mapping[str, Array]) -> None:
+    def before(self, component: str, inputs: Mapping[str, Array]) -> None:
         """See a call of any component."""
         if component != self._component:
             return
@@ -30,6 +30,9 @@ class Capture:
             for port, array in inputs.items():
                 self._rows.setdefault(port, []).append(np.array(array))
         self._seen += 1
+
+    def after(self, component: str, outputs: Mapping[str, Array]) -> None:
+        """What comes out is not kept."""
 
     def write(self, path: Path) -> int:
         """Write `<port>` [calls, *shape] of each input; how many calls there are.

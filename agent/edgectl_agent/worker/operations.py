@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,12 +43,19 @@ from edgectl_protos.domain.policy import (
     writes_of,
 )
 
-__all__ = ["Compiler", "OnCall", "Operation"]
+__all__ = ["CallHook", "Compiler", "Operation"]
 
 Operation = Callable[[Values], None]
 
-OnCall = Callable[[str, Mapping[str, Array]], None]
-"""Told what enters a component, before it runs."""
+
+class CallHook(Protocol):
+    """Watches the calls of components, and may answer in their place."""
+
+    def before(self, component: str, inputs: Mapping[str, Array]) -> Mapping[str, Array] | None:
+        """What enters a component; outputs are taken instead of running it."""
+
+    def after(self, component: str, outputs: Mapping[str, Array]) -> None:
+        """What came out of it."""
 
 
 class Compiler:
@@ -66,7 +73,7 @@ class Compiler:
         states: tuple[str, ...],
         path_of: Callable[[str], Path],
         random: np.random.Generator,
-        on_call: OnCall | None,
+        hook: CallHook | None,
     ) -> None:
         self.sites: list[Site] = []
         self._tensors = tensors
@@ -75,7 +82,7 @@ class Compiler:
         self._states = states
         self._path_of = path_of
         self._random = random
-        self._on_call = on_call
+        self._hook = hook
         self._taken: set[str] = set()
         for name in states:
             tensors.keep(name)
@@ -187,12 +194,10 @@ class Compiler:
         outputs = [
             (port, name, _kept_view(_without_lead) if lead(port, name) else None) for port, name in step.outputs.items()
         ]
-        component, on_call, infer = step.component, self._on_call, graph.infer
+        infer = graph.infer if self._hook is None else _hooked(self._hook, step.component, graph.infer)
 
         def run(values: Values) -> None:
             feeds = {port: values[name] if view is None else view(values[name]) for port, name, view in inputs}
-            if on_call is not None:
-                on_call(component, feeds)
             found = infer(feeds)
             for port, name, view in outputs:
                 values[name] = found[port] if view is None else view(found[port])
@@ -319,6 +324,19 @@ class Compiler:
             values[step.output] = found
 
         return run
+
+
+def _hooked(
+    hook: CallHook, component: str, infer: Callable[[Mapping[str, Array]], Mapping[str, Array]]
+) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
+    def run(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        found = hook.before(component, feeds)
+        if found is None:
+            found = infer(feeds)
+            hook.after(component, found)
+        return found
+
+    return run
 
 
 def _one_to_one(source: str, target: str, convert: Callable[[Array], Array]) -> Operation:

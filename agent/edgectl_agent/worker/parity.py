@@ -1,104 +1,200 @@
-"""The parity gate: the release's golden cases, from raw observation to final action, through the program itself.
+"""Whether a loaded release computes what it should: its golden cases, from raw observation to final action.
 
-`out.<tensor>` is compared with the program's tensor of that name; the action after all processing. Errors are judged
-relative to the range of the expected values over all cases. Cases of a program with states are one sequence; otherwise
-each begins anew.
+1. The cases in order, by the executor of the loop: the actions.
+2. The cases again, each after an unlike one, watched: the same actions, and every call's outputs those of the trace.
+3. The cases with the oracle in the place of all components: what the program itself does before, between and after
+   them, at the precision of float32 whatever the components compute in.
+
+Without a trace (no oracle could run the graphs) the second looks at the actions alone, and the third is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from edgectl_agent.worker.comparison import Expected, compare_actions, compare_tensor
+from edgectl_agent.worker.golden import GoldenCases, read_golden
+from edgectl_agent.worker.operations import CallHook
 from edgectl_agent.worker.program import Executor
-from edgectl_agent.worker.release import Array, Release
-from edgectl_protos.domain.bundle import Tolerance
-from edgectl_protos.domain.deployment import ParityFigure
-from edgectl_protos.domain.errors import BundleError, NonFiniteError, ShapeError
-from edgectl_protos.domain.policy import Ensemble, flat_steps
+from edgectl_agent.worker.release import Array, Release, read_npz
+from edgectl_agent.worker.trace import CONTRAST, CallSite, Recording, Standing, calls_of, contrasts
+from edgectl_protos.domain.errors import BundleError
+from edgectl_protos.domain.parity import ParityFigure, ParityReport, Tolerance
+from edgectl_protos.domain.policy import Generate, flat_steps
 
-__all__ = ["compare", "run_parity"]
+__all__ = ["EXACT", "MakeExecutor", "run_parity", "run_trace"]
+
+MakeExecutor = Callable[[CallHook | None], Executor]
+
+EXACT = Tolerance(rmse=1e-3, worst=1e-2, inner=1e-3, unequal=0.0)
+"""What float32 arithmetic in another order changes, and less than a wrong constant does."""
 
 
-def run_parity(release: Release, executor: Executor, progress: Callable[[float], None]) -> tuple[ParityFigure, ...]:
-    """Figures of each golden tensor; empty when the release has no golden cases.
+def run_parity(release: Release, make: MakeExecutor, progress: Callable[[float], None]) -> ParityReport | None:
+    """The figures; None when the release has no golden cases.
 
     Raises:
-        BundleError: the golden cases do not fit the policy.
+        BundleError: the golden cases or the trace do not fit the policy.
         NonFiniteError: an output holds NaN or infinity.
         ShapeError: an observation or output has another shape than the golden one.
     """
-    manifest = release.manifest
-    golden = manifest.golden
+    golden = read_golden(release)
     if golden is None:
-        return ()
-    arrays = release.golden()
-    program = manifest.program
-    features = [feature.name for feature in manifest.policy.observations]
-    # Noise that is drawn here is not that of the reference.
-    noise = list(program.noise)
-    expected = {key[4:]: value for key, value in arrays.items() if key.startswith("out.")}
-    missing = [name for name in (*features, *noise) if f"in.{name}" not in arrays]
-    if missing or program.action not in expected:
-        lacks = f"in.{missing[0]}" if missing else f"out.{program.action}"
-        raise BundleError(f"{golden.path} has no {lacks}; it has: {', '.join(sorted(arrays)) or 'nothing'}")
-    if golden.count < 1:
-        raise BundleError(f"{golden.path} holds no cases")
-    for key, value in arrays.items():
-        if value.ndim == 0 or len(value) != golden.count:
-            raise BundleError(f"{golden.path}: {key} has not the {golden.count} cases it should have")
-        if value.dtype.kind not in ("fiub" if key.startswith("out.") else "fiubU"):
-            raise BundleError(f"{golden.path}: {key} holds {value.dtype.name}, no numbers")
-    if unknown := sorted(name for name in expected if program.tensor(name) is None and name not in features):
-        raise BundleError(f"{golden.path} has out.{unknown[0]}, but the program has no such tensor")
-    sequence = bool(program.states) or any(isinstance(step, Ensemble) for step, _ in flat_steps(program.steps))
-    found: dict[str, list[Array]] = {name: [] for name in expected}
-    executor.reset()
-    for case in range(golden.count):
-        if not sequence:
-            executor.reset()
-        observation = {name: np.asarray(arrays[f"in.{name}"][case]) for name in features}
-        for name, value in observation.items():
-            executor.check(name, value)
-        actions = executor.run(observation, given={name: arrays[f"in.{name}"][case] for name in noise})
-        for name, values in found.items():
-            if name == program.action:
-                values.append(actions)
-            else:
-                values.append(np.array(executor.values[name]))
-        progress((case + 1) / golden.count)
-    executor.reset()
-    tolerance = manifest.tolerance
-    return tuple(compare(name, np.stack(values), expected[name], tolerance) for name, values in found.items())
+        return None
+    manifest = release.manifest
+    trace = _read_trace(release, golden)
+    others = {key[len(CONTRAST) :]: value for key, value in trace.items() if key.startswith(CONTRAST)}
+    expected = golden.wanted(release, others)
+    sites = calls_of(manifest.program)
+    executor = make(None)
+    values: dict[str, list[Array]] = {name: [] for name in golden.expected if name != golden.action}
+    actions = _with_values(golden, executor, values)
+    progress(1 / 3)
+    figures, dimensions = compare_actions(actions, expected, manifest.tolerance)
+    inner = [
+        compare_tensor(
+            name, np.stack(found), golden.expected[name], manifest.tolerance.inner, unequal=manifest.tolerance.unequal
+        )
+        for name, found in values.items()
+    ]
+    recording = Recording(sites)
+    again = golden.run(make(recording), begin=recording.begin, backwards=True)
+    inner += _again(again, actions, expected)
+    watched = recording.arrays()
+    inner += _calls(sites, watched, trace, release)
+    progress(2 / 3)
+    inner += _processing(release, golden, expected, make, sites, watched, trace)
+    progress(1.0)
+    return ParityReport(len(actions), (*figures, *inner), dimensions)
 
 
-def compare(name: str, found: Array, expected: Array, tolerance: Tolerance) -> ParityFigure:
-    """How far the found values are from the expected ones; both have the case first.
+def run_trace(
+    release: Release, make: MakeExecutor, progress: Callable[[float], None]
+) -> tuple[ParityReport, dict[str, Array]]:
+    """What an oracle does on the golden cases and their contrasts, and how far its actions are from the golden ones.
 
     Raises:
-        NonFiniteError: a value, found or expected, is NaN or infinite.
-        ShapeError: the shapes differ by more than dimensions of 1.
+        BundleError: the release has no golden cases, or they do not fit.
+        NonFiniteError: an output holds NaN or infinity.
+        ShapeError: an observation or output has another shape than the golden one.
     """
-    if found.size != expected.size or len(found) != len(expected):
-        raise ShapeError(f"{name} is {list(found.shape)} here, {list(expected.shape)} in the golden cases")
-    here = found.astype(np.float64).reshape(-1)
-    there = expected.astype(np.float64).reshape(-1)
-    for values, where in ((here, "here"), (there, "in the golden cases")):
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).sum())
-            raise NonFiniteError(f"{bad} of {values.size} values of {name} are not finite {where}")
-    max_abs = float(np.abs(here - there).max(initial=0.0))
-    # A constant output has no range; its own size is the next best scale.
-    scale = float(np.ptp(there)) or float(np.abs(there).max(initial=0.0)) or 1.0
-    norms = float(np.linalg.norm(here) * np.linalg.norm(there))
-    cosine = min(1.0, float(here @ there) / norms) if norms else float(np.array_equal(here, there))
-    relative = max_abs / scale
-    return ParityFigure(
-        tensor=name,
-        cases=len(expected),
-        max_abs=max_abs,
-        max_abs_of_range=relative,
-        cosine=cosine,
-        passed=relative <= tolerance.max_abs_of_range and cosine >= tolerance.min_cosine,
-    )
+    golden = read_golden(release)
+    if golden is None:
+        raise BundleError("the release has no golden cases to trace")
+    recording = Recording(calls_of(release.manifest.program))
+    actions = golden.run(make(recording), begin=recording.begin)
+    trace = recording.arrays()
+    plain = make(None)
+    found = list(contrasts(golden, release.manifest.policy))
+    others = {}
+    for index, (name, observations) in enumerate(found):
+        others[name] = golden.run(plain, observations=observations)
+        progress((index + 1) / len(found))
+    figures, dimensions = compare_actions(actions, golden.wanted(release, others), release.manifest.tolerance)
+    report = ParityReport(len(actions), figures, dimensions)
+    return report, trace | {f"{CONTRAST}{name}": rows for name, rows in others.items()}
+
+
+def _read_trace(release: Release, golden: GoldenCases) -> dict[str, Array]:
+    described = release.manifest.golden
+    if described is None or not described.trace:
+        return {}
+    found = read_npz(release.path(described.trace))
+    for key, rows in found.items():
+        cases = len(rows) if rows.ndim else 0
+        most = len(golden.observations)
+        if not (1 <= cases <= most if key.startswith(CONTRAST) else cases == most) or rows.dtype.kind not in "fiub":
+            raise BundleError(f"{described.trace}: {key} is {rows.dtype.name}{list(rows.shape)}, of {most} cases")
+    return found
+
+
+def _with_values(golden: GoldenCases, executor: Executor, values: dict[str, list[Array]]) -> Array:
+    """Run the cases; what each left in these tensors is added to them."""
+
+    def keep(case: int) -> None:
+        for name, rows in values.items():
+            rows.append(np.array(executor.values[name]))
+
+    return golden.run(executor, end=keep)
+
+
+def _again(again: Array, before: Array, expected: Expected) -> list[ParityFigure]:
+    """The dimension that is farthest from itself."""
+    shape = expected.actions.shape
+    wanted = replace(expected, actions=before.reshape(shape), contrasts={}, use=shape[1])
+    return _exact("again, after another case", again, wanted)
+
+
+def _exact(subject: str, found: Array, expected: Expected) -> list[ParityFigure]:
+    """The worst dimension, at the precision of float32."""
+    figures, _ = compare_actions(found, expected, EXACT)
+    graded = [figure for figure in figures if figure.statistic != "share"]
+    return [replace(figure, subject=subject) for figure in _worst(graded)]
+
+
+def _calls(
+    sites: tuple[CallSite, ...], found: Mapping[str, Array], trace: Mapping[str, Array], release: Release
+) -> list[ParityFigure]:
+    """Each call against the trace, the worst of its outputs; as loose as the components that ran so far."""
+    tolerance = Tolerance(0.0, 0.0, 0.0, 0.0)
+    figures = []
+    for number, site in enumerate(sites):
+        component = release.manifest.component(site.component)
+        assert component is not None, "a manifest that exists holds what its program runs"
+        tolerance = tolerance.loosest(component.tolerance)
+        compared = [
+            compare_tensor(
+                site.name, found[key], trace[key], tolerance.inner, unequal=tolerance.unequal, at=f"output {port}"
+            )
+            for port in site.outputs
+            if (key := f"{number}.out.{port}") in trace and key in found
+        ]
+        figures += _worst(compared)
+    return figures
+
+
+def _processing(
+    release: Release,
+    golden: GoldenCases,
+    expected: Expected,
+    make: MakeExecutor,
+    sites: tuple[CallSite, ...],
+    watched: Mapping[str, Array],
+    trace: Mapping[str, Array],
+) -> list[ParityFigure]:
+    if any(isinstance(step, Generate) for step, _ in flat_steps(release.manifest.program.steps)):
+        # It runs its component by itself, and nothing stands in for that.
+        return []
+    wanted = [f"{number}.out.{port}" for number, site in enumerate(sites) for port in site.whole]
+    if not wanted or any(key not in trace or key not in watched for key in wanted):
+        return []
+    # Of one size each, or they could not have been compared.
+    answers = {key: trace[key].reshape(watched[key].shape).astype(watched[key].dtype) for key in wanted}
+    recording = Recording(sites)
+    components = {component.name: component for component in release.manifest.components}
+    hook = Standing(sites, answers, components, recording)
+    actions = golden.run(make(hook), begin=hook.begin)
+    compared = _exact("processing", actions, expected)
+    made = recording.arrays()
+    for number, site in enumerate(sites):
+        compared += [
+            compare_tensor("processing", made[key], trace[key], EXACT.inner, at=f"input {port} of {site.name}")
+            for port in sorted(site.made)
+            if (key := f"{number}.in.{port}") in trace and key in made
+        ]
+    return _worst(compared)
+
+
+def _worst(figures: list[ParityFigure]) -> list[ParityFigure]:
+    """The one nearest to its limit, or farthest beyond; none of none. Whatever is beyond a limit of 0 is farthest."""
+
+    def share(figure: ParityFigure) -> float:
+        if figure.limit:
+            return figure.value / figure.limit
+        return 0.0 if figure.passed else math.inf
+
+    return sorted(figures, key=share)[-1:]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgectl_agent.worker.operations import Compiler, OnCall, Operation
+from edgectl_agent.worker.operations import CallHook, Compiler, Operation
 from edgectl_agent.worker.release import Array
 from edgectl_agent.worker.runtimes.base import Graph, fits
 from edgectl_agent.worker.runtimes.generator import Generator
@@ -22,9 +22,10 @@ from edgectl_agent.worker.spans import Site, SpanTable
 from edgectl_agent.worker.tensors import Tensors, Values
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import NonFiniteError, ProgramError, ShapeError
-from edgectl_protos.domain.policy import Generate, Policy, Program, check_components, check_program
+from edgectl_protos.domain.policy import Generate, Policy, Program
+from edgectl_protos.domain.program_checks import check_components, check_program
 
-__all__ = ["Executor", "OnCall"]
+__all__ = ["CallHook", "Executor"]
 
 
 class Executor:
@@ -48,7 +49,7 @@ class Executor:
         path_of: Callable[[str], Path],
         generators: Mapping[str, Generator] | None = None,
         seed: int = 0,
-        on_call: OnCall | None = None,
+        hook: CallHook | None = None,
     ) -> None:
         check_program(policy, program)
         check_components(
@@ -66,7 +67,7 @@ class Executor:
             states=program.states,
             path_of=path_of,
             random=np.random.default_rng(seed),
-            on_call=on_call,
+            hook=hook,
         )
         self._plan = compiler.compile(program.steps)
         if not self._plan:

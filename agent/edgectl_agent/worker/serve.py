@@ -37,7 +37,9 @@ class Answers:
         self._handlers: dict[type, Callable[[Any], Any]] = {
             messages.Probe: self._probe,
             messages.Load: self._load,
+            messages.Unload: self._unload,
             messages.Parity: self._parity,
+            messages.Trace: self._trace,
             messages.Capture: self._capture,
             messages.OpenGraph: self._lent.open,
             messages.InferGraph: self._lent.infer,
@@ -76,6 +78,10 @@ class Answers:
         )
         return self._session.loaded
 
+    def _unload(self, _: messages.Unload) -> messages.Unloaded:
+        self.close()
+        return messages.Unloaded()
+
     def close(self) -> None:
         """Drop what is loaded."""
         if self._session is not None:
@@ -85,6 +91,11 @@ class Answers:
     def _parity(self, _: messages.Parity) -> messages.ParityReply:
         session = self._loaded_session()
         return messages.ParityReply(session.parity(lambda share: self._progress(RunPhase.MEASURING, share)))
+
+    def _trace(self, request: messages.Trace) -> messages.TraceReply:
+        session = self._loaded_session()
+        out = Path(request.out)
+        return messages.TraceReply(session.trace(out, lambda share: self._progress(RunPhase.MEASURING, share)))
 
     def _capture(self, request: messages.Capture) -> messages.CaptureReply:
         session = self._loaded_session()

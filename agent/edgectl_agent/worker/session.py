@@ -1,7 +1,7 @@
 """A loaded release: its components, its executor, and how long the cold start took so far.
 
 The cold start is the sum of its parts (start of the process and imports, load, first inference, the rest of the first
-tick); the time a worker waits for its next request is in none of them.
+tick); the time a worker waits for its next request is in none of them. It is the first run's: later ones are warm.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from edgectl_agent.config import VERSION
 from edgectl_agent.worker.capture import Capture, read_observations
 from edgectl_agent.worker.components import LoadedComponents, import_runtimes, load_components
+from edgectl_agent.worker.interference import Watch
 from edgectl_agent.worker.loop.clock import MonotonicClock
 from edgectl_agent.worker.loop.runner import Loop
 from edgectl_agent.worker.loop.sources import Source, open_source
-from edgectl_agent.worker.loop.summary import summarise
-from edgectl_agent.worker.parity import run_parity
-from edgectl_agent.worker.process import peak_rss_bytes, temperature_c, usable_cores
-from edgectl_agent.worker.program import Executor, OnCall
+from edgectl_agent.worker.loop.summary import slots_in, summarise
+from edgectl_agent.worker.parity import run_parity, run_trace
+from edgectl_agent.worker.process import peak_rss_bytes, usable_cores
+from edgectl_agent.worker.program import CallHook, Executor
 from edgectl_agent.worker.release import read_release
-from edgectl_protos.domain.deployment import ParityFigure
+from edgectl_agent.worker.trace import write_trace
 from edgectl_protos.domain.errors import BundleError
 from edgectl_protos.domain.loop import LoopSpec, check_fits
+from edgectl_protos.domain.parity import ParityReport
 from edgectl_protos.domain.policy import Call, flat_steps
 from edgectl_protos.domain.run import ColdStart, RunPhase, RunSummary
 from edgectl_protos.worker import messages
@@ -44,6 +47,7 @@ class Session:
         self._runtimes = import_runtimes(self._release, interpreters or {})
         self._import_s = started_s + time.perf_counter() - begun
         self._first_tick_s: float | None = None
+        self._is_warm = False
         self._components: LoadedComponents | None = None
         self._own_threads = threads or self._release.loop.threads or usable_cores()
         self._threads = 0
@@ -64,7 +68,7 @@ class Session:
         self._executor = self._execute()
         self._load_s = time.perf_counter() - begun - loaded.first_inference_s
 
-    def _execute(self, on_call: OnCall | None = None) -> Executor:
+    def _execute(self, hook: CallHook | None = None) -> Executor:
         assert self._components is not None
         manifest = self._release.manifest
         return Executor(
@@ -74,7 +78,7 @@ class Session:
             self._components.graphs,
             path_of=self._release.path,
             generators=self._components.generators,
-            on_call=on_call,
+            hook=hook,
         )
 
     @property
@@ -94,10 +98,17 @@ class Session:
             self._components.close()
             self._components = None
 
-    def parity(self, progress: Callable[[float], None]) -> tuple[ParityFigure, ...]:
+    def parity(self, progress: Callable[[float], None]) -> ParityReport | None:
         """Run the golden cases."""
         self._load(self._own_threads)
-        return run_parity(self._release, self._executor, progress)
+        return run_parity(self._release, self._execute, progress)
+
+    def trace(self, out: Path, progress: Callable[[float], None]) -> ParityReport:
+        """Run the golden cases as an oracle, and write what happens on the way."""
+        self._load(self._own_threads)
+        report, arrays = run_trace(self._release, self._execute, progress)
+        write_trace(out, arrays)
+        return report
 
     def capture(self, request: messages.Capture, progress: Callable[[float], None]) -> int:
         """Run the program on recorded observations and write what enters a component; how many calls."""
@@ -108,7 +119,7 @@ class Session:
         if not calls:
             raise BundleError(f"no step of the program calls the component {request.component!r}")
         taken = Capture(request.component, calls * len(observations), request.limit)
-        executor = self._execute(taken.take)
+        executor = self._execute(taken)
         for index, observation in enumerate(observations):
             for name, value in observation.items():
                 executor.check(name, value)
@@ -143,14 +154,13 @@ class Session:
             self._note_first_tick(loop, opened_s)
             report(RunPhase.MEASURING, 0.0)
             started_s = time.time()
-            temperature_start = temperature_c()
-            measurement = loop.measure()
-            temperature_end = temperature_c()
+            watch = Watch()
+            measurement = loop.measure(watch.between_ticks)
+            interference = watch.stop()
         finally:
             close()
         figures = summarise(spec, measurement)
-        samples_bytes = measurement.recorder.spool(Path(request.spool_path))
-        temperatures = [value for value in (temperature_start, temperature_end) if value is not None]
+        samples_bytes = measurement.recorder.spool(Path(request.spool_path), slots_in(spec, measurement).responses_ns)
         cores = min(self._threads, usable_cores())
         return RunSummary(
             run_id=request.run_id,
@@ -166,9 +176,11 @@ class Session:
             cold_start=self._cold_start(),
             peak_rss_bytes=peak_rss_bytes(),
             cpu_utilisation=measurement.cpu_ns / measurement.wall_ns / cores,
-            temperature_start_c=temperature_start,
-            temperature_peak_c=max(temperatures, default=None),
+            temperature_start_c=watch.temperature_start_c,
+            temperature_max_c=watch.temperature_max_c,
+            interference=interference,
             samples_bytes=samples_bytes,
+            agent_version=VERSION,
             **{name: getattr(figures, name) for name in asdict(figures)},
         )
 
@@ -197,8 +209,11 @@ class Session:
         if self._first_tick_s is None and loop.first_overhead_ns is not None:
             self._first_tick_s = opened_s + loop.first_overhead_ns / 1e9
 
-    def _cold_start(self) -> ColdStart:
+    def _cold_start(self) -> ColdStart | None:
         assert self._components is not None
+        if self._is_warm:
+            return None
+        self._is_warm = True
         # A runtime that had to run once to be loaded has had its first inference there.
         inference_s = self._components.first_inference_s or self._executor.first_run_s or 0.0
         rest_s = self._first_tick_s or 0.0

@@ -18,6 +18,7 @@ from edgectl_converters.files import link_tree
 from edgectl_converters.passes.base import Pass, PassRequest
 from edgectl_converters.passes.fold_graph import Folding, fold_into_graph
 from edgectl_converters.sources.base import ARRAYS, GOLDEN, Export, ExportedComponent
+from edgectl_converters.sources.npz import read_npz
 from edgectl_converters.targets.base import Target
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.policy import (
@@ -27,12 +28,11 @@ from edgectl_protos.domain.policy import (
     Repeat,
     Resize,
     Step,
-    check_components,
-    check_program,
     flat_steps,
     reads_of,
     writes_of,
 )
+from edgectl_protos.domain.program_checks import check_components, check_program
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -180,12 +180,7 @@ def _component(component: ExportedComponent, ports: dict[str, list[_Chain]]) -> 
 
 
 def _arrays(folder: Path) -> Arrays:
-    import numpy as np
-
-    if not (folder / ARRAYS).exists():
-        return {}
-    with np.load(folder / ARRAYS, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    return read_npz(folder / ARRAYS) if (folder / ARRAYS).exists() else {}
 
 
 def _compared(folder: Path) -> set[str]:

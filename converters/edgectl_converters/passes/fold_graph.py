@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgectl_converters.files import link_or_copy
+from edgectl_converters.sources.onnx_graph import external_locations
 from edgectl_protos.domain.policy import Anchor, Fit
 
 __all__ = ["Folding", "fold_into_graph"]
@@ -44,7 +45,7 @@ def fold_into_graph(graph: Path, out: Path, foldings: Mapping[str, Folding]) -> 
     del model.graph.node[:]
     model.graph.node.extend([*prologue, *nodes])
     onnx.save(model, str(out))
-    for name in {e.value for t in model.graph.initializer for e in t.external_data if e.key == "location"}:
+    for name in external_locations(model):
         if not (out.parent / name).exists():
             link_or_copy(graph.parent / name, out.parent / name)
 

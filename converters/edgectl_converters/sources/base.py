@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from edgectl_converters.card import CheckpointCard, Sha256
+from edgectl_converters.card import CheckpointCard, Declared, Sha256
 from edgectl_protos.domain.artifact import TensorSpec
+from edgectl_protos.domain.errors import UsageError
 from edgectl_protos.domain.policy import Policy, Program
 
 __all__ = ["ARRAYS", "GOLDEN", "Export", "ExportRequest", "ExportedComponent", "Source"]
@@ -27,8 +28,8 @@ class ExportRequest:
     """What is exported to the folder `out`.
 
     `observations` is an .npz of raw observations, `[case, *observed shape]` for each feature (texts as a unicode
-    array), for which golden actions are wanted; empty where the checkpoint brings its own. `inputs_kind` says what they
-    are: `recorded` or `synthetic`.
+    array), for which golden actions are wanted; empty where the checkpoint brings its own. `inputs_kind` says in words
+    what they are, such as `recorded` or `top recorded; state synthetic`. `declared` is that of the card.
     """
 
     source: str
@@ -37,17 +38,21 @@ class ExportRequest:
     observations: str
     inputs_kind: str
     seed: int
+    declared: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedComponent:
-    """One component in the hub form: `form` is `onnx` or `pt2`, `file` its path in the export's folder."""
+    """One component in the hub form: `form` is `onnx` or `pt2`, `file` its path in the export's folder, `stored` what
+    it is already (int8, fp16), empty for fp32.
+    """
 
     name: str
     form: str
     file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    stored: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +92,31 @@ class Source(abc.ABC):
             CheckpointError: it cannot be read as what it claims to be.
         """
 
+    def declared_card(
+        self, path: Path, sha256: Sha256, declared: Declared, footage: Path | None = None
+    ) -> CheckpointCard:
+        """The card, with what the user says about a bare graph, and footage that may say the shapes of its inputs.
+
+        Raises:
+            UsageError: this format says shapes and states itself.
+            CheckpointError: as `card`.
+        """
+        if declared != Declared():
+            raise UsageError(
+                f"--shape and --state are for ONNX graphs; {path.name} says its shapes and states itself",
+                hint="leave them out; in a policy.yaml they are dims and states: see docs/policy-file.md",
+            )
+        return self.card(path, sha256)
+
     def spread(self, path: Path) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
         """Offset and scale of the values of observations, where the checkpoint says where they lie: synthetic ones are
         drawn from there. On the host; asked for only when something is exported.
+        """
+        return {}
+
+    def ranges(self, path: Path) -> dict[str, tuple[float, float]]:
+        """The values of a black and of a white pixel in frames that are no bytes, where the checkpoint shows them. On
+        the host; asked for only when something is exported.
         """
         return {}
 

@@ -5,7 +5,6 @@ Checked against the program before anything is converted, so that a device's gat
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-__all__ = ["MAKE_HINT", "check_golden", "golden_keys"]
+__all__ = ["MAKE_HINT", "check_golden", "golden_keys", "same_shape"]
 
 MAKE_HINT = (
     "record it where the policy was trained: numpy.savez('golden.npz', **arrays), a case in each row; see "
@@ -37,15 +36,17 @@ def golden_keys(policy: Policy, program: Program) -> tuple[str, ...]:
     return tuple(f"{name} [cases{''.join(f', {size}' for size in shape)}]" for name, shape in tensors)
 
 
-def check_golden(path: Path, policy: Policy, program: Program) -> dict[str, Array]:
-    """The cases, each array in the type of its tensor.
+def check_golden(
+    path: Path, policy: Policy, program: Program, without: frozenset[str] = frozenset()
+) -> dict[str, Array]:
+    """The cases, each array in the type of its tensor; `without` these, which the program finds by itself.
 
     Raises:
         CheckpointError: the file cannot be read, lacks an array, or holds one that the program does not know.
         ShapeError: an array has another shape than its tensor: noise of another length, fewer cases than the others.
-        NonFiniteError: a value is NaN or infinite.
+        NonFiniteError: a value that is not observed is NaN or infinite.
     """
-    arrays = read_npz(path)
+    arrays = {key: array for key, array in read_npz(path).items() if key not in without}
     wanted = {f"in.{feature.name}": policy.observed(feature) for feature in policy.observations}
     noise = _noise(program)
     wanted |= {f"in.{name}": TensorSpec(name, DType.FLOAT32, shape) for name, shape in noise.items()}
@@ -64,15 +65,16 @@ def check_golden(path: Path, policy: Policy, program: Program) -> dict[str, Arra
         spec = wanted.get(key) or (specs.get(name) if key.startswith("out.") else None)
         if spec is None:
             raise CheckpointError(f"{path.name} holds {key!r}, and the program has no such tensor", hint=MAKE_HINT)
-        found[key] = _checked(array, spec, cases, f"{path.name}: {'the noise ' if spec.name in noise else ''}{key}")
+        drawn = spec.name in noise
+        what = f"{path.name}: {'the noise ' if drawn else ''}{key}"
+        found[key] = _checked(array, spec, cases, what, observed=key.startswith("in.") and not drawn)
     return found
 
 
-def _checked(array: Array, spec: TensorSpec, cases: int, what: str) -> Array:
+def _checked(array: Array, spec: TensorSpec, cases: int, what: str, *, observed: bool) -> Array:
     import numpy as np
 
-    size = math.prod(spec.shape)
-    if array.ndim == 0 or not cases or len(array) != cases or array[0].size != size:
+    if array.ndim == 0 or not cases or len(array) != cases or not same_shape(array.shape[1:], spec.shape):
         raise ShapeError(
             f"{what} is {list(array.shape)}; wanted {cases or 'some'} cases of {list(spec.shape)}",
             hint=MAKE_HINT,
@@ -84,13 +86,23 @@ def _checked(array: Array, spec: TensorSpec, cases: int, what: str) -> Array:
     dtype = np.dtype(spec.dtype.value)
     if array.dtype.kind == "U" or (dtype.kind in "biu" and array.dtype.kind == "f"):
         raise CheckpointError(f"{what} holds {array.dtype}; wanted {dtype}", hint=MAKE_HINT)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise NonFiniteError(f"{what}: {int((~np.isfinite(array)).sum())} values are NaN or infinite")
+    # What is observed need not be finite: a mask, a depth that was not seen. What comes out is compared.
+    if array.dtype.kind == "f" and not observed and not np.isfinite(array).all():
+        case = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise NonFiniteError(
+            f"{what}: {int((~np.isfinite(array)).sum())} values are NaN or infinite, the first in case {case}",
+            hint="leave such cases out; a mask of minus infinity is as good with the smallest number of its type",
+        )
     with np.errstate(over="ignore"):
         found = array.reshape(cases, *spec.shape).astype(dtype)
     if dtype.kind in "biu" and not np.array_equal(found, array.reshape(found.shape)):
         raise CheckpointError(f"{what} holds values that {dtype} does not", hint=MAKE_HINT)
     return found
+
+
+def same_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether the shapes are one, a leading 1 apart; nothing of another rank is reshaped to fit."""
+    return found == wanted or (1, *found) == wanted or found == (1, *wanted)
 
 
 def _noise(program: Program) -> dict[str, tuple[int, ...]]:

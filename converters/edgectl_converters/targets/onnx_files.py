@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from edgectl_converters.files import link_or_copy
+from edgectl_converters.sources.onnx_graph import external_locations
+
 __all__ = ["copy_graph", "external_files"]
 
 
@@ -13,14 +16,12 @@ def external_files(graph: Path) -> tuple[str, ...]:
     import onnx
 
     model = onnx.load(str(graph), load_external_data=False)
-    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
-    return tuple(sorted({entry.value for entry in entries if entry.key == "location"}))
+    return tuple(external_locations(model))
 
 
 def copy_graph(graph: Path, folder: Path) -> str:
-    """Copy a graph and its external data; the name of the graph in the folder."""
+    """Copy a graph and link its external data, which nobody changes; the name of the graph in the folder."""
     for name in external_files(graph):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(graph.parent / name, folder / name)
+        link_or_copy(graph.parent / name, folder / name)
     shutil.copyfile(graph, folder / "model.onnx")
     return "model.onnx"

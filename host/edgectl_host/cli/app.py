@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export", "Store a checkpoint's export beside its weights."),
     "deploy": ("deploy", "Convert, install, prove, run the loop, and say whether it holds."),
     "profile": ("profile", "Run the installed loop again and judge it."),
+    "compare": ("compare", "Run two releases in turns, and say whether the second is slower."),
     "rollback": ("rollback", "Put the previous release back."),
     "status": ("status", "What is installed on each device."),
     "runs": ("runs", "Runs measured so far."),

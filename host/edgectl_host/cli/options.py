@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,17 +17,22 @@ __all__ = [
     "FOOTAGE",
     "LOOP",
     "RATE",
+    "SHARE",
     "SIZE",
     "checkpoint_argument",
+    "declared_of",
     "fleet_options",
+    "graph_options",
     "json_option",
     "loop_options",
     "target_options",
     "task_option",
+    "word_options",
 ]
 
 if TYPE_CHECKING:
     from edgectl_converters.assignment import Choice
+    from edgectl_converters.card import Declared
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,6 +97,33 @@ class _Scheme(_Words):
         return choice
 
 
+class _Shape(click.ParamType["tuple[str, tuple[int, ...]]"]):
+    """`images=1x3x480x640`: an input and its sizes."""
+
+    name = "shape"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        name, _, text = str(value).rpartition("=")
+        sizes = [size for size in text.lower().replace("×", "x").split("x") if size]
+        if not name or not all(size.isdecimal() and 0 < int(size) < 1 << 31 for size in sizes):
+            self.fail(f"{value!r} is no shape: write INPUT=1x3x480x640", param, ctx)
+        return name, tuple(map(int, sizes))
+
+
+class _State(click.ParamType["tuple[str, str]"]):
+    """`h_in=h_out`: an input, and the output that is fed back to it; `none`."""
+
+    name = "state"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        into, _, out = str(value).partition("=")
+        if (into, out) != ("none", "") and not (into and out):
+            self.fail(f"{value!r} is no state: write INPUT=OUTPUT, or none", param, ctx)
+        return into, out
+
+
 class _Age(click.ParamType[float]):
     """`30d`, `12h`: how long ago, in seconds."""
 
@@ -102,6 +134,20 @@ class _Age(click.ParamType[float]):
 
         try:
             return parse_age_s(str(value))
+        except EdgectlError as exc:
+            self.fail(exc.message, param, ctx)
+
+
+class _Share(click.ParamType[float]):
+    """`2%`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from edgectl_host.quantities import parse_share
+
+        try:
+            return parse_share(str(value))
         except EdgectlError as exc:
             self.fail(exc.message, param, ctx)
 
@@ -123,6 +169,7 @@ class _Size(click.ParamType[int]):
 DURATION = _Duration()
 RATE = _Rate()
 AGE = _Age()
+SHARE = _Share()
 SIZE = _Size()
 CHECKPOINT = click.Path(path_type=Path)
 FOOTAGE = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -172,10 +219,55 @@ def target_options(command: F) -> F:
             help="What it is stored and computed in: int8, or vision=int8,prefix=int8,bf16. Default: fp32.",
         ),
         task_option,
-        click.option("--footage", type=FOOTAGE, metavar="DIR", help="Recorded observations, one file a feature."),
+        click.option(
+            "--footage", type=FOOTAGE, metavar="DIR", help="Recordings, one file a feature, or a LeRobot dataset."
+        ),
         click.option("--loop", "loop_file", type=LOOP, metavar="FILE", help="An edited loop: edgectl init."),
     )
     return _all(command, options)
+
+
+def graph_options(command: F) -> F:
+    """What a bare graph leaves open: --shape, --state."""
+    options = (
+        click.option(
+            "--shape",
+            "shapes",
+            type=_Shape(),
+            multiple=True,
+            metavar="INPUT=1x3x480x640",
+            help="Sizes of an ONNX graph's input; again for each.",
+        ),
+        click.option(
+            "--state",
+            "states",
+            type=_State(),
+            multiple=True,
+            metavar="INPUT=OUTPUT",
+            help="An ONNX graph's output fed back to an input, or none. Default: by their names.",
+        ),
+    )
+    return _all(command, options)
+
+
+def word_options(command: F) -> F:
+    """What two are converted to: --runtime, --scheme, each once for both or twice."""
+    options = (
+        click.option(
+            "--runtime", "runtimes", multiple=True, type=_Words(), metavar="TEXT", help="Twice: of A, then of B."
+        ),
+        click.option(
+            "--scheme", "schemes", multiple=True, type=_Scheme(), metavar="TEXT", help="Twice: of A, then of B."
+        ),
+    )
+    return _all(command, options)
+
+
+def declared_of(shapes: Sequence[tuple[str, tuple[int, ...]]], states: Sequence[tuple[str, str]]) -> Declared:
+    """What was said about a bare graph."""
+    from edgectl_converters.card import Declared
+
+    return Declared(dict(shapes), {into: out for into, out in states if out} if states else None)
 
 
 def loop_options(command: F) -> F:

@@ -103,8 +103,12 @@ class Wiring:
         task: str = "",
         footage: Path | None = None,
         loop_file: Path | None = None,
+        shapes: Sequence[tuple[str, tuple[int, ...]]] = (),
+        states: Sequence[tuple[str, str]] = (),
     ) -> Subject:
         """What is deployed: a checkpoint to convert, or a bundle as it is."""
+        from edgectl_host.cli.options import declared_of
         from edgectl_host.workflows.convert import Wishes, open_subject
 
-        return open_subject(path, Wishes(runtime, scheme, task, footage, loop_file), self.workshop())
+        wishes = Wishes(runtime, scheme, task, footage, loop_file, declared_of(shapes, states))
+        return open_subject(path, wishes, self.workshop())

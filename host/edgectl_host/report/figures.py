@@ -5,17 +5,28 @@ A percentile below its sample floor reads `n/a (need N)`, and a stand-in is name
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
 from edgectl_host.components import as_asked, components_words
 from edgectl_host.quantities import bytes_words, time_words
+from edgectl_host.report.parity import parity_rows
 from edgectl_host.runs.record import RunRecord
 from edgectl_protos.domain.artifact import precision_of
-from edgectl_protos.domain.deployment import ParityFigure
 from edgectl_protos.domain.device import ComponentFacts, DeviceFacts
+from edgectl_protos.domain.loop import Limit, LoopSpec, Metric
 from edgectl_protos.domain.policy import Repeat, Step
-from edgectl_protos.domain.run import SAMPLE_FLOORS, Check, Outcome, Percentiles, RunSummary, SpanFigures, Verdict
+from edgectl_protos.domain.run import (
+    SAMPLE_FLOORS,
+    Check,
+    Disturbance,
+    Outcome,
+    Percentiles,
+    RunSummary,
+    SpanFigures,
+    Verdict,
+)
 
 __all__ = [
     "COLUMNS",
@@ -23,6 +34,8 @@ __all__ = [
     "SpanRow",
     "board_words",
     "component_rows",
+    "conditions",
+    "cures",
     "device_words",
     "notes",
     "outcome_word",
@@ -82,19 +95,55 @@ def device_words(record: RunRecord) -> str:
     return f"{components_words(summary.components)} on {name}"
 
 
+def conditions(record: RunRecord) -> tuple[str, ...]:
+    """The first line: how much was measured, with what, and beside what."""
+    summary = record.summary
+    loop = summary.loop
+    pace = "closed" if record.verdict is None else f"at {loop.rate_hz:g} Hz"
+    return (
+        f"{summary.ticks:,} ticks {pace}",
+        f"{summary.threads} {'thread' if summary.threads == 1 else 'threads'}",
+        _clock_words(summary),
+        f"load {summary.facts.load_1min:.2f}",
+        f"edgectl {summary.agent_version or 'of unknown version'}",
+    )
+
+
 def verdict_parts(record: RunRecord) -> tuple[str, ...]:
-    """What follows the word of the verdict, in parts that a line may be broken between."""
+    """What follows the word of the verdict, in parts that a line may be broken between: what disturbed the run, each
+    limit with how surely it holds (the worst first), then the figures of every run.
+    """
     summary, rates = record.summary, record.summary.rates
-    checks = {(check.name, check.statistic): check for check in record.verdict.checks} if record.verdict else {}
-    parts = [_tail_part("tick", summary.response, record.verdict)]
-    parts.append(_tail_part("age", summary.age, record.verdict))
-    if record.verdict is not None:
-        parts.append(_misses_part(summary, checks))
-    if summary.starved_ticks:
-        parts.append(f"starved {summary.starved_ticks} of {summary.ticks} ticks")
+    parts = [] if record.verdict is None else _verdict_words(summary.loop, record.verdict)
+    parts.append(_tail_part("tick", summary.response))
+    parts.append(_tail_part(_age_name(summary.loop), summary.age))
+    if summary.starved_slots:
+        slots = summary.ticks + summary.misses.skipped
+        parts.append(f"starved {summary.starved_slots:,} of {slots:,} slots")
     parts.append(f"{rates.command_hz:.1f} cmd / {rates.replan_hz:.1f} replan Hz")
     parts.append(device_words(record))
     return tuple(parts)
+
+
+def cures(record: RunRecord) -> tuple[str, ...]:
+    """What would make an inconclusive run decide; nothing where the verdict stands."""
+    verdict = record.verdict
+    if verdict is None or verdict.outcome is not Outcome.INCONCLUSIVE:
+        return ()
+    if verdict.disturbances:
+        return tuple(_CURES[disturbance] for disturbance in verdict.disturbances)
+    found = []
+    ticks = [check.deciding_ticks for check in verdict.checks if check.deciding_ticks is not None]
+    if ticks:
+        # A little more than it takes, since the next run will not be the same.
+        seconds = math.ceil(1.1 * max(ticks) / record.summary.loop.rate_hz)
+        found.append(f"measure for longer: edgectl profile --measure {seconds}s")
+    undecided = [check for check in verdict.checks if check.outcome is Outcome.INCONCLUSIVE]
+    if any(check.counted and check.n and check.deciding_ticks is None for check in undecided):
+        found.append("no run that can be measured would decide: set a limit that the share is clearly on one side of")
+    if any(not check.counted for check in undecided):
+        found.append("measure again with these deadlines in the loop: edgectl deploy --loop")
+    return tuple(found)
 
 
 def span_rows(record: RunRecord) -> tuple[SpanRow, ...]:
@@ -115,7 +164,10 @@ def span_rows(record: RunRecord) -> tuple[SpanRow, ...]:
     rows.append(SpanRow("ovh unaccounted", summary.ticks, nothing, summary.overhead_share))
     rows.append(SpanRow("tick service", summary.service.n, _cells(summary.service), None))
     rows.append(SpanRow("tick response", summary.response.n, _cells(summary.response), None))
-    rows.append(SpanRow("obs→action age", summary.age.n, _cells(summary.age), None))
+    if record.verdict is not None:
+        rows.append(SpanRow("wake-up latency", summary.wake.n, _cells(summary.wake), None))
+        rows.append(SpanRow("period jitter", summary.jitter.n, _cells(summary.jitter), None))
+    rows.append(SpanRow(_age_name(summary.loop), summary.age.n, _cells(summary.age), None))
     return tuple(rows)
 
 
@@ -160,24 +212,20 @@ def provenance(record: RunRecord) -> tuple[tuple[str, str], ...]:
         only = summary.components[0]
         rows.append(("precision", _precision_words(only)))
         rows.append(("runtime", f"{only.runtime} {only.runtime_version} · provider {only.provider}"))
-    rows.extend(("parity", words) for words in _parity(record))
+    rows.extend(("parity", words) for words in parity_rows(record))
     rows.extend(("gate", words) for words in _left_open(record))
     rows.append(("board", f"{board_words(facts)}{_on_board(facts)} · {facts.arch} · {facts.os}"))
     rows.append(("kernel", f"{facts.kernel}{' PREEMPT_RT' if facts.preempt_rt else ''} · {facts.libc}"))
     rows.append(("cpu", f"{facts.cpu_model} · {facts.cpu_count} cores · {_isa(facts)}"))
     rows.append(("threads", f"{summary.threads} · process used {summary.cpu_utilisation:.0%} of them"))
-    rows.append(("governor", f"{facts.governor or 'not exposed'} · load {facts.load_1min:.2f} before the run"))
+    rows.append(("governor", facts.governor or "not exposed"))
+    rows.append(("machine", _interference(summary)))
     rows.append(("temperature", _temperature(summary)))
     rows.append(("loop", _loop(record)))
     rows.append(("warm-up", _warm_up(summary)))
-    cold = summary.cold_start
-    rows.append(
-        (
-            "cold start",
-            f"first action {time_words(cold.first_action_s)} (imports {time_words(cold.import_s)}, load "
-            f"{time_words(cold.load_s)}, first inference {time_words(cold.first_inference_s)})",
-        )
-    )
+    rows.append(("cold start", _cold_start(summary)))
+    if summary.unused_frames:
+        rows.append(("frames", f"{summary.unused_frames:,} of the sources came and went between two reads"))
     rows.append(("peak memory", bytes_words(summary.peak_rss_bytes)))
     when = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(summary.started_s))
     rows.append(("run", f"{summary.run_id} · {when} · {summary.ticks} ticks in {time_words(summary.measured_s)}"))
@@ -209,26 +257,108 @@ def _cells(times: Percentiles) -> tuple[str, ...]:
     return (*(percentile_words(times, name) for name in COLUMNS), time_words(times.max))
 
 
-def _tail_part(name: str, values: Percentiles, verdict: Verdict | None) -> str:
-    check = next((c for c in verdict.checks if c.name == name), None) if verdict else None
+def _tail_part(name: str, values: Percentiles) -> str:
     tail = values.tail
     if tail is None:
         return f"{name} n/a ({values.n} ticks, need {SAMPLE_FLOORS['p50']})"
-    text = f"{name} {_percentile_name(tail[0])} {time_words(tail[1])}"
-    if check is None:
-        return text
-    return f"{text} {'>' if check.outcome is Outcome.FAIL else '≤'} {time_words(check.limit)}"
+    return f"{name} {_percentile_name(tail[0])} {time_words(tail[1])}"
 
 
-def _misses_part(summary: RunSummary, checks: dict[tuple[str, str], Check]) -> str:
-    misses = summary.misses
-    rate, run = f"{misses.rate:.1%}".replace("%", " %"), f"run {misses.longest_run}"
-    rate_check, run_check = checks.get(("misses", "rate")), checks.get(("misses", "run"))
-    if rate_check is not None and rate_check.outcome is Outcome.FAIL:
-        rate += f" > {rate_check.limit:.1%}".replace("%", " %")
-    if run_check is not None and run_check.outcome is Outcome.FAIL:
-        run += f" > {run_check.limit:.0f}"
-    return f"misses {rate} ({run})"
+_ORDER = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
+_CURES = {
+    Disturbance.BUSY: "the worker waited for a CPU: end what else runs on the device, then: edgectl profile",
+    Disturbance.THROTTLED: "the CPU was slowed down for its heat: cool the device, then: edgectl profile",
+    Disturbance.CLOCK_STEPPED: "the wall clock was set while the loop ran: let it settle, then: edgectl profile",
+    Disturbance.SUSPENDED: "the machine slept while the loop ran: keep it awake, then: edgectl profile",
+}
+_OVER = {
+    Metric.TICK: ("ticks", "late"),
+    Metric.AGE: ("actions", "older"),
+    Metric.MISSES: ("ticks", "missed"),
+    Metric.STARVATION: ("slots", "starved"),
+}
+
+
+def _verdict_words(loop: LoopSpec, verdict: Verdict) -> list[str]:
+    parts = [", ".join(disturbance.value for disturbance in verdict.disturbances)] if verdict.disturbances else []
+    for check in sorted(verdict.checks, key=lambda each: _ORDER.index(each.outcome)):
+        word = "" if check.outcome is verdict.outcome else f"{check.outcome.value}: "
+        parts.append(f"{word}{_limit_words(check.limit)}: {_check_words(check)}")
+        if check.deciding_ticks is not None:
+            parts.append(f"{check.deciding_ticks:,} ticks ({check.deciding_ticks / loop.rate_hz:.0f} s) would decide")
+    return parts
+
+
+def _limit_words(limit: Limit) -> str:
+    if limit.statistic == "rate":
+        return f"{limit.metric.value} ≤ {_share_words(limit.share)}"
+    if limit.statistic == "run":
+        return f"misses in a row ≤ {limit.limit:.0f}"
+    return f"{limit.metric.value} {_percentile_name(limit.statistic)} ≤ {time_words(limit.limit)}"
+
+
+def _check_words(check: Check) -> str:
+    if not check.counted:
+        return "not counted in this run"
+    if check.limit.statistic == "run":
+        return f"{check.observed or 0:.0f} seen"
+    things, over = _OVER[check.limit.metric]
+    if not check.n:
+        return f"no {things}"
+    if check.low is None or check.high is None:
+        return f"{check.count:,} of {check.n:,} {things} {over}"
+    return f"{_share_words(check.count / check.n)} of {check.n:,} {things} {over} ({_interval(check.low, check.high)})"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{_share_words(low).removesuffix(' %')} to {_share_words(high)}"
+
+
+def _share_words(share: float) -> str:
+    """A percentage with two significant digits at least; all digits of a small one would be noise."""
+    percent = 100 * share
+    return f"{percent:.{0 if percent in (0, 100) else 2 if percent < 0.95 else 1}f} %"
+
+
+def _age_name(loop: LoopSpec) -> str:
+    return "obs→action age" if any(source.is_dated for source in loop.sources) else "age (excludes capture)"
+
+
+def _clock_words(summary: RunSummary) -> str:
+    found = summary.interference
+    if found.clock_start_hz is None or found.clock_end_hz is None or found.clock_min_hz is None:
+        return "clocks not exposed"
+    start, end, least = (f"{hz / 1e9:.2f}" for hz in (found.clock_start_hz, found.clock_end_hz, found.clock_min_hz))
+    return f"clocks {start} → {end} GHz (min {least})"
+
+
+def _interference(summary: RunSummary) -> str:
+    found = summary.interference
+    shares = (
+        ("waited for a CPU: {} of service", found.waited_share),
+        ("CPU pressure {} of the time", found.pressure_share),
+    )
+    words = [text.format(_share_words(share)) for text, share in shares if share is not None]
+    cpus = (
+        ("other processes used {:.2f} CPUs", found.others_cpus),
+        ("the hypervisor took {:.2f} CPUs", found.stolen_cpus),
+    )
+    words += [text.format(count) for text, count in cpus if count is not None]
+    if found.involuntary_switches is not None:
+        words.append(f"{found.involuntary_switches:,} involuntary switches")
+    if found.throttle_events is not None:
+        words.append(f"throttled {found.throttle_events} times")
+    return " · ".join(words) or "not exposed"
+
+
+def _cold_start(summary: RunSummary) -> str:
+    cold = summary.cold_start
+    if cold is None:
+        return "warm worker: it ran before"
+    return (
+        f"first action {time_words(cold.first_action_s)} (imports {time_words(cold.import_s)}, load "
+        f"{time_words(cold.load_s)}, first inference {time_words(cold.first_inference_s)})"
+    )
 
 
 def _percentile_name(name: str) -> str:
@@ -238,16 +368,6 @@ def _percentile_name(name: str) -> str:
 def _options(options: dict[str, str]) -> str:
     words = ", ".join(f"{key}={value}" for key, value in sorted(options.items()))
     return f" ({words})" if words else ""
-
-
-def _parity(record: RunRecord) -> list[str]:
-    figures = record.deployment.parity if record.deployment else ()
-    golden = record.manifest.golden if record.manifest else None
-    if not figures:
-        no_cases = record.manifest is not None and golden is None
-        return ["not proved on the device: the release has no golden cases" if no_cases else "not known here"]
-    against = f" · against {golden.reference}, {golden.inputs_kind} inputs" if golden else ""
-    return [_parity_words(figure) + against for figure in figures]
 
 
 def _left_open(record: RunRecord) -> list[str]:
@@ -261,13 +381,6 @@ def _left_open(record: RunRecord) -> list[str]:
     ]
 
 
-def _parity_words(figure: ParityFigure) -> str:
-    return (
-        f"{figure.tensor}: largest error {figure.max_abs_of_range:.1e} of the range, cosine {figure.cosine:.6f}, "
-        f"{figure.cases} {'case' if figure.cases == 1 else 'cases'}{'' if figure.passed else ', FAILED'}"
-    )
-
-
 def _on_board(facts: DeviceFacts) -> str:
     return f" (this machine: {facts.board or 'unknown board'})" if facts.stand_in_for else ""
 
@@ -277,10 +390,10 @@ def _isa(facts: DeviceFacts) -> str:
 
 
 def _temperature(summary: RunSummary) -> str:
-    start, peak = summary.temperature_start_c, summary.temperature_peak_c
-    if start is None and peak is None:
+    start, highest = summary.temperature_start_c, summary.temperature_max_c
+    if start is None or highest is None:
         return "no sensor"
-    return " → ".join(f"{value:.0f} °C" for value in (start, peak) if value is not None)
+    return f"{start:.0f} °C at the start, highest seen {highest:.0f} °C"
 
 
 def _loop(record: RunRecord) -> str:

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from edgectl_host.report.figures import (
     COLUMNS,
     component_rows,
+    conditions,
+    cures,
     notes,
     outcome_word,
     provenance,
     span_rows,
     verdict_parts,
 )
+from edgectl_host.report.parity import DIMENSION_COLUMNS, dimension_rows
 from edgectl_host.runs.record import RunRecord
 
 __all__ = ["report"]
@@ -32,13 +35,17 @@ def report(record: RunRecord) -> str:
     ]
     return "\n".join(
         (
-            f"**{outcome_word(record)}** {' · '.join(verdict_parts(record))}",
+            f"**{outcome_word(record)}** {' · '.join(conditions(record))}",
             "",
+            " · ".join(verdict_parts(record)),
+            "",
+            *(line for cure in cures(record) for line in (f"Cure: {cure}", "")),
             *_components(record),
             *_table(head, rows, align="l" + "r" * (len(head) - 1)),
             "",
             notes(record),
             "",
+            *_dimensions(record),
             *_table(("", ""), provenance(record), align="ll"),
             "",
         )
@@ -49,6 +56,11 @@ def _components(record: RunRecord) -> list[str]:
     rows = [(row.name, row.runtime, row.scheme, row.precision, row.provider) for row in component_rows(record)]
     head = ("component", "runtime", "scheme", "precision used", "provider")
     return [*_table(head, rows, align="lllll"), ""] if rows else []
+
+
+def _dimensions(record: RunRecord) -> list[str]:
+    rows = dimension_rows(record)
+    return [*_table(DIMENSION_COLUMNS, rows, align="l" + "r" * (len(DIMENSION_COLUMNS) - 1)), ""] if rows else []
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, align: str) -> list[str]:

@@ -12,12 +12,15 @@ from rich.text import Text
 from edgectl_host.report.figures import (
     COLUMNS,
     component_rows,
+    conditions,
+    cures,
     notes,
     outcome_word,
     provenance,
     span_rows,
     verdict_parts,
 )
+from edgectl_host.report.parity import DIMENSION_COLUMNS, dimension_rows
 from edgectl_host.runs.record import CAPACITY, RunRecord
 
 __all__ = ["STYLES", "report", "span_table", "verdict_line"]
@@ -32,28 +35,31 @@ def report(record: RunRecord, width: int) -> RenderableType:
     """The whole report."""
     return Group(
         verdict_line(record, width),
+        *(Text(f"cure: {cure}", style="yellow") for cure in cures(record)),
         Text(),
         *_components_table(record),
         span_table(record, width),
         Text(notes(record), style="dim"),
         Text(),
+        *_dimensions_table(record),
         _provenance_table(record),
     )
 
 
 def verdict_line(record: RunRecord, width: int) -> Text:
-    """The verdict and its figures."""
+    """The verdict, under which conditions, and below it how it was reached; broken between its parts."""
     word = outcome_word(record)
     line = Text.assemble((word, STYLES[record.outcome]), " " * max(2, 6 - len(word)))
     indent = len(line.plain)
-    column = indent
-    for index, part in enumerate(verdict_parts(record)):
-        separator = " · " if index else ""
-        if column + len(separator) + len(part) > width:
-            line.append(f"\n{' ' * indent}")
-            separator, column = "", indent
-        line.append(separator + part)
-        column += len(separator) + len(part)
+    for row, parts in enumerate((conditions(record), verdict_parts(record))):
+        column = width if row else indent
+        for index, part in enumerate(parts):
+            separator = " · " if index else ""
+            if column + len(separator) + len(part) > width:
+                line.append(f"\n{' ' * indent}")
+                separator, column = "", indent
+            line.append(separator + part)
+            column += len(separator) + len(part)
     return line
 
 
@@ -86,6 +92,20 @@ def _components_table(record: RunRecord) -> tuple[RenderableType, ...]:
     for row in rows:
         precision = Text(row.precision, style="yellow" if row.loud else "")
         table.add_row(row.name, row.runtime, row.scheme, precision, row.provider)
+    return (table, Text())
+
+
+def _dimensions_table(record: RunRecord) -> tuple[RenderableType, ...]:
+    """How far each dimension of the action is off, in the robot's units."""
+    rows = dimension_rows(record)
+    if not rows:
+        return ()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for name in DIMENSION_COLUMNS:
+        left = name == "dimension"
+        table.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=not left)
+    for row in rows:
+        table.add_row(*row)
     return (table, Text())
 
 

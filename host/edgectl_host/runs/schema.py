@@ -11,7 +11,7 @@ from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String,
 
 __all__ = ["SCHEMA_VERSION", "metadata", "releases", "runs", "versions"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 

@@ -30,11 +30,12 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """Deployments, newest first, and which releases are installed."""
+    """Deployments, newest first, which releases are installed, and which a run may name: proved there, and whole."""
 
     deployments: tuple[Deployment, ...]
     current: Digest | None
     previous: Digest | None
+    kept: tuple[Digest, ...] = ()
 
 
 class DeviceClient(abc.ABC):
@@ -126,8 +127,13 @@ class DeviceClient(abc.ABC):
         """
 
     @abc.abstractmethod
-    def run(self, run_id: str, overrides: LoopOverrides) -> Iterator[RunEvent]:
-        """Measure the installed loop; the last event has the summary. A failed run raises its failure."""
+    def run(self, run_id: str, overrides: LoopOverrides, release: Digest | None = None) -> Iterator[RunEvent]:
+        """Measure the loop of the installed release, or of a kept one; the last event has the summary.
+
+        Raises:
+            EdgectlError: the failure of the run.
+            StateError: nothing is installed, or the release is not kept.
+        """
 
     @abc.abstractmethod
     def fetch_samples(self, run_id: str) -> Iterator[bytes]:

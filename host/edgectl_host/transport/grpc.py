@@ -196,6 +196,7 @@ class GrpcDeviceClient(DeviceClient):
             tuple(from_wire(Deployment, item) for item in reply.deployments),
             Digest.parse(reply.current) if reply.current else None,
             Digest.parse(reply.previous) if reply.previous else None,
+            tuple(Digest.parse(release) for release in reply.kept),
         )
 
     def watch(self, deployment_id: str, *, after_sequence: int = 0) -> Iterator[DeploymentEvent]:
@@ -214,8 +215,10 @@ class GrpcDeviceClient(DeviceClient):
         request = deployment_pb.RollbackRequest(owner=owner)
         return self._deployment(self._deployments.Rollback, request, ROLLBACK_TIMEOUT_S)
 
-    def run(self, run_id: str, overrides: LoopOverrides) -> Iterator[RunEvent]:
-        request = profile_pb.RunRequest(run_id=run_id, overrides=to_wire(overrides))
+    def run(self, run_id: str, overrides: LoopOverrides, release: Digest | None = None) -> Iterator[RunEvent]:
+        request = profile_pb.RunRequest(
+            run_id=run_id, overrides=to_wire(overrides), release=str(release) if release else ""
+        )
         for message in self._stream(self._profiles.Run, request):
             event = from_wire(RunEvent, message)
             if event.phase is RunPhase.FAILED and event.failure is not None:

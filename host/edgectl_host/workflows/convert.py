@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from edgectl_converters.assignment import Assignment, Choice
 from edgectl_converters.bundle import copy_bundle, is_bundle, read_bundle
-from edgectl_converters.card import CheckpointCard
+from edgectl_converters.card import CheckpointCard, Declared
 from edgectl_converters.conversion import Workshop, find_conversion, plan_conversion, run_conversion
 from edgectl_converters.inspect import inspect
 from edgectl_converters.plan import Conversion, ConversionPlan, ConvertRequest
@@ -33,13 +33,16 @@ __all__ = ["BundleSubject", "CheckpointSubject", "Subject", "Wishes", "copied", 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the command line asks for. `runtime` and `scheme` None leave the choice to the fleet file and the board."""
+    """What the command line asks for. `runtime` and `scheme` None leave the choice to the fleet file and the board.
+    `declared` says what a bare graph leaves open.
+    """
 
     runtime: Choice | None = None
     scheme: Choice | None = None
     task: str = ""
     footage: Path | None = None
     loop_file: Path | None = None
+    declared: Declared = field(default_factory=Declared)
 
 
 class Subject(Protocol):
@@ -154,6 +157,7 @@ class CheckpointSubject:
             footage=self.wishes.footage,
             loop_file=self.wishes.loop_file,
             task=self.wishes.task,
+            declared=self.wishes.declared,
         )
 
 
@@ -213,10 +217,11 @@ def open_subject(path: Path, wishes: Wishes, workshop: Workshop) -> Subject:
         if wishes != Wishes():
             raise UsageError(
                 f"{path} is a bundle: it is converted already, its runtimes, schemes and loop are fixed",
-                hint="leave --runtime, --scheme, --task, --footage and --loop out, or deploy the checkpoint",
+                hint="leave --runtime, --scheme, --task, --footage, --loop, --shape and --state out, or deploy "
+                "the checkpoint",
             )
         return BundleSubject.read(path)
-    return CheckpointSubject(inspect(path, workshop.digests), wishes, workshop)
+    return CheckpointSubject(inspect(path, workshop.digests, wishes.declared, wishes.footage), wishes, workshop)
 
 
 def copied(bundle: Bundle, directory: Path) -> Bundle:

@@ -1,7 +1,8 @@
-"""The example policy on one device: every runtime that can do all the schemes, each deployed and run, side by side.
+"""The example policy on one device: every runtime that can do all the schemes, side by side.
 
-All conversions come first, so that none disturbs a measurement; then what is installed already, if one of them is,
-since it needs no install; then the others. One that is refused costs its own row.
+All conversions come first, then what the device lacks is installed, then blocks of all of them take turns, so that
+nothing disturbs a measurement and no release is measured on another machine than the next. One that is refused costs
+its own row.
 """
 
 from __future__ import annotations
@@ -12,38 +13,69 @@ from pathlib import Path
 
 from edgectl_converters.assignment import Assignment
 from edgectl_host.fleet.inventory import Device
-from edgectl_host.workflows.ask import error_of
-from edgectl_host.workflows.bundle import Bundle, Convert
+from edgectl_host.runs.comparison import Change, Ratio, compare
+from edgectl_host.workflows.ask import error_of, failure_of
+from edgectl_host.workflows.blocks import Blocks, Contestant, Pooled, bring, conditions_of, pool, take_turns
+from edgectl_host.workflows.bundle import Bundle
 from edgectl_host.workflows.convert import Subject
-from edgectl_host.workflows.crew import Connect
-from edgectl_host.workflows.plan import DeployPlan, DevicePlan, Way, make_plan
+from edgectl_host.workflows.crew import Connect, Crew
+from edgectl_host.workflows.plan import DevicePlan, make_plan
 from edgectl_host.workflows.progress import Progress, Update
-from edgectl_host.workflows.rollout import Rollout, Row
 from edgectl_protos.domain.artifact import Digest
-from edgectl_protos.domain.errors import EdgectlError, UsageError
+from edgectl_protos.domain.bundle import Manifest
+from edgectl_protos.domain.deployment import Failure
+from edgectl_protos.domain.errors import CancelledError, EdgectlError, UsageError
+from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import Outcome
 
-__all__ = ["DEMO_SCHEMES", "DemoResult", "find_example", "run_demo"]
+__all__ = ["DEMO_BLOCKS", "DEMO_SCHEMES", "DEMO_STATISTIC", "DemoResult", "DemoRow", "find_example", "run_demo"]
 
 DEMO_SCHEMES = ("fp32", "int8")
+DEMO_BLOCKS = 5
+DEMO_STATISTIC = "p95"
+"""Of the tick: decided by 360 ticks without a late one, where the p99 that a deployment is judged by takes 1,836."""
 _EXAMPLE = Path("examples", "press_pad")
 
 
 @dataclass(frozen=True, slots=True)
-class DemoResult:
-    """One row for each assignment, in the board's order."""
+class DemoRow:
+    """One assignment: its blocks and what they are together, or why there are none. `ratio`: its median response time
+    over that of the first row with blocks.
+    """
 
-    rows: tuple[tuple[Assignment, Row], ...]
+    assignment: Assignment
+    bundle: Bundle | None = None
+    blocks: Blocks | None = None
+    pooled: Pooled | None = None
+    ratio: Ratio | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """One row for each assignment, in the board's order. `lead`: the median of the second fastest over the fastest's,
+    None where fewer than two can be ranked. `conditions` changed while they took turns.
+    """
+
+    rows: tuple[DemoRow, ...]
+    lead: Ratio | None = None
+    conditions: tuple[str, ...] = ()
 
     @property
-    def best(self) -> Assignment | None:
-        """Of those that pass, the one with the lowest response time at p95."""
-        passed = [
-            (row.record.summary.response.p95 or 0.0, str(assignment), index)
-            for index, (assignment, row) in enumerate(self.rows)
-            if row.record is not None and row.record.outcome == Outcome.PASS.value
+    def ranked(self) -> tuple[DemoRow, ...]:
+        """Those that do not break a deadline, by their median response time."""
+        able = [
+            (row.pooled.response.p50, index)
+            for index, row in enumerate(self.rows)
+            if row.pooled is not None and row.pooled.verdict.outcome is not Outcome.FAIL
         ]
-        return self.rows[min(passed)[2]][0] if passed else None
+        return tuple(self.rows[index] for p50, index in sorted(pair for pair in able if pair[0] is not None))
+
+    @property
+    def fastest(self) -> DemoRow | None:
+        """The fastest, where that is shown: the interval of its lead excludes that the next one is as fast."""
+        shown = self.lead is not None and self.lead.change is Change.SLOWER and not self.conditions
+        return self.ranked[0] if shown or len(self.ranked) == 1 else None
 
 
 def find_example(starts: Sequence[Path]) -> Path:
@@ -64,31 +96,80 @@ def find_example(starts: Sequence[Path]) -> Path:
 def run_demo(
     subject: Subject,
     device: Device,
+    overrides: LoopOverrides,
     *,
     connect: Connect,
-    rollout: Callable[[Convert, Progress], Rollout],
+    owner: str,
+    remember: Callable[[Digest, Manifest], None],
     progress: Progress,
 ) -> DemoResult:
-    """Deploy and run all of them on the device; `rollout` makes a fresh one for each.
+    """Bring all of them onto the device and let blocks of them take turns; `overrides` are those of one block.
 
     Raises:
         EdgectlError: the device does not answer, or no way leads to it.
+        RunsError: what was made cannot be remembered.
     """
     asked = _ask(subject, device, connect)
     board = asked.way.board if asked.way else device.board
     assignments = subject.ways(replace(device, board=board), asked.facts, DEMO_SCHEMES)
-    made: dict[Assignment, Bundle | EdgectlError] = {}
+    rows = {assignment: DemoRow(assignment) for assignment in assignments}
+    bundles: dict[Assignment, Bundle] = {}
     for assignment in assignments:
         try:
-            made[assignment] = subject.bundle(assignment, progress)
+            bundles[assignment] = bundle = subject.bundle(assignment, progress)
         except EdgectlError as exc:
-            made[assignment] = exc
-    rows: dict[Assignment, Row] = {}
-    for assignment in sorted(assignments, key=lambda assignment: _digest(made[assignment]) != asked.current):
-        plan = DeployPlan(subject.name, (replace(asked, way=Way(board, assignment)),))
-        told = _told_of(assignment, progress)
-        rows[assignment] = rollout(lambda assignment, _: _bundle(made[assignment]), told).run(plan)[0]
-    return DemoResult(tuple((assignment, rows[assignment]) for assignment in assignments))
+            rows[assignment] = replace(rows[assignment], failure=failure_of(exc))
+            continue
+        remember(bundle.digest, bundle.manifest)
+        rows[assignment] = DemoRow(assignment, bundle)
+    crew = Crew(connect)
+    found: list[Blocks] = []
+
+    def work() -> None:
+        told = crew.guarded(progress)
+        with crew.connected(device) as client:
+            for assignment in list(bundles):
+                try:
+                    brought = bring(client, bundles[assignment], owner=owner, progress=_told_of(assignment, told))
+                    told(Update(str(assignment), "installed" if brought else "already installed", done=True))
+                except CancelledError:
+                    raise
+                except EdgectlError as exc:
+                    rows[assignment] = replace(rows[assignment], failure=failure_of(exc))
+                    del bundles[assignment]
+            manifests = {bundle.digest: bundle.manifest for bundle in bundles.values()}
+            named = [Contestant(str(assignment), bundle.digest) for assignment, bundle in bundles.items()]
+            found.extend(
+                take_turns(
+                    client, device, named, overrides, blocks=DEMO_BLOCKS, manifest_of=manifests.get, progress=told
+                )
+            )
+
+    crew.run([work])
+    for assignment, blocks in zip(bundles, found, strict=True):
+        rows[assignment] = _measured(rows[assignment], blocks)
+    return _compared(tuple(rows.values()))
+
+
+def _measured(row: DemoRow, blocks: Blocks) -> DemoRow:
+    if blocks.failure is not None:
+        return replace(row, failure=failure_of(blocks.failure))
+    return replace(row, blocks=blocks, pooled=pool(blocks, DEMO_STATISTIC))
+
+
+def _compared(rows: tuple[DemoRow, ...]) -> DemoResult:
+    ran = [row.blocks for row in rows if row.blocks is not None]
+    with_ratios = tuple(
+        replace(row, ratio=_ratio(ran[0], row.blocks)) if row.blocks is not None and row.blocks is not ran[0] else row
+        for row in rows
+    )
+    result = DemoResult(with_ratios, conditions=conditions_of(ran))
+    ranked = [row.blocks for row in result.ranked if row.blocks is not None]
+    return replace(result, lead=_ratio(*ranked[:2])) if len(ranked) > 1 else result
+
+
+def _ratio(base: Blocks, other: Blocks) -> Ratio:
+    return compare(base.responses_s, other.responses_s)[0]
 
 
 def _ask(subject: Subject, device: Device, connect: Connect) -> DevicePlan:
@@ -96,16 +177,6 @@ def _ask(subject: Subject, device: Device, connect: Connect) -> DevicePlan:
     if row.failure is not None:
         raise error_of(row.failure)
     return row
-
-
-def _digest(made: Bundle | EdgectlError) -> Digest | None:
-    return made.digest if isinstance(made, Bundle) else None
-
-
-def _bundle(made: Bundle | EdgectlError) -> Bundle:
-    if isinstance(made, EdgectlError):
-        raise made
-    return made
 
 
 def _told_of(assignment: Assignment, progress: Progress) -> Progress:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgectl_converters.card import CheckpointCard
+from edgectl_converters.card import CheckpointCard, Declared
 from edgectl_converters.conversion import Workshop
 from edgectl_converters.inspect import inspect
 from edgectl_converters.route import RoutePlan, RouteRequest, plan_routes
@@ -24,15 +24,18 @@ class Inspection:
     ways: RoutePlan
 
 
-def inspect_checkpoint(path: Path, board: str, workshop: Workshop) -> Inspection:
+def inspect_checkpoint(
+    path: Path, board: str, workshop: Workshop, declared: Declared, footage: Path | None = None
+) -> Inspection:
     """Look at a checkpoint; nothing heavy is loaded, nothing is made or converted.
 
     Raises:
         CheckpointError: it cannot be read as what it claims to be.
         ProfileError: the board is not known.
+        UsageError: what is declared does not fit it.
     """
     profile = load(board)
-    card = inspect(path, workshop.digests)
+    card = inspect(path, workshop.digests, declared, footage)
     workshop.digests.save()
     toolchain = find_toolchain(workshop.toolchains, card.toolchain)
     return Inspection(card, toolchain, plan_routes(card, profile, None, RouteRequest()))

@@ -16,7 +16,7 @@ from edgectl_host.workflows.crew import Connect, Crew
 from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
-from edgectl_protos.domain.errors import EdgectlError, LoopError, RunsError
+from edgectl_protos.domain.errors import EdgectlError, LoopError, ProtocolError, RunsError
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import RunPhase, RunSummary
 
@@ -36,22 +36,30 @@ def measure(
     device: Device,
     overrides: LoopOverrides,
     *,
+    release: Digest | None = None,
     manifest_of: Callable[[Digest], Manifest | None],
     progress: Progress,
 ) -> RunRecord:
-    """Run the installed loop once.
+    """Run the loop of the installed release once, or that of a kept one.
 
     Raises:
         EdgectlError: the device's own failure, or LoopError when it ended without a summary.
+        ProtocolError: the agent runs only what is installed.
     """
     run_id = uuid.uuid4().hex[:12]
     summary = None
-    for event in client.run(run_id, overrides):
+    for event in client.run(run_id, overrides, release):
         quiet = event.phase is RunPhase.MEASURING
         progress(Update(device.name, _WORDS[event.phase], event.progress or None, quiet=quiet))
         summary = event.summary or summary
     if summary is None:
         raise LoopError(f"{device.name}: the run ended without a summary", hint="see the agent's log")
+    if release is not None and summary.release != release:
+        raise ProtocolError(
+            f"{device.name}: the agent ran {summary.release.short} instead of {release.short}: it is older than this "
+            "edgectl",
+            hint="install the same version on host and device: edgectl doctor",
+        )
     summary = stamped(summary, device)
     deployment = client.get(summary.deployment_id)
     return RunRecord.of(device.name, summary, deployment, manifest_of(summary.release))

@@ -30,6 +30,7 @@ STATUS: dict[type[errors.EdgectlError], grpc.StatusCode] = {
     errors.ProcessorError: _Code.INVALID_ARGUMENT,
     errors.StatisticsError: _Code.INVALID_ARGUMENT,
     errors.TokenizerError: _Code.INVALID_ARGUMENT,
+    errors.CheckpointVersionError: _Code.INVALID_ARGUMENT,
     errors.LoopSpecError: _Code.INVALID_ARGUMENT,
     errors.FleetError: _Code.INVALID_ARGUMENT,
     errors.ProfileError: _Code.INVALID_ARGUMENT,

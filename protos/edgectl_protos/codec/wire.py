@@ -23,7 +23,7 @@ from edgectl_protos.agent.v1 import (
     profile_service_pb2,
 )
 from edgectl_protos.common.v1 import device_pb2, failure_pb2, loop_pb2
-from edgectl_protos.domain import artifact, deployment, device, loop, run
+from edgectl_protos.domain import artifact, deployment, device, loop, parity, run
 from edgectl_protos.domain.errors import ProtocolError
 
 __all__ = ["ENUMS", "MESSAGES", "from_wire", "to_wire"]
@@ -35,17 +35,22 @@ MESSAGES: dict[type, Any] = {
     deployment.Deployment: deployment_service_pb2.Deployment,
     deployment.DeploymentEvent: deployment_service_pb2.DeploymentEvent,
     deployment.Failure: failure_pb2.Failure,
-    deployment.ParityFigure: deployment_service_pb2.ParityFigure,
     device.ComponentFacts: device_pb2.ComponentFacts,
     device.DeviceFacts: device_pb2.DeviceFacts,
     device.HelloReply: info_service_pb2.HelloReply,
     device.RuntimeFacts: device_pb2.RuntimeFacts,
     loop.Deadlines: loop_pb2.Deadlines,
     loop.Execution: loop_pb2.Execution,
+    loop.Limit: loop_pb2.Limit,
     loop.LoopOverrides: loop_pb2.LoopOverrides,
     loop.LoopSpec: loop_pb2.LoopSpec,
     loop.SourceSpec: loop_pb2.SourceSpec,
+    parity.DimensionFigure: deployment_service_pb2.DimensionFigure,
+    parity.ParityFigure: deployment_service_pb2.ParityFigure,
+    parity.ParityReport: deployment_service_pb2.ParityReport,
     run.ColdStart: profile_service_pb2.ColdStart,
+    run.Exceedances: profile_service_pb2.Exceedances,
+    run.Interference: profile_service_pb2.Interference,
     run.Misses: profile_service_pb2.Misses,
     run.Percentiles: profile_service_pb2.Percentiles,
     run.Rates: profile_service_pb2.Rates,
@@ -77,6 +82,10 @@ ENUMS: dict[enum.Enum, int] = {
     loop.SourceKind.TEXT: loop_pb2.SOURCE_KIND_TEXT,
     loop.OnEnd.FAIL: loop_pb2.ON_END_FAIL,
     loop.OnEnd.REPEAT: loop_pb2.ON_END_REPEAT,
+    loop.Metric.TICK: loop_pb2.METRIC_TICK,
+    loop.Metric.AGE: loop_pb2.METRIC_AGE,
+    loop.Metric.MISSES: loop_pb2.METRIC_MISSES,
+    loop.Metric.STARVATION: loop_pb2.METRIC_STARVATION,
     loop.Mode.PACED: loop_pb2.MODE_PACED,
     loop.Mode.CLOSED: loop_pb2.MODE_CLOSED,
     loop.Overrun.SKIP: loop_pb2.OVERRUN_SKIP,

@@ -7,11 +7,14 @@ same release digest. `codec/document.py` reads and writes it.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 from edgectl_protos.domain.artifact import Digest, FileEntry, TensorSpec, check_scheme
 from edgectl_protos.domain.errors import BundleError
-from edgectl_protos.domain.policy import Policy, Program, check_components, check_program
+from edgectl_protos.domain.parity import Tolerance
+from edgectl_protos.domain.policy import Policy, Program
+from edgectl_protos.domain.program_checks import check_components, check_program
 
 __all__ = [
     "MANIFEST_NAME",
@@ -22,21 +25,12 @@ __all__ = [
     "Golden",
     "Manifest",
     "Provenance",
-    "Tolerance",
     "ToolRun",
     "folder_of",
 ]
 
 SCHEMA = "edgectl.dev/bundle/v2"
 MANIFEST_NAME = "edgectl.bundle.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """The parity gate. Errors are relative to the range (max - min) of each expected output."""
-
-    max_abs_of_range: float
-    min_cosine: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +95,16 @@ class Golden:
 
     `in.*` are raw observations as the robot has them (uint8 HWC frames, unnormalised state, texts) and the noise of
     each case; `out.*` tensors of the program, its action `[case, chunk, *action]` in the robot's units among them,
-    written by the reference (`reference` names it and its version). `inputs_kind` says what the observations were:
-    `recorded` or `synthetic`. Cases of a program with states are one sequence from a reset.
+    written by the reference (`reference` names it and its version). `inputs_kind` says what the observations were,
+    recorded or synthetic. Cases of a program with states are one sequence from a reset. `trace` is the path of what an
+    oracle computed inside the program on these cases, in float32; empty where none could run it.
     """
 
     path: str
     count: int
     reference: str
     inputs_kind: str
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +171,8 @@ class Manifest:
         if len(set(names)) != len(names):
             raise BundleError("bundle has two components of one name")
         wanted = [f"{component.folder}/{component.entry}" for component in self.components if component.entry]
-        wanted += [self.loop, *self.program.files, *([self.golden.path] if self.golden else [])]
+        golden = self.golden
+        wanted += [self.loop, *self.program.files, *filter(None, (golden.path, golden.trace) if golden else ())]
         for path in wanted:
             if path not in paths:
                 raise BundleError(f"bundle names {path!r} but does not hold it")
@@ -192,11 +189,9 @@ class Manifest:
 
     @property
     def tolerance(self) -> Tolerance:
-        """What the final action may differ by: as much as the loosest component."""
-        return Tolerance(
-            max((c.tolerance.max_abs_of_range for c in self.components), default=0.0),
-            min((c.tolerance.min_cosine for c in self.components), default=1.0),
-        )
+        """What the final action may differ by: as much as the loosest component allows."""
+        each = (component.tolerance for component in self.components)
+        return functools.reduce(Tolerance.loosest, each, Tolerance(0.0, 0.0, 0.0, 0.0))
 
     def component(self, name: str) -> Component | None:
         """The component of this name."""

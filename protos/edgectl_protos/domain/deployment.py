@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.device import ComponentFacts
+from edgectl_protos.domain.parity import ParityReport
 
-__all__ = ["TERMINAL", "TRANSITIONS", "Deployment", "DeploymentEvent", "Failure", "ParityFigure", "State"]
+__all__ = ["TERMINAL", "TRANSITIONS", "Deployment", "DeploymentEvent", "Failure", "State"]
 
 
 class State(enum.Enum):
@@ -70,21 +71,6 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class ParityFigure:
-    """How far one tensor of the program was from its golden value, over all cases.
-
-    `max_abs_of_range` is the largest absolute difference divided by (max - min) of the expected values.
-    """
-
-    tensor: str
-    cases: int
-    max_abs: float
-    max_abs_of_range: float
-    cosine: float
-    passed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Deployment:
     """One deployment. Times are seconds since the epoch on the device's clock, for people only. `components` says what
     was loaded, read back from the runtimes when parity was proved.
@@ -100,7 +86,7 @@ class Deployment:
     transitions: int = 0
     previous: Digest | None = None
     failure: Failure | None = None
-    parity: tuple[ParityFigure, ...] = ()
+    parity: ParityReport | None = None
     components: tuple[ComponentFacts, ...] = ()
 
 

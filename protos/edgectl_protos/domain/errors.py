@@ -7,6 +7,7 @@ values; a hint says what to do next, with the command to type.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 
@@ -78,6 +79,13 @@ class TokenizerError(CheckpointError):
     exit_code = 18
 
 
+class CheckpointVersionError(CheckpointError):
+    """The checkpoint is written in a newer version of its format than is read here."""
+
+    reason = "checkpoint_newer"
+    exit_code = 19
+
+
 class LoopSpecError(EdgectlError):
     """The loop specification is not valid, or does not fit the policy."""
 
@@ -131,10 +139,14 @@ class GateError(EdgectlError):
 
 
 class ParityError(GateError):
-    """The numbers differ from the golden cases by more than the gate allows."""
+    """The numbers differ from the golden cases by more than the gate allows: `excess` times as much, where known."""
 
     reason = "parity_failed"
     exit_code = 31
+
+    def __init__(self, message: str, *, hint: str = "", excess: float = math.inf) -> None:
+        super().__init__(message, hint=hint)
+        self.excess = excess
 
 
 class PrecisionError(GateError):

@@ -1,4 +1,4 @@
-"""A run: one measurement of one loop on one device; a verdict: its pass or fail against deadlines.
+"""A run: one measurement of one loop on one device; a verdict: whether it holds its deadlines, as far as it shows.
 
 Definitions follow docs/loop.md. All times are seconds. A percentile without its samples is None: the
 floors are those at which the binomial bound holds at 99 % confidence (p50 30, p90 64, p95 90, p99 459,
@@ -8,17 +8,21 @@ p99.9 4603).
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.device import ComponentFacts, DeviceFacts
-from edgectl_protos.domain.loop import Deadlines, LoopSpec
+from edgectl_protos.domain.interval import interval_of, side_of
+from edgectl_protos.domain.loop import EXCEEDING_SHARES, MAX_TICKS, Deadlines, Limit, LoopSpec, Metric
 
 __all__ = [
     "SAMPLE_FLOORS",
     "Check",
     "ColdStart",
+    "Disturbance",
+    "Exceedances",
+    "Interference",
     "Misses",
     "Outcome",
     "Percentiles",
@@ -78,7 +82,7 @@ class SpanFigures:
 
 @dataclass(frozen=True, slots=True)
 class Misses:
-    """Ticks whose response time exceeded the tick deadline, and slots lost to overruns."""
+    """Slots whose response time exceeded the tick deadline; `skipped` were lost to overruns."""
 
     count: int
     rate: float
@@ -116,12 +120,88 @@ class WarmUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Exceedances:
+    """How many of `n` samples were over a limit of the loop.
+
+    `dispersion`: the variance of their number over that of as many independent samples, at least 1. Ticks are not
+    independent: late ones come in bursts, and a burst says no more about the rate than one of its ticks.
+    """
+
+    limit: Limit
+    n: int
+    count: int
+    dispersion: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interference:
+    """What the machine did besides the loop while it was measured; None where the kernel does not tell.
+
+    `waited_share`: of the time in which a thread of the worker had something to run, it got no CPU; of the thread that
+    waited most. `pressure_share`: of the wall time, some task of the machine waited for a CPU. `stolen_cpus`,
+    `others_cpus`: how many CPUs the hypervisor and other processes used on average. `involuntary_switches` of the
+    worker. `clock_*_hz`: of the fastest core. `throttle_events`: thermal, all cores. `suspended_s`: the machine slept.
+    `clock_step_s`: the wall clock against the monotonic one.
+    """
+
+    waited_share: float | None = None
+    pressure_share: float | None = None
+    stolen_cpus: float | None = None
+    others_cpus: float | None = None
+    involuntary_switches: int | None = None
+    clock_start_hz: float | None = None
+    clock_end_hz: float | None = None
+    clock_min_hz: float | None = None
+    throttle_events: int | None = None
+    suspended_s: float | None = None
+    clock_step_s: float | None = None
+
+    @property
+    def disturbances(self) -> tuple[Disturbance, ...]:
+        """What makes the figures no evidence of the loop."""
+        found = {
+            # Without others, threads of the worker wait for each other, as they would on any day.
+            Disturbance.BUSY: (
+                _over(self.waited_share, _MAX_WAITED_SHARE) and _over(self.others_cpus, _MIN_OTHERS_CPUS)
+            )
+            or _over(self.stolen_cpus, _MAX_STOLEN_CPUS),
+            Disturbance.THROTTLED: _over(self.throttle_events, 0),
+            Disturbance.CLOCK_STEPPED: _over(abs(self.clock_step_s or 0.0), _MAX_CLOCK_STEP_S),
+            Disturbance.SUSPENDED: _over(self.suspended_s, _MAX_SUSPENDED_S),
+        }
+        return tuple(disturbance for disturbance, there in found.items() if there)
+
+
+class Disturbance(enum.Enum):
+    """Why a run is no evidence, whatever its figures."""
+
+    BUSY = "machine busy"
+    THROTTLED = "throttled"
+    CLOCK_STEPPED = "clock stepped"
+    SUSPENDED = "machine slept"
+
+
+_MAX_WAITED_SHARE = 0.02
+_MIN_OTHERS_CPUS = 0.05
+_MAX_STOLEN_CPUS = 0.05
+_MAX_CLOCK_STEP_S = 0.1
+_MAX_SUSPENDED_S = 0.05
+
+
+def _over(value: float | None, limit: float) -> bool:
+    return value is not None and value > limit
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """What a run found. `response` is from the scheduled tick to the published action (no coordinated
     omission); `service` from the actual wake. `age` is obs→action age of every published action. `jitter`
     is |period − T|. `overhead_share` is the fraction of summed service time that no span accounts for.
     `components` are those of the release, in the order of their first use.
     `cpu_utilisation` is process CPU time over wall time and cores used; `samples_bytes` the spooled size.
+    `starved_slots` went by without an action of their own. `exceedances` has one entry for each limit of the loop that
+    is a rate or a time. `unused_frames` of the sources came and went between two reads. `cold_start` is None after the
+    worker's first run.
     """
 
     run_id: str
@@ -137,22 +217,26 @@ class RunSummary:
     ticks: int
     inferences: int
     warm_up: WarmUp
-    cold_start: ColdStart
+    cold_start: ColdStart | None
     response: Percentiles
     service: Percentiles
     wake: Percentiles
     jitter: Percentiles
     age: Percentiles
     misses: Misses
-    starved_ticks: int
+    starved_slots: int
     rates: Rates
     spans: tuple[SpanFigures, ...]
     overhead_share: float
     peak_rss_bytes: int
     cpu_utilisation: float
     temperature_start_c: float | None
-    temperature_peak_c: float | None
+    temperature_max_c: float | None
     samples_bytes: int
+    exceedances: tuple[Exceedances, ...] = ()
+    unused_frames: int = 0
+    interference: Interference = Interference()
+    agent_version: str = ""
 
 
 class RunPhase(enum.Enum):
@@ -179,7 +263,7 @@ class RunEvent:
 
 
 class Outcome(enum.Enum):
-    """PASS, FAIL, or too few samples to say."""
+    """PASS, FAIL, or too little evidence to say."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -188,49 +272,94 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One deadline judged. `statistic` says at which percentile; `unit` is s, ratio or ticks."""
+    """One limit judged.
 
-    name: str
-    statistic: str
-    observed: float | None
-    limit: float
-    unit: str
+    Of `n` samples `count` were over it, so that the true share lies from `low` to `high` (95 %), against the share that
+    the limit allows. `observed` is the limit's own statistic, in its unit; None below its sample floor. A bound on what
+    was seen (`run`, `max`, a rate of 0) has no interval. `deciding_ticks`: how long a run with the same share decides;
+    None where this one did, or where none could. `counted`: False where the run did not count against this limit.
+    """
+
+    limit: Limit
     outcome: Outcome
+    observed: float | None = None
+    n: int = 0
+    count: int = 0
+    low: float | None = None
+    high: float | None = None
+    deciding_ticks: int | None = None
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """FAIL if any check fails, else INCONCLUSIVE if any lacks samples, else PASS."""
+    """INCONCLUSIVE if the machine disturbed the run; else FAIL if a check fails, INCONCLUSIVE if one is, else PASS."""
 
     outcome: Outcome
     checks: tuple[Check, ...]
+    disturbances: tuple[Disturbance, ...] = ()
 
 
 def judge(summary: RunSummary, deadlines: Deadlines | None = None) -> Verdict:
     """The verdict on a run, against its own loop's deadlines unless others are given.
 
-    A percentile is judged only with its samples: the tick deadline by the miss rate, the longest run of
-    misses and the highest supported percentile; the age by its highest supported percentile.
+    A percentile or a rate is a statement about the share of ticks beyond a limit, and that share is known within an
+    interval (`domain/interval.py`): PASS when all of it is allowed, FAIL when none of it is. Of other deadlines than
+    the run's own, those are judged whose time the run counted: p95 and p99 of one time are two shares of one count.
     """
-    limits = deadlines or summary.loop.deadlines
-    checks = [
-        _percentile_check("tick", summary.response, limits.tick_s),
-        _check("misses", "rate", summary.misses.rate, limits.miss_rate, "ratio"),
-        _check("misses", "run", float(summary.misses.longest_run), float(limits.miss_run), "ticks"),
-    ]
-    if limits.age_s is not None:
-        checks.append(_percentile_check("age", summary.age, limits.age_s))
+    checks = tuple(_check(summary, limit) for limit in (deadlines or summary.loop.deadlines).statements)
+    disturbances = summary.interference.disturbances
+    if disturbances:
+        unsure = tuple(replace(check, outcome=Outcome.INCONCLUSIVE, deciding_ticks=None) for check in checks)
+        return Verdict(Outcome.INCONCLUSIVE, unsure, disturbances)
     outcomes = {check.outcome for check in checks}
     worst = next((o for o in (Outcome.FAIL, Outcome.INCONCLUSIVE) if o in outcomes), Outcome.PASS)
-    return Verdict(worst, tuple(checks))
+    return Verdict(worst, checks)
 
 
-def _percentile_check(name: str, values: Percentiles, limit_s: float) -> Check:
-    tail = values.tail
-    if tail is None:
-        return Check(name, "p50", None, limit_s, "s", Outcome.INCONCLUSIVE)
-    return _check(name, tail[0], tail[1], limit_s, "s")
+def _check(summary: RunSummary, limit: Limit) -> Check:
+    if limit.statistic == "run":
+        longest = summary.misses.longest_run
+        # Ticks stand in no count of their own: what was seen is all there is.
+        outcome = Outcome.FAIL if longest > limit.limit else Outcome.PASS
+        return Check(limit, outcome, float(longest), summary.ticks, summary.misses.count)
+    counted = next((known for known in summary.exceedances if _same_count(known.limit, limit)), None)
+    if counted is None:
+        return Check(limit, Outcome.INCONCLUSIVE, counted=False)
+    n, count = counted.n, counted.count
+    times = {Metric.TICK: summary.response, Metric.AGE: summary.age}.get(limit.metric)
+    observed: float | None = getattr(times, limit.statistic) if times else (count / n if n else None)
+    if not n:
+        return Check(limit, Outcome.INCONCLUSIVE)
+    if limit.share == 0:
+        return Check(limit, Outcome.FAIL if count else Outcome.PASS, observed, n, count)
+    side = side_of(limit.share, count, n, counted.dispersion)
+    deciding = None if side else _deciding(counted, limit.share)
+    return Check(limit, _SIDES[side], observed, n, count, *interval_of(count, n, counted.dispersion), deciding)
 
 
-def _check(name: str, statistic: str, observed: float, limit: float, unit: str) -> Check:
-    return Check(name, statistic, observed, limit, unit, Outcome.PASS if observed <= limit else Outcome.FAIL)
+def _same_count(one: Limit, other: Limit) -> bool:
+    percentiles = one.statistic in EXCEEDING_SHARES and other.statistic in EXCEEDING_SHARES
+    return one == other or (percentiles and (one.metric, one.limit) == (other.metric, other.limit))
+
+
+_SIDES = {-1: Outcome.PASS, 0: Outcome.INCONCLUSIVE, 1: Outcome.FAIL}
+
+
+def _deciding(counted: Exceedances, share: float) -> int | None:
+    """The shortest run that decides, if late ticks go on coming at the rate and in the bursts of this one."""
+    rate = counted.count / counted.n
+
+    def decides(n: int) -> bool:
+        return side_of(share, rate * n, n, counted.dispersion) != 0
+
+    high = counted.n
+    while not decides(high):
+        high *= 2
+        if high > MAX_TICKS:
+            return None
+    low = high // 2
+    while high - low > max(1, high // 100):
+        middle = (low + high) // 2
+        low, high = (low, middle) if decides(middle) else (middle, high)
+    return high

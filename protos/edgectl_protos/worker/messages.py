@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgectl_protos.domain.bundle import Component
-from edgectl_protos.domain.deployment import Failure, ParityFigure
+from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.device import ComponentFacts, DeviceFacts, RuntimeFacts
 from edgectl_protos.domain.loop import LoopOverrides
+from edgectl_protos.domain.parity import ParityReport
 from edgectl_protos.domain.run import RunPhase, RunSummary
 
 __all__ = [
@@ -33,6 +34,10 @@ __all__ = [
     "RunReply",
     "Smoke",
     "SmokeReply",
+    "Trace",
+    "TraceReply",
+    "Unload",
+    "Unloaded",
 ]
 
 
@@ -70,15 +75,41 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Unload:
+    """Drop what is loaded, and give back its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """Nothing is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
 class Parity:
     """Run the release's golden cases, raw observation to final action."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParityReply:
-    """Figures of each tensor compared; empty when the release has no golden cases."""
+    """What was compared; None when the release has no golden cases."""
 
-    figures: tuple[ParityFigure, ...]
+    report: ParityReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Run the release's golden cases as an oracle, and write to `out` (.npz) what happens inside the program, and the
+    actions for other observations at equal noise: what a release of another runtime or scheme is compared with.
+    """
+
+    out: str
+
+
+@dataclass(frozen=True, slots=True)
+class TraceReply:
+    """How far the oracle's own actions are from the golden ones."""
+
+    report: ParityReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +210,20 @@ class Progress:
 MESSAGES: dict[str, type] = {
     cls.__name__: cls
     for cls in (
-        *(Probe, ProbeReply, Load, Loaded, Parity, ParityReply, Capture, CaptureReply),
+        *(
+            Probe,
+            ProbeReply,
+            Load,
+            Loaded,
+            Unload,
+            Unloaded,
+            Parity,
+            ParityReply,
+            Trace,
+            TraceReply,
+            Capture,
+            CaptureReply,
+        ),
         *(OpenGraph, GraphOpened, InferGraph, GraphInferred),
         *(Smoke, SmokeReply, Run, RunReply, Progress, Failure),
     )

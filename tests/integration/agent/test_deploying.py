@@ -56,7 +56,7 @@ def test_every_step_of_an_installation_is_told_once_and_in_order(client, bundle)
         *("activating", "probation", "committed"),
     ]
     assert [event.sequence for event in events] == sorted(event.sequence for event in events)
-    assert "parity of action" in next(e.detail for e in events if e.state is State.WAIT_WINDOW)
+    assert "parity: action[0] is off by" in next(e.detail for e in events if e.state is State.WAIT_WINDOW)
 
 
 def test_events_wait_for_their_host_across_a_restart_of_the_agent(state, bundle):
@@ -81,7 +81,7 @@ def test_a_release_without_golden_cases_is_installed_and_said_not_to_be_proved(c
 @pytest.mark.parametrize(
     ("wishes", "reason", "said"),
     [
-        ({"parity_error": 0.02}, "parity_failed", "2.00e-02 of the range (allowed 1.00e-04)"),
+        ({"parity_error": 0.02}, "parity_failed", "executed: rmse 0.02 in action[0] (limit 0.005)"),
         ({"precisions": {"full": "bf16"}}, "precision_refused", "fp32 was asked for"),
         ({"forget": "full"}, "precision_refused", "component 'full' was not loaded"),
         ({"fail": {"Load": ["operator_unsupported", "no such op"]}}, "operator_unsupported", "no such op"),
@@ -417,13 +417,15 @@ def test_a_previous_release_that_does_not_run_any_more_is_not_put_back(client, b
     assert [event.phase.value for event in client.run("r")][-1] == "done"
 
 
-def test_only_linked_releases_stay_on_the_disk(client, bundle, state):
-    for number in range(4):
-        client.deploy(bundle(f"v{number}"), f"d-{number}")
-    kept = {release_of(bundle(name)).hex for name in ("v2", "v3")}
+@pytest.mark.parametrize(("releases_kept", "names"), [(1, ("v2", "v3")), (3, ("v1", "v2", "v3"))])
+def test_linked_releases_and_the_newest_stay_on_the_disk_and_no_other(state, bundle, releases_kept, names):
+    with serve(state, releases_kept=releases_kept) as address, RawClient(address) as client:
+        for number in range(4):
+            client.deploy(bundle(f"v{number}"), f"d-{number}")
+    kept = {release_of(bundle(name)).hex for name in names}
     assert {path.name for path in (state / "releases").iterdir()} == kept
     blobs = {path.name for path in (state / "blobs/sha256").iterdir()}
-    needed = {e.digest.hex for name in ("v2", "v3") for e in manifest_of(bundle(name)).files} | kept
+    needed = {e.digest.hex for name in names for e in manifest_of(bundle(name)).files} | kept
     assert blobs == needed
 
 

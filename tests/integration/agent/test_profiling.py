@@ -12,7 +12,7 @@ import pytest
 from edgectl_protos.codec.wire import from_wire
 from edgectl_protos.domain.bundle import MANIFEST_NAME
 from edgectl_protos.domain.deployment import State
-from edgectl_protos.domain.errors import BusyError, NotFoundError, StateError, UsageError
+from edgectl_protos.domain.errors import BundleError, BusyError, NotFoundError, StateError, UsageError
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import RunEvent, RunPhase
 from edgectl_testkit.raw_client import RawClient
@@ -80,6 +80,35 @@ def test_the_worker_that_passed_its_gates_is_the_one_that_runs(client, bundle, s
     before = worker_pids(state)
     list(client.run("r-1"))
     assert worker_pids(state) == before
+
+
+def test_named_releases_run_in_turns_each_in_its_own_warm_worker(client, bundle, state):
+    releases = []
+    for name in ("v1", "v2"):
+        client.deploy(bundle(name), name)
+        releases.append(client.listing()[1])
+    pids = set()
+    for number in range(4):
+        last = list(client.run(f"r-{number}", release=releases[number % 2]))[-1]
+        assert (str(last.summary.release), last.summary.deployment_id) == (releases[number % 2], f"v{number % 2 + 1}")
+        pids |= set(worker_pids(state))
+    assert len(pids) == len(worker_pids(state)) == 2
+    assert client.listing()[1] == releases[1]
+    # Nobody compares any more: the memory is given back.
+    list(client.run("plain"))
+    assert len(worker_pids(state)) == 1
+
+
+def test_a_release_that_is_not_kept_is_not_run_nor_one_that_failed(client, bundle):
+    client.deploy(bundle("v1"), "d-1")
+    failed = client.deploy(bundle("v2", wishes={"parity_error": 1.0}), "d-2")
+    assert failed.state is State.FAILED
+    for release in (str(failed.release), "sha256:" + "0" * 64):
+        with pytest.raises(StateError, match="does not keep release"):
+            list(client.run("r-1", release=release))
+    with pytest.raises(BundleError):
+        list(client.run("r-1", release="v1"))
+    assert list(client.run("r-2"))[-1].phase is RunPhase.DONE
 
 
 def test_a_second_run_finds_the_device_busy_and_so_does_a_deployment(client, bundle, address):

@@ -18,9 +18,10 @@ from edgectl_converters.sources.pt2.source import Pt2Source
 from edgectl_converters.toolchain import Toolchain, Toolchains
 from edgectl_converters.worker import FAILURE, KIND, REPORT, REQUEST, Kind
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
-from edgectl_protos.domain.bundle import Component, Tolerance
+from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import OperatorError, ToolchainError
+from edgectl_protos.domain.parity import Tolerance
 
 # Kept in the checkout, so that only the first run of the tests waits for the installation.
 CACHE = Path(__file__).resolve().parents[3] / ".cache" / "tests"
@@ -108,8 +109,10 @@ def export(toolchain, path, folder, observations="", kind="synthetic"):
     request = ExportRequest("pt2", str(path), str(out), str(observations), kind, 0)
     (folder / KIND).write_bytes(canonical_bytes(Kind("export")))
     (folder / REQUEST).write_bytes(canonical_bytes(request))
-    command = [str(toolchain.python), "-m", "edgectl_converters.worker", str(folder)]
-    subprocess.run(command, check=True, env=toolchain.environment(), capture_output=True)
+    command = [str(toolchain.python), "-m", "edgectl_converters.worker"]
+    subprocess.run(
+        command, check=True, env=toolchain.environment(), input=f"{folder}\n", text=True, capture_output=True
+    )
     if (folder / FAILURE).exists():
         return from_bytes(Failure, (folder / FAILURE).read_bytes(), what=FAILURE)
     return from_bytes(Export, (folder / REPORT).read_bytes(), what=REPORT)
@@ -118,7 +121,9 @@ def export(toolchain, path, folder, observations="", kind="synthetic"):
 def run_cases(report, out):
     """The golden cases through the device's executor; found and expected tensors by name."""
     (part,) = report.components
-    component = Component(part.name, "reference", "fp32", part.file, part.inputs, part.outputs, Tolerance(0.0, 0.0))
+    component = Component(
+        part.name, "reference", "fp32", part.file, part.inputs, part.outputs, Tolerance(0.0, 0.0, 0.0, 0.0)
+    )
     graph = ReferenceRuntime().load(out / part.file, component, 1)
     executor = Executor(report.policy, report.program, {}, {part.name: graph}, path_of=lambda name: out / name)
     golden = dict(np.load(out / "golden.npz"))

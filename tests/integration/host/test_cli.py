@@ -57,14 +57,14 @@ QUICK = ("deploy", "tiny.onnx", "--runtime", "onnxrt", "--measure", "0.5s", "--r
 
 def test_from_a_graph_to_a_verdict_and_again(terminal):
     code, out, err = terminal(*QUICK, "--json")
-    assert code in (0, 1), err  # a busy machine may miss a deadline
+    assert code in (0, 1, 3), err  # a busy machine may miss a deadline, and half a second decides little
     device = json.loads(out)["devices"][0]
     assert device["deployment"]["state"] == "committed"
     assert [c["precision"] for c in device["run"]["summary"]["components"]] == ["fp32"]
     assert device["run"]["summary"]["ticks"] > 0
     assert device["sent_bytes"] > 0
     code, out, err = terminal(*QUICK)
-    assert out.split()[0] in ("PASS", "FAIL")
+    assert out.split()[0] in ("PASS", "FAIL", "INCONCLUSIVE")
     assert "nothing was sent" in out
     assert "ovh unaccounted" in out
     code, out, err = terminal("profile", "--mode", "closed", "--measure", "0.2s")
@@ -126,7 +126,7 @@ def test_an_interrupt_is_130_without_a_traceback_and_the_agent_lives_on(terminal
     assert "interrupted" in err
     assert "Traceback" not in err
     code, _, err = terminal("profile", "--measure", "0.5s", "--rate", "100Hz")
-    assert code in (0, 1), err
+    assert code in (0, 1, 3), err
 
 
 def test_a_reader_that_stops_reading_is_no_error(terminal):

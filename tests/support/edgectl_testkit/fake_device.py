@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from blake3 import blake3
 
 from edgectl_host.transport.base import DeviceClient, Installed, Offered
@@ -22,7 +23,6 @@ from edgectl_protos.domain.deployment import (
     Deployment,
     DeploymentEvent,
     Failure,
-    ParityFigure,
     State,
 )
 from edgectl_protos.domain.device import ComponentFacts, DeviceFacts, HelloReply
@@ -37,8 +37,10 @@ from edgectl_protos.domain.errors import (
     UnreachableError,
 )
 from edgectl_protos.domain.loop import LoopOverrides
+from edgectl_protos.domain.parity import ParityFigure, ParityReport
 from edgectl_protos.domain.run import RunEvent, RunPhase, RunSummary
-from edgectl_testkit.runs import device_facts, run_summary
+from edgectl_testkit.bundles import npz_bytes
+from edgectl_testkit.runs import device_facts, run_summary, with_misses
 
 __all__ = ["FakeClient", "FakeDevice"]
 
@@ -73,6 +75,8 @@ class FakeDevice:
     fails_run: EdgectlError | None = None
     summary: Callable[[RunSummary], RunSummary] = lambda summary: summary
     on_run: Callable[[], None] = lambda: None
+    pace: dict[Digest, float] = field(default_factory=dict)
+    """Of the runs of these releases, the factor by which their response times are longer than 10 ms."""
 
     blobs: dict[Digest, bytes] = field(default_factory=dict)
     deployments: list[Deployment] = field(default_factory=list)
@@ -112,6 +116,10 @@ class FakeDevice:
             if deployment.id == deployment_id:
                 return deployment
         raise NotFoundError(f"no deployment {deployment_id}")
+
+    def kept(self) -> tuple[Digest, ...]:
+        """Every release that was committed, the newest first."""
+        return tuple(dict.fromkeys(d.release for d in self.deployments if d.state is State.COMMITTED))
 
     def enter(self, deployment_id: str, state: State, failure: Failure | None = None) -> Deployment:
         """Change the state of a deployment and note the event."""
@@ -224,13 +232,13 @@ class FakeClient(DeviceClient):
                     self._fail(deployment_id, fake.fails_at[1])
                     return fake.find(deployment_id)
                 if state is State.COMMITTED:
-                    figure = ParityFigure("action", 3, 1e-6, 1e-7, 1.0, True)
+                    figure = ParityFigure("executed", "rmse", 1e-7, 5e-3, "action[0]")
                     old = fake.find(deployment_id)
                     loaded = tuple(
                         ComponentFacts(c.name, c.runtime, "1.0", c.scheme, precision_of(c.scheme), "CPU")
                         for c in fake.manifests[deployment_id].components
                     )
-                    proved = replace(old, parity=(figure,), components=loaded, previous=fake.current)
+                    proved = replace(old, parity=ParityReport(3, (figure,)), components=loaded, previous=fake.current)
                     fake.deployments[fake.deployments.index(old)] = proved
                     fake.previous, fake.current = fake.current, old.release
                 fake.enter(deployment_id, state)
@@ -243,7 +251,7 @@ class FakeClient(DeviceClient):
     def installed(self) -> Installed:
         """What is remembered."""
         fake = self._reach("installed")
-        return Installed(tuple(fake.deployments), fake.current, fake.previous)
+        return Installed(tuple(fake.deployments), fake.current, fake.previous, fake.kept())
 
     def watch(self, deployment_id: str, *, after_sequence: int = 0) -> Iterator[DeploymentEvent]:
         """Events that were not acknowledged yet."""
@@ -275,28 +283,30 @@ class FakeClient(DeviceClient):
         fake.current, fake.previous = fake.previous, None
         return next(d for d in fake.deployments if d.release == fake.current and d.state is State.COMMITTED)
 
-    def run(self, run_id: str, overrides: LoopOverrides) -> Iterator[RunEvent]:
+    def run(self, run_id: str, overrides: LoopOverrides, release: Digest | None = None) -> Iterator[RunEvent]:
         """Measure, in no time."""
         fake = self._reach("run")
-        committed = [d for d in fake.deployments if d.state is State.COMMITTED and d.release == fake.current]
+        wanted = release or fake.current
+        committed = [d for d in fake.deployments if d.state is State.COMMITTED and d.release == wanted]
         if not committed:
-            raise StateError("nothing is installed on this device", hint="edgectl deploy CHECKPOINT")
+            raise StateError(f"{wanted or 'nothing'} is not here to run", hint="edgectl deploy CHECKPOINT")
         for phase in (RunPhase.LOADING, RunPhase.WARMING_UP, RunPhase.MEASURING):
             yield RunEvent(run_id, phase)
         fake.on_run()
         if fake.fails_run is not None:
             raise fake.fails_run
         base = run_summary(run_id, device=fake.name, stand_in_for=fake.stand_in_for)
-        summary = fake.summary(
-            replace(
-                base,
-                deployment_id=committed[0].id,
-                release=committed[0].release,
-                facts=fake.facts(),
-                loop=overrides.apply(base.loop),
-            )
+        ran = replace(
+            base,
+            deployment_id=committed[0].id,
+            release=committed[0].release,
+            facts=fake.facts(),
+            loop=overrides.apply(base.loop),
         )
-        fake.runs[run_id] = b"samples of " + run_id.encode()
+        summary = fake.summary(with_misses(ran, 0))
+        random = np.random.default_rng(len(fake.runs))
+        responses_s = 0.010 * fake.pace.get(summary.release, 1.0) * random.normal(1.0, 0.001, 200)
+        fake.runs[run_id] = npz_bytes({"responses": (responses_s * 1e9).astype(np.int64)})
         yield RunEvent(run_id, RunPhase.DONE, 1.0, summary)
 
     def fetch_samples(self, run_id: str) -> Iterator[bytes]:

@@ -9,7 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgectl_protos.domain.artifact import DType, TensorSpec
-from edgectl_protos.domain.bundle import Component, Tolerance
+from edgectl_protos.domain.bundle import Component
+from edgectl_protos.domain.parity import Tolerance
 
 _TYPES = {DType.FLOAT32: TensorProto.FLOAT, DType.INT64: TensorProto.INT64, DType.BOOL: TensorProto.BOOL}
 
@@ -33,7 +34,7 @@ def component(
     states: dict[str, str] | None = None,
 ) -> Component:
     """A component whose artifact is `model.onnx`."""
-    tolerance = Tolerance(1e-4, 0.9999)
+    tolerance = Tolerance(5e-3, 2.5e-2, 5e-3, 0.0)
     return Component(name, runtime, "fp32", "model.onnx", tuple(inputs), tuple(outputs), tolerance, states=states or {})
 
 

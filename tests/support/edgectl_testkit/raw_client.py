@@ -134,13 +134,13 @@ class RawClient:
         request = deployment_service_pb2.RollbackRequest(owner=owner)
         return from_wire(Deployment, _call(self.deployment.Rollback, request))
 
-    def run_call(self, run_id: str, overrides: LoopOverrides | None = None) -> Any:
+    def run_call(self, run_id: str, overrides: LoopOverrides | None = None, *, release: str = "") -> Any:
         """The call itself, to be iterated or cancelled."""
         wire = to_wire(overrides or LoopOverrides())
-        return self.profile.Run(profile_service_pb2.RunRequest(run_id=run_id, overrides=wire))
+        return self.profile.Run(profile_service_pb2.RunRequest(run_id=run_id, overrides=wire, release=release))
 
-    def run(self, run_id: str, overrides: LoopOverrides | None = None) -> Iterator[RunEvent]:
-        for message in _stream(self.run_call(run_id, overrides)):
+    def run(self, run_id: str, overrides: LoopOverrides | None = None, *, release: str = "") -> Iterator[RunEvent]:
+        for message in _stream(self.run_call(run_id, overrides, release=release)):
             yield from_wire(RunEvent, message)
 
     def samples(self, run_id: str, offset: int = 0) -> bytes:

@@ -6,8 +6,11 @@ from dataclasses import replace
 
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.device import ComponentFacts, DeviceFacts, RuntimeFacts
+from edgectl_protos.domain.loop import Deadlines
 from edgectl_protos.domain.run import (
     ColdStart,
+    Exceedances,
+    Interference,
     Misses,
     Percentiles,
     Rates,
@@ -48,20 +51,21 @@ def device_facts(device: str = "bench-nuc", *, machine_id: str = "m-1", stand_in
 
 
 def run_summary(run_id: str = "run-1", *, device: str = "bench-nuc", stand_in_for: str = "") -> RunSummary:
-    """A 30 Hz run of 500 ticks that holds its deadlines."""
-    times = Percentiles(500, 0.009, 0.0100, 0.0110, 0.0115, 0.0130, None, 0.0150)
+    """A 30 Hz run of 2,100 ticks that holds its deadlines."""
+    times = Percentiles(2100, 0.009, 0.0100, 0.0110, 0.0115, 0.0130, None, 0.0150)
+    loop = with_rate(tiny_loop(), 30.0)
     return RunSummary(
         run_id=run_id,
         deployment_id="d-1",
         release=Digest("ab" * 32),
         name="tiny",
-        loop=with_rate(tiny_loop(), 30.0),
+        loop=loop,
         facts=device_facts(device, stand_in_for=stand_in_for),
         components=(ComponentFacts("act", "onnxrt", "1.32.0", "fp32", "fp32", "CPUExecutionProvider"),),
         threads=2,
         started_s=1.79e9,
-        measured_s=16.7,
-        ticks=500,
+        measured_s=70.0,
+        ticks=2100,
         inferences=250,
         warm_up=WarmUp(40, 0.4, True),
         cold_start=ColdStart(0.2, 0.1, 0.02, 0.35),
@@ -71,7 +75,7 @@ def run_summary(run_id: str = "run-1", *, device: str = "bench-nuc", stand_in_fo
         jitter=Percentiles(500, 0.0, 0.0001, 0.0005, 0.0008, 0.002, None, 0.004),
         age=times,
         misses=Misses(0, 0.0, 0, 0),
-        starved_ticks=0,
+        starved_slots=0,
         rates=Rates(30.0, 30.0, 15.0, 15.0),
         spans=(
             SpanFigures("dec", "decode", Percentiles(250, 0.001, 0.0012, 0.0013, 0.0014, max=0.002), 0.12),
@@ -84,8 +88,27 @@ def run_summary(run_id: str = "run-1", *, device: str = "bench-nuc", stand_in_fo
         peak_rss_bytes=180 << 20,
         cpu_utilisation=0.97,
         temperature_start_c=None,
-        temperature_peak_c=None,
+        temperature_max_c=None,
         samples_bytes=40_000,
+        exceedances=tuple(Exceedances(limit, 2100, 0, 1.0) for limit in loop.deadlines.limits),
+        interference=Interference(0.001, 0.01, 0.0, 0.02, 40, 2.1e9, 2.1e9, 1.9e9, 0, 0.0, 0.0),
+        agent_version="0.1",
+    )
+
+
+def counted(summary: RunSummary, *exceedances: Exceedances) -> RunSummary:
+    """The run, had its loop these limits and had it counted these samples over them."""
+    deadlines = Deadlines(tuple(found.limit for found in exceedances))
+    return replace(summary, loop=replace(summary.loop, deadlines=deadlines), exceedances=exceedances)
+
+
+def with_misses(summary: RunSummary, count: int, *, ticks: int = 2100) -> RunSummary:
+    """The run, had so many of its ticks been late by every limit of its loop."""
+    limits = summary.loop.deadlines.statements
+    return replace(
+        summary,
+        misses=Misses(count, count / ticks, min(count, 1), 0),
+        exceedances=tuple(Exceedances(limit, ticks, count, 1.0) for limit in limits),
     )
 
 

@@ -18,10 +18,10 @@ from edgectl_protos.domain.bundle import (
     Golden,
     Manifest,
     Provenance,
-    Tolerance,
     folder_of,
 )
 from edgectl_protos.domain.loop import Deadlines, Execution, LoopSpec, OnEnd, SourceKind, SourceSpec
+from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Policy, Program, Repeat, Step
 
 __all__ = ["Part", "stub_bundle", "stub_loop", "stub_policy", "stub_program", "write_blobs"]
@@ -45,7 +45,7 @@ def stub_loop(*, measure_s: float = 0.1, use: int = 1) -> LoopSpec:
         rate_hz=50.0,
         sources=(SourceSpec("observation.state", SourceKind.SYNTHETIC, on_end=OnEnd.REPEAT),),
         execution=Execution(use=use),
-        deadlines=Deadlines(tick_s=0.02),
+        deadlines=Deadlines.of_tick(0.02),
         measure_s=measure_s,
     )
 
@@ -128,6 +128,6 @@ def _component(part: Part) -> Component:
         entry="model.bin",
         inputs=(TensorSpec("x", DType.FLOAT32, (1, 2)),),
         outputs=(TensorSpec("y", DType.FLOAT32, (1, 2)),),
-        tolerance=Tolerance(1e-4, 0.999),
+        tolerance=Tolerance(5e-3, 2.5e-2, 5e-3, 0.0),
         recipe=part.recipe,
     )

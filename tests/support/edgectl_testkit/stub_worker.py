@@ -1,10 +1,10 @@
 """A worker that computes nothing: it speaks the frames and does what the release's `stub.json` says.
 
 Run as a script by an agent under test. Keys of `stub.json`, all optional: `precisions` (of components as loaded),
-`forget` (a component that is not loaded), `parity_error` (of range), `fail` ({request: [reason, message]}), `die_in`
-(request), `hang_in` (request), `run_s` (how long a run measures). The provider of a component is the interpreter that
-it is lent by, or `none`. Only the standard library and the protocol are imported, so that it is up in a tenth of a
-second.
+`forget` (a component that is not loaded), `parity_error` (rmse, in parts of the scale), `fail` ({request: [reason,
+message]}), `die_in` (request), `hang_in` (request), `run_s` (how long a run measures). The provider of a component is
+the interpreter that it is lent by, or `none`. Only the standard library and the protocol are imported, so that it is up
+in a tenth of a second.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from typing import Any, BinaryIO
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Digest, precision_of
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
-from edgectl_protos.domain.deployment import Failure, ParityFigure
+from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.device import ComponentFacts, RuntimeFacts
 from edgectl_protos.domain.loop import LoopSpec
+from edgectl_protos.domain.parity import DimensionFigure, ParityFigure, ParityReport
 from edgectl_protos.domain.run import (
     ColdStart,
     Misses,
@@ -88,10 +89,11 @@ class Stub:
     def _parity(self, _: messages.Parity) -> messages.ParityReply:
         golden = self._manifest.golden
         if golden is None:
-            return messages.ParityReply(())
+            return messages.ParityReply(None)
         error = self._wishes.get("parity_error", 0.0)
-        passed = error <= self._manifest.tolerance.max_abs_of_range
-        return messages.ParityReply((ParityFigure("action", golden.count, error, error, 1.0, passed),))
+        figure = ParityFigure("executed", "rmse", error, self._manifest.tolerance.rmse, "action[0]")
+        dimension = DimensionFigure("action[0]", error, error, 1.0, 1.0)
+        return messages.ParityReply(ParityReport(golden.count, (figure,), (dimension,)))
 
     def _smoke(self, _: messages.Smoke) -> messages.SmokeReply:
         return messages.SmokeReply(3)
@@ -126,14 +128,14 @@ class Stub:
                 jitter=none,
                 age=none,
                 misses=Misses(0, 0.0, 0, 0),
-                starved_ticks=0,
+                starved_slots=0,
                 rates=Rates(0.0, 0.0, 0.0, 0.0),
                 spans=(),
                 overhead_share=0.0,
                 peak_rss_bytes=0,
                 cpu_utilisation=0.0,
                 temperature_start_c=None,
-                temperature_peak_c=None,
+                temperature_max_c=None,
                 samples_bytes=0,
             )
         )

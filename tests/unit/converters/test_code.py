@@ -38,7 +38,7 @@ def digests(tree):
         ("edgectl_protos/domain/errors.py", (False, False, False)),
         ("edgectl_protos/domain/bundle.py", (False, False, True)),
         ("edgectl_converters/release.py", (False, False, True)),
-        ("edgectl_converters/sources/onnx_graph.py", (True, False, False)),
+        ("edgectl_converters/sources/onnx_graph.py", (True, True, False)),
         ("edgectl_converters/targets/calibration.py", (False, True, False)),
         ("edgectl_protos/domain/artifact.py", (True, True, True)),
     ],

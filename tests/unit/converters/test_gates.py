@@ -5,12 +5,29 @@ import sys
 import pytest
 
 from edgectl_converters.bundle import read_manifest
-from edgectl_converters.gates import DeviceWorker, capture, prove
+from edgectl_converters.gates import HostWorker, capture, prove, trace
 from edgectl_protos.codec.document import canonical_bytes
-from edgectl_protos.domain.deployment import Failure, ParityFigure
+from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.device import ComponentFacts, RuntimeFacts
-from edgectl_protos.domain.errors import NonFiniteError, OperatorError, ParityError, PrecisionError, WorkerError
-from edgectl_protos.worker.messages import Capture, CaptureReply, Loaded, ParityReply, ProbeReply
+from edgectl_protos.domain.errors import (
+    NonFiniteError,
+    OperatorError,
+    ParityError,
+    PrecisionError,
+    RuntimeMissingError,
+    WorkerError,
+)
+from edgectl_protos.domain.parity import ParityFigure, ParityReport
+from edgectl_protos.worker.messages import (
+    Capture,
+    CaptureReply,
+    Loaded,
+    ParityReply,
+    Probe,
+    ProbeReply,
+    TraceReply,
+    Unloaded,
+)
 from edgectl_testkit.bundles import tiny_bundle
 
 WORKER = """
@@ -21,7 +38,11 @@ from edgectl_protos.worker.framing import read_frame, write_frame
 from edgectl_protos.worker.messages import MESSAGES
 
 requests, replies = os.fdopen(0, "rb"), os.fdopen(int(sys.argv[sys.argv.index("--reply-fd") + 1]), "wb")
+with open(Path(sys.argv[1]) / "asked", "a") as asked:
+    asked.write(f"start\\n")
 while (request := read_frame(requests)) is not None:
+    with open(Path(sys.argv[1]) / "asked", "a") as asked:
+        asked.write(f"{type(request).__name__}\\n")
     file = next(Path(sys.argv[1]).glob(f"{type(request).__name__}.*"), None)
     if file is None:
         sys.exit(7)
@@ -37,7 +58,15 @@ class Answers:
         self.release, _ = tiny_bundle(folder / "bundle")
         self.manifest, _ = read_manifest(self.release)
         (folder / "worker.py").write_text(WORKER)
-        self.says(Load=loaded(), Parity=ParityReply((figure(),)))
+        self.says(Load=loaded(), Parity=ParityReply(report(figure())))
+        self.worker = self.of(sys.executable, str(folder / "worker.py"), str(folder))
+
+    def of(self, *command):
+        return HostWorker(command, {}, self.folder / "log", threads=1, timeout_s=30.0)
+
+    @property
+    def asked(self):
+        return (self.folder / "asked").read_text().split()
 
     def says(self, **answers):
         for request, answer in answers.items():
@@ -45,21 +74,21 @@ class Answers:
                 old.unlink()
             (self.folder / f"{request}.{type(answer).__name__}").write_bytes(canonical_bytes(answer))
 
-    @property
-    def worker(self):
-        command = (sys.executable, str(self.folder / "worker.py"), str(self.folder))
-        return DeviceWorker(command, {}, 1, 30.0)
-
-    def prove(self):
-        return prove(self.worker, self.release, self.folder / "log", self.manifest, lambda text: None)
+    def prove(self, worker=None):
+        with worker or self.worker as running:
+            return prove(running, self.release, self.manifest, lambda text: None)
 
 
 def loaded(precision="fp32"):
     return Loaded((ComponentFacts("act", "reference", "1", "fp32", precision, "cpu"),), 0.1, 0.1)
 
 
-def figure(passed=True, error=1.23456e-6, cosine=0.99999999):
-    return ParityFigure("action", 3, 0.1, error, cosine, passed)
+def figure(error=1.23456e-6, limit=5e-3, subject="executed", at="shoulder"):
+    return ParityFigure(subject, "rmse", error, limit, at)
+
+
+def report(*figures):
+    return ParityReport(3, figures)
 
 
 @pytest.fixture
@@ -68,13 +97,16 @@ def answers(tmp_path):
 
 
 def test_what_the_worker_measured_becomes_gates_in_figures_that_are_the_same_everywhere(answers):
+    shown = figure(limit=None, subject="rest of the chunk")
+    answers.says(Parity=ParityReply(report(figure(), shown, figure(error=0.0, limit=0.0, subject="call", at=""))))
     gates = answers.prove()
-    assert [(gate.gate, gate.subject, gate.value, gate.passed, gate.pending) for gate in gates] == [
-        ("precision", "act", 1.0, True, False),
-        ("parity.max_abs_of_range", "action", 1.23e-6, True, False),
-        ("parity.cosine", "action", 1.0, True, False),
+    assert [(gate.gate, gate.subject, gate.value, gate.limit, gate.passed, gate.pending) for gate in gates] == [
+        ("precision", "act", 1.0, 1.0, True, False),
+        ("parity.rmse", "executed", 1.23e-6, 5e-3, True, False),
+        ("parity.rmse", "call", 0.0, 0.0, True, False),
     ]
     assert "read back from reference" in gates[0].note
+    assert gates[1].note == "shoulder"
 
 
 def test_another_precision_than_asked_for_is_refused_with_what_it_is(answers):
@@ -83,14 +115,20 @@ def test_another_precision_than_asked_for_is_refused_with_what_it_is(answers):
         answers.prove()
 
 
-def test_parity_that_failed_is_refused_with_both_figures(answers):
-    answers.says(Parity=ParityReply((figure(passed=False, error=0.5, cosine=0.1),)))
-    with pytest.raises(ParityError, match=r"action differs by 5\.00e-01 .*1e-04.*0\.100000"):
+def test_parity_that_failed_is_refused_with_where_it_was_and_how_many_more(answers):
+    over = figure(error=0.5, at="gripper")
+    answers.says(Parity=ParityReply(report(figure(), over)))
+    with pytest.raises(ParityError, match=r"^executed: rmse \S+ in gripper \(limit 0\.005\)$") as caught:
+        answers.prove()
+    assert "nothing was written" in caught.value.hint
+    answers.says(Parity=ParityReply(report(over, figure(), over, over)))
+    with pytest.raises(ParityError, match=r"in gripper \(limit 0\.005\) \(and 2 more\)$"):
         answers.prove()
 
 
-def test_nothing_compared_proves_nothing(answers):
-    answers.says(Parity=ParityReply(()))
+@pytest.mark.parametrize("nothing", [None, ParityReport(3, ())])
+def test_nothing_compared_proves_nothing(answers, nothing):
+    answers.says(Parity=ParityReply(nothing))
     with pytest.raises(ParityError, match="no golden cases"):
         answers.prove()
 
@@ -126,9 +164,7 @@ def test_kernels_that_the_host_lacks_leave_the_gate_to_the_device(answers, offer
 
 def test_an_interpreter_without_the_agent_leaves_the_gate_to_the_device(answers):
     for command in ((), (sys.executable, "-m", "edgectl_absent_agent")):
-        worker = DeviceWorker(command, {}, 1, 30.0)
-        gates = prove(worker, answers.release, answers.folder / "log", answers.manifest, lambda text: None)
-        assert pending(gates)
+        assert pending(answers.prove(answers.of(*command)))
 
 
 def test_a_worker_that_dies_is_an_error_and_no_pending_gate(answers):
@@ -138,10 +174,61 @@ def test_a_worker_that_dies_is_an_error_and_no_pending_gate(answers):
         answers.prove()
 
 
-def test_what_enters_components_is_captured_in_one_worker(answers):
+def test_what_enters_components_is_captured(answers):
     answers.says(Capture=CaptureReply(5))
     requests = tuple(Capture(name, "in.npz", f"{name}.npz", 8) for name in ("vision", "prefix"))
     said = []
-    found = capture(answers.worker, answers.release, answers.folder / "log", requests, said.append)
-    assert found == {"vision": 5, "prefix": 5}
+    with answers.worker as worker:
+        assert capture(worker, answers.release, requests, said.append) == {"vision": 5, "prefix": 5}
     assert said == ["capturing what enters vision", "capturing what enters prefix"]
+
+
+def test_what_an_oracle_measured_comes_back_also_where_it_failed(answers):
+    answers.says(Trace=TraceReply(report(figure(error=9.0))))
+    with answers.worker as worker:
+        assert trace(worker, answers.release, answers.folder / "trace.npz").failures == (figure(error=9.0),)
+
+
+def test_an_oracle_that_this_host_cannot_run_is_said(answers):
+    with answers.of() as worker, pytest.raises(RuntimeMissingError, match="no worker is at hand"):
+        trace(worker, answers.release, answers.folder / "trace.npz")
+
+
+# --- the process -----------------------------------------------------------------------------------------------------
+
+
+def test_one_process_serves_a_conversion(answers):
+    answers.says(Trace=TraceReply(report(figure())), Capture=CaptureReply(5), Unload=Unloaded())
+    with answers.worker as worker:
+        trace(worker, answers.release, answers.folder / "trace.npz")
+        capture(worker, answers.release, (Capture("act", "in.npz", "out.npz", 8),), lambda text: None)
+        worker.unload()
+        prove(worker, answers.release, answers.manifest, lambda text: None)
+    assert answers.asked == ["start", "Load", "Trace", "Load", "Capture", "Unload", "Load", "Parity"]
+
+
+def test_nothing_is_started_before_it_is_needed(answers):
+    with answers.worker as worker:
+        worker.unload()
+    assert not (answers.folder / "asked").exists()
+
+
+def test_after_a_worker_that_died_another_is_started(answers):
+    with answers.worker as worker:
+        with pytest.raises(WorkerError, match="died during Probe"):
+            worker.ask(Probe(), ProbeReply)
+        assert worker.load(answers.release) == loaded()
+    assert answers.asked == ["start", "Probe", "start", "Load"]
+
+
+def test_a_user_who_gives_up_leaves_no_process(answers):
+    running = []
+
+    def give_up(text):
+        running.append(worker._process)
+        if text.startswith("checking"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), answers.worker as worker:
+        prove(worker, answers.release, answers.manifest, give_up)
+    assert not running[-1].alive

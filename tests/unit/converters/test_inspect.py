@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +102,60 @@ def test_a_training_folder_beside_does_not_change_the_digest(written):
     (written / "README.md").write_text("hello")
     (written / "train_config.json").write_text("{}")
     assert inspect(written).digest == before
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "pretrained_model",
+        "last/pretrained_model",
+        "checkpoints/last/pretrained_model",
+        "checkpoints/020000/pretrained_model",
+        "snapshots/0123456789abcdef0123456789abcdef01234567",
+        "my_policy",
+    ],
+)
+def test_a_folder_around_one_policy_stands_for_it(directory, tmp_path, inside):
+    folder = directory.write(tmp_path / "run" / inside)
+    card = inspect(tmp_path / "run")
+    assert card.path == folder
+    assert card.notes[0] == f"read from {inside}"
+    assert card.name == ("my_policy" if inside == "my_policy" else "run")
+
+
+def test_the_newest_checkpoint_of_a_run_is_taken(directory, tmp_path):
+    for step in ("005000", "100000", "020000"):
+        directory.write(tmp_path / "checkpoints" / step / "pretrained_model")
+    assert inspect(tmp_path).path.parent.name == "100000"
+
+
+def test_a_folder_of_several_policies_names_them(directory, tmp_path):
+    for name in ("a", "b"):
+        directory.write(tmp_path / name)
+    with pytest.raises(CheckpointFormatError, match="2 policies: a, b") as caught:
+        inspect(tmp_path)
+    assert str(tmp_path / "b") in caught.value.hint
+
+
+def test_a_policy_of_the_hub_is_not_downloaded_but_the_command_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="downloads nothing") as caught:
+        inspect(Path("lerobot/act_aloha"))
+    assert "hf download lerobot/act_aloha --local-dir act_aloha" in caught.value.hint
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 206699736\n"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "policy_preprocessor.json"])
+def test_a_git_lfs_pointer_is_named(written, name):
+    (written / name).write_bytes(POINTER)
+    with pytest.raises(CheckpointCorruptError, match=f"{name} is a Git LFS pointer") as caught:
+        inspect(written)
+    assert "lfs pull" in caught.value.hint
+
+
+def test_a_graph_that_is_a_git_lfs_pointer_is_named(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(POINTER)
+    with pytest.raises(CheckpointCorruptError, match=r"net\.onnx is a Git LFS pointer"):
+        inspect(tmp_path / "net.onnx")

@@ -4,17 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgectl_converters.loop_file import derive_loop, dump_loop, load_loop, parse_duration_s, parse_loop, parse_rate_hz
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import LoopSpecError, SourceError
 from edgectl_protos.domain.loop import (
+    EXCEEDING_SHARES,
     Deadlines,
     Execution,
+    Limit,
     LoopOverrides,
     LoopSpec,
+    Metric,
     Mode,
     OnEnd,
     Overrun,
@@ -32,8 +35,8 @@ def test_a_derived_loop_asks_for_what_the_policy_has():
     assert [source.feature for source in loop.sources] == [*CAMERAS, STATE]
     assert {source.kind for source in loop.sources} == {SourceKind.SYNTHETIC}
     assert loop.execution == Execution(2)
-    assert loop.deadlines.tick_s == pytest.approx(1 / 30)
-    assert loop.deadlines.age_s is None
+    assert loop.deadlines == Deadlines.of_tick(1 / 30)
+    assert loop.measure_s == 70.0
 
 
 def test_a_derived_loop_takes_footage_where_there_is_some_and_repeats_it(tmp_path):
@@ -98,17 +101,47 @@ def test_the_default_deadline_still_follows_the_rate_after_a_round_trip():
 
 
 def test_a_deadline_of_one_period_is_written_and_read_as_such():
-    assert "tick: period" in TEXT
+    assert "deadlines: {tick: {p99: period}}" in TEXT
     faster = parse_loop(TEXT.replace("30Hz", "50Hz"), what="loop.yaml")
     assert faster.deadlines.tick_s == faster.period_s
     with pytest.raises(LoopSpecError, match="rate"):
         parse_loop(TEXT.replace("30Hz", "0Hz"), what="loop.yaml")
 
 
+def limits(text):
+    """What the deadlines of a file mean."""
+    return parse_loop(TEXT.replace("{tick: {p99: period}}", text), what="x").deadlines.limits
+
+
+def test_a_bare_deadline_means_its_default_statistic():
+    assert limits("{tick: 33ms, age: 120ms, misses: 1%, starvation: 0%}") == (
+        Limit(Metric.TICK, "p99", 0.033),
+        Limit(Metric.AGE, "p95", 0.12),
+        Limit(Metric.MISSES, "rate", 0.01),
+        Limit(Metric.STARVATION, "rate", 0.0),
+    )
+
+
+def test_a_deadline_may_have_several_statistics():
+    assert limits("{tick: {p50: 20ms, p99.9: period, max: 1s}, misses: {rate: 1%, run: 2}}") == (
+        Limit(Metric.TICK, "p50", 0.02),
+        Limit(Metric.TICK, "p999", 1 / 30),
+        Limit(Metric.TICK, "max", 1.0),
+        Limit(Metric.MISSES, "rate", 0.01),
+        Limit(Metric.MISSES, "run", 2),
+    )
+
+
+def test_a_loop_without_a_length_has_one_that_decides():
+    lines = [line for line in TEXT.replace("30Hz", "10Hz").splitlines() if not line.startswith("measure")]
+    assert parse_loop("\n".join(lines), what="x").measure_s == 210.0
+
+
 names = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=12)
 seconds = st.floats(1e-4, 1000).filter(lambda value: value == value)
 
 
+@settings(deadline=None)
 @given(
     name=names,
     rate=st.floats(0.01, 9999),
@@ -122,6 +155,8 @@ seconds = st.floats(1e-4, 1000).filter(lambda value: value == value)
             seed=st.integers(0, 2**31),
             on_end=st.sampled_from(OnEnd),
             resize=st.booleans(),
+            delay_s=st.one_of(st.just(0.0), st.floats(1e-6, 10)),
+            phase_s=st.one_of(st.just(0.0), st.floats(1e-6, 10)),
         ),
         min_size=1,
         max_size=3,
@@ -129,11 +164,13 @@ seconds = st.floats(1e-4, 1000).filter(lambda value: value == value)
     ),
     use=st.integers(1, 8),
     deadlines=st.builds(
-        Deadlines,
-        tick_s=seconds,
-        age_s=st.one_of(st.none(), seconds),
-        miss_rate=st.floats(0, 1),
-        miss_run=st.integers(0, 9),
+        Deadlines.of_tick,
+        seconds,
+        st.builds(Limit, st.just(Metric.TICK), st.sampled_from(["p50", "p90", "p95", "p999", "max"]), seconds),
+        st.builds(Limit, st.just(Metric.AGE), st.sampled_from(sorted(EXCEEDING_SHARES)), seconds),
+        st.builds(Limit, st.just(Metric.MISSES), st.just("rate"), st.floats(0, 1)),
+        st.builds(Limit, st.just(Metric.MISSES), st.just("run"), st.integers(0, 9).map(float)),
+        st.builds(Limit, st.just(Metric.STARVATION), st.just("rate"), st.floats(0, 1)),
     ),
     measure=st.floats(0.01, 86_000),
     mode=st.sampled_from(Mode),
@@ -163,15 +200,26 @@ def test_any_loop_is_read_back_as_it_was(name, rate, sources, use, deadlines, me
         ("rate: 30Hz", "rate: 30", "rate"),
         ("rate: 30Hz", "rate: fast", "Hz"),
         ("rate: 30Hz", "rate: 0Hz", "rate"),
-        ("measure: 20s", "measure: 20", "measure"),
+        ("measure: 70s", "measure: 70", "measure"),
         ("on_end: repeat", "on_end: loop", "loop"),
         ("kind: synthetic", "kind: v4l2", "v4l2"),
         ("kind: synthetic", "kind: synthetic, colour: red", "colour"),
         ("mode: paced", "mode: paced2", "paced2"),
         ("use: 2", "use: 0", "uses 0"),
         ("use: 2", "use: two", "use"),
-        ("run: 2", "run: 2, streak: 1", "streak"),
-        ("rate: 1%", "rate: 0.01", "rate"),
+        ("{p99: period}", "{mean: 33ms}", "tick has no statistic 'mean'"),
+        ("{p99: period}", "{p99: 33}", "deadlines.tick.p99: 33 has no unit"),
+        ("{p99: period}", "{p99: period}, age: soon", "deadlines.age.p95: 'soon' is no duration"),
+        ("{p99: period}", "{p99: period}, misses: 0.01", "misses"),
+        ("{p99: period}", "{p99: period}, misses: {rate: 101%}", "misses rate cannot be limited to 1.01"),
+        ("{p99: period}", "{p99: period}, misses: {run: 2s}", "deadlines.misses.run: 2s is no number of ticks"),
+        ("{p99: period}", f"{{p99: period}}, misses: {{run: {'9' * 400}}}", "is no number of ticks"),
+        ("{p99: period}", "{p9.9: period}", "no statistic 'p9.9'"),
+        ("{p99: period}", "{p99: period}, misses: {run: -1}", "misses run cannot be limited to -1"),
+        ("{p99: period}", "{p99: period}, streak: 1", "streak"),
+        ("{p99: period}", "{}", "nothing about the tick"),
+        ("kind: synthetic", "kind: synthetic, delay: 20", "delay"),
+        ("kind: synthetic", "kind: synthetic, phase: -5ms", "phase"),
     ],
 )
 def test_a_mistake_is_named_with_file_and_key(old, new, seen):

@@ -137,3 +137,14 @@ def test_components_may_differ_and_each_is_asked_about():
 def test_a_component_that_the_policy_lacks_is_named():
     with pytest.raises(UsageError, match="no component 'prefix'; it has: vision, step"):
         plan_routes(CARD, X86, FACTS, RouteRequest(scheme=Choice.parse("prefix=int8")))
+
+
+def test_a_graph_that_is_something_already_keeps_it_where_that_runs():
+    quantised = replace(CARD, schemes=("int8", "fp32"))
+    assert str(plan_routes(quantised, X86, FACTS, RouteRequest()).best().assignment.scheme) == "int8"
+    halves = replace(CARD, schemes=("fp16", "fp32"))
+    plan = plan_routes(halves, X86, FACTS, RouteRequest())
+    assert str(plan.best().assignment.scheme) == "fp32"
+    assert any(str(rejected.assignment.scheme) == "fp16" for rejected in plan.rejected)
+    with pytest.raises(RouteError, match="fp16 already"):
+        plan_routes(halves, X86, FACTS, RouteRequest(scheme=Choice("int8"))).best()

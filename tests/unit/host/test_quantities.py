@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgectl_host.quantities import bytes_words, time_words
+from edgectl_host.quantities import bytes_words, parse_share, time_words
+from edgectl_protos.domain.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,14 @@ def test_the_words_say_the_duration_to_within_two_percent(seconds):
     factor = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
     floor = {"ns": 0.5e-9, "µs": 0.5e-6, "ms": 0.0, "s": 0.0}[unit]
     assert abs(float(number) * factor - seconds) <= max(0.02 * seconds, floor)
+
+
+@pytest.mark.parametrize(("text", "share"), [("2%", 0.02), ("0.5 %", 0.005), ("100%", 1.0)])
+def test_a_share_is_written_in_percent(text, share):
+    assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["", "2", "0%", "101%", "-1%", "%", "2kg"])
+def test_what_is_no_share_is_refused(text):
+    with pytest.raises(UsageError):
+        parse_share(text)

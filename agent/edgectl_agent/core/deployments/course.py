@@ -31,11 +31,14 @@ class Course:
     `withdrawn` are those whose host takes them back, `restarted` those that an earlier agent left unfinished.
     """
 
-    def __init__(self, register: Register, store: Store, occupancy: Occupancy, lease: Lease) -> None:
+    def __init__(
+        self, register: Register, store: Store, occupancy: Occupancy, lease: Lease, *, releases_kept: int
+    ) -> None:
         self.register = register
         self.store = store
         self.occupancy = occupancy
         self.lease = lease
+        self._releases_kept = releases_kept
         self.withdrawn: set[str] = set()
         self.restarted: set[str] = set()
 
@@ -73,12 +76,28 @@ class Course:
         try:
             # What was uploaded before a failure in staging is what the next attempt resumes from.
             if came_from not in (State.PLANNED, State.STAGING):
-                self.store.collect(links)
+                self.store.collect(links, self._newest())
             self.register.prune(links)
         except (OSError, EdgectlError) as exc:
             _LOG.error("after deployment %s something could not be removed: %s", record.deployment.id, exc)
         if not self.register.unfinished():
             self.occupancy.give_back()
+
+    def kept(self) -> tuple[Digest, ...]:
+        """Releases that were proved here and are still on the disk, the newest first."""
+        laid_out = self.store.releases.listing()
+        return tuple(release for release in self._newest() if release in laid_out)
+
+    def _newest(self) -> tuple[Digest, ...]:
+        links = self.store.releases.links()
+        linked = [release for release in (links.current, links.previous) if release is not None]
+        proved = [
+            record.deployment.release
+            for record in self.register.newest_first()
+            if record.deployment.state is State.COMMITTED
+        ]
+        newest = [*(release for release in linked if release in proved), *proved]
+        return tuple(dict.fromkeys(newest))[: self._releases_kept]
 
     def installed(self, release: Digest) -> Record:
         """The record that says this release is installed."""

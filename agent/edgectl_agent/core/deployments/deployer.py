@@ -208,11 +208,11 @@ class Deployer:
         """
         return self._register.get(deployment_id).deployment
 
-    def installed(self) -> tuple[list[Deployment], Links]:
-        """All deployments, newest first, and what is installed."""
+    def installed(self) -> tuple[list[Deployment], Links, tuple[Digest, ...]]:
+        """All deployments, newest first, what is installed, and the releases that a run may name."""
         with self._register.changed:
             records = self._register.newest_first()
-            return [record.deployment for record in records], self._store.releases.links()
+            return [record.deployment for record in records], self._store.releases.links(), self._course.kept()
 
     def installed_now(self) -> Deployment | None:
         """The deployment of the installed release; None when nothing is installed."""
@@ -221,6 +221,20 @@ class Deployer:
             if current is None:
                 return None
             return self._course.installed(current).deployment
+
+    def kept(self, release: Digest) -> Deployment:
+        """The deployment that proved a release which is still here.
+
+        Raises:
+            StateError: it is not.
+        """
+        with self._register.changed:
+            record = self._register.committed(release) if release in self._course.kept() else None
+        if record is None:
+            raise StateError(
+                f"the device does not keep release {release.short}", hint="deploy it again: edgectl deploy"
+            )
+        return record.deployment
 
     def supersede_silent(self, *, by: str) -> None:
         """End a staging deployment whose host lost its lease.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import precision_of
 from edgectl_protos.domain.bundle import Component, Manifest
-from edgectl_protos.domain.deployment import ParityFigure
 from edgectl_protos.domain.device import ComponentFacts, RuntimeFacts
 from edgectl_protos.domain.errors import ParityError, PrecisionError, RuntimeMissingError
 from edgectl_protos.domain.loop import LoopSpec, check_fits
+from edgectl_protos.domain.parity import ParityReport
 
 __all__ = ["BUILDERS", "check_loaded", "check_loop", "check_parity", "check_recipes", "check_runtimes"]
 
@@ -103,29 +102,21 @@ def check_loaded(components: tuple[Component, ...], loaded: tuple[ComponentFacts
         raise PrecisionError(f"{', '.join(sorted(facts))} was loaded, which the release does not have")
 
 
-def check_parity(manifest: Manifest, figures: tuple[ParityFigure, ...]) -> None:
+def check_parity(manifest: Manifest, report: ParityReport | None) -> None:
     """Refuse numbers that are not the golden ones.
 
     Raises:
-        ParityError: a tensor is over the limit, or the action was not compared although there are golden cases.
+        ParityError: a figure is over its limit, or nothing was compared although there are golden cases.
     """
     golden = manifest.golden
     if golden is None:
         return
-    if all(figure.tensor != manifest.program.action for figure in figures):
-        compared = ", ".join(figure.tensor for figure in figures) or "nothing"
+    judged = [figure for figure in report.figures if figure.limit is not None] if report else []
+    if report is None or report.cases != golden.count or not judged:
+        raise ParityError(f"the release has {golden.count} golden cases; the worker compared nothing with them")
+    if failures := report.failures:
+        more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
         raise ParityError(
-            f"the release has golden cases of {manifest.program.action!r}; the worker compared {compared}"
-        )
-    limit = manifest.tolerance
-    for figure in figures:
-        finite = math.isfinite(figure.max_abs_of_range) and math.isfinite(figure.cosine)
-        within = figure.max_abs_of_range <= limit.max_abs_of_range and figure.cosine >= limit.min_cosine
-        if figure.passed and finite and within:
-            continue
-        raise ParityError(
-            f"{figure.tensor}: largest error {figure.max_abs_of_range:.2e} of the range "
-            f"(allowed {limit.max_abs_of_range:.2e}), cosine {figure.cosine:.6f} "
-            f"(at least {limit.min_cosine:.6f}), over {figure.cases} cases against {golden.reference}",
+            f"{failures[0]}{more}, over {report.cases} cases against {golden.reference}",
             hint="convert at a higher precision, or with more calibration data: edgectl convert --scheme fp32",
         )

@@ -14,8 +14,8 @@ from edgectl_agent.core.store.releases import Links
 from edgectl_agent.core.store.store import Store
 from edgectl_agent.core.workers.sessions import Sessions
 from edgectl_protos.domain.bundle import Manifest
-from edgectl_protos.domain.deployment import ParityFigure
 from edgectl_protos.domain.errors import EdgectlError, StateError
+from edgectl_protos.domain.parity import ParityReport
 from edgectl_protos.worker import messages
 
 __all__ = ["Installer"]
@@ -79,15 +79,13 @@ class Installer:
         manifest = self._manifest(record)
         worker, loaded = self._sessions.fresh(record.deployment.release, manifest)
         reply = worker.ask(messages.Parity(), messages.ParityReply, timeout_s=self._parity_timeout_s)
-        check_parity(manifest, reply.figures)
-        return Done(_parity_detail(reply.figures), reply.figures, loaded.components)
+        check_parity(manifest, reply.report)
+        return Done(_parity_detail(reply.report), reply.report, loaded.components)
 
     def _activate(self, record: Record) -> Done:
         release = record.deployment.release
-        before = self._store.releases.links()
         self._store.releases.set_links(record.restore.activated(release))
-        if before.current is not None and before.current != release:
-            self._sessions.end(before.current)
+        self._sessions.end_others(release)
         return Done()
 
     def _smoke(self, record: Record) -> Done:
@@ -107,8 +105,9 @@ class Installer:
         return self._store.manifest(record.deployment.release)
 
 
-def _parity_detail(figures: tuple[ParityFigure, ...]) -> str:
-    if not figures:
+def _parity_detail(report: ParityReport | None) -> str:
+    if report is None:
         return "the release has no golden cases: its numbers were not compared on this device"
-    worst = max(figures, key=lambda figure: figure.max_abs_of_range)
-    return f"parity of {worst.tensor}: {worst.max_abs_of_range:.1e} of the range over {worst.cases} cases"
+    worst = report.worst
+    found = f"{worst.name} is off by {worst.rmse:.2g} (rms), the most for its scale" if worst else report.figures[0]
+    return f"parity: {found}, over {report.cases} cases"

@@ -11,9 +11,10 @@ import enum
 from dataclasses import dataclass, replace
 
 from edgectl_protos.domain.artifact import Digest
-from edgectl_protos.domain.deployment import TERMINAL, TRANSITIONS, Deployment, Failure, ParityFigure, State
+from edgectl_protos.domain.deployment import TERMINAL, TRANSITIONS, Deployment, Failure, State
 from edgectl_protos.domain.device import ComponentFacts
 from edgectl_protos.domain.errors import CancelledError, DeviceError, InternalError
+from edgectl_protos.domain.parity import ParityReport
 
 __all__ = [
     "FORWARD",
@@ -90,7 +91,7 @@ class Done:
     """The job of the state succeeded; what it found, if anything. `detail` is for people."""
 
     detail: str = ""
-    parity: tuple[ParityFigure, ...] | None = None
+    parity: ParityReport | None = None
     components: tuple[ComponentFacts, ...] | None = None
     previous: Digest | None = None
 

@@ -102,7 +102,8 @@ class Releases:
             target, blob = final / safe_path(path), self._blobs.path(digest)
             if _is_same(target, blob):
                 continue
-            temporary = target.with_name(TEMPORARY_PREFIX + target.name)
+            # Not beside the file: what a kill leaves must lie where the next start sweeps.
+            temporary = self._layout.releases / (TEMPORARY_PREFIX + target.name)
             with room(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 temporary.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from edgectl_agent.core.store.atomic import Disk
@@ -152,9 +153,9 @@ class Store:
                 hint="deploy again, the device asks for them anew: edgectl deploy",
             )
 
-    def collect(self, links: Links) -> None:
-        """Remove what neither link needs. Only while no deployment is in flight."""
-        self._collect(links, [])
+    def collect(self, links: Links, kept: Iterable[Digest] = ()) -> None:
+        """Remove what neither a link nor one of these releases needs. Only while no deployment is in flight."""
+        self._collect(links, [], kept)
 
     def free_bytes(self) -> int:
         """Bytes that an unprivileged process could still write."""
@@ -165,8 +166,9 @@ class Store:
         sizes = {entry.digest: entry.size_bytes for entry in self.missing(manifest)}
         return sum(max(0, size - self.uploads.reserved_bytes(digest)) for digest, size in sizes.items())
 
-    def _collect(self, links: Links, coming: list[Manifest]) -> None:
+    def _collect(self, links: Links, coming: list[Manifest], others: Iterable[Digest] = ()) -> None:
         kept = {release for release in (links.current, links.previous) if release is not None}
+        kept |= self.releases.listing() & set(others)
         needed = {entry.digest for manifest in coming for entry in manifest.files} | kept
         for release in kept:
             try:

@@ -26,6 +26,7 @@ class Sessions:
         self._pool = pool
         self._interpreters = interpreters
         self._load_timeout_s = load_timeout_s
+        self._begun: set[Digest] = set()
 
     def fresh(self, release: Digest, manifest: Manifest) -> tuple[WorkerProcess, messages.Loaded]:
         """A new worker with the release loaded, each component in the precision of its scheme.
@@ -36,6 +37,7 @@ class Sessions:
             EdgectlError: the worker's own refusal.
         """
         seat = self._interpreters.seat(manifest)
+        self._begun.add(release)
         worker = self._pool.start(seat.python, key=release.hex)
         request = messages.Load(str(self._layout.release(release)), threads=0, interpreters=seat.others)
         try:
@@ -57,6 +59,12 @@ class Sessions:
     def end(self, release: Digest) -> None:
         """Stop the worker of a release, if there is one."""
         self._pool.end(release.hex)
+        self._begun.discard(release)
+
+    def end_others(self, than: Digest) -> None:
+        """Stop all workers but that of this release."""
+        for release in list(self._begun - {than}):
+            self.end(release)
 
     def kill(self, release: Digest) -> None:
         """Kill the worker of a release, whoever may be asking it."""

@@ -61,6 +61,11 @@ class Observer:
         """How many observations differed from the one before: the frames of the slowest source."""
         return min(source.distinct for source in self._aging)
 
+    @property
+    def unused(self) -> int:
+        """Frames of all sources that came and went unread."""
+        return sum(source.unused for source in self._aging)
+
     def restart(self) -> None:
         """Forget what was seen."""
         self._begun = False
@@ -78,6 +83,11 @@ class Observer:
             if not source.spec.resize:
                 self._check(name, frame, hint=_RESIZE_HINT if name in self._visual else "", one=True)
             self._observation[name] = frame
+
+    def skip(self, next_read_ns: int) -> None:
+        """Skip the frames that will not be read, the next read being at this moment or later."""
+        for source in self._aging:
+            source.skip(next_read_ns)
 
     def resize(self) -> None:
         """Bring frames to the policy's size."""

@@ -70,11 +70,11 @@ class Recorder:
         values: npt.NDArray[np.int64] = self.ticks[:, column]
         return values
 
-    def spool(self, path: Path) -> int:
+    def spool(self, path: Path, responses_ns: npt.NDArray[np.int64]) -> int:
         """Write the stamps as .npz, visible only when whole; its size in bytes.
 
-        `ticks` with `tick_columns`, `spans` with `span_columns`, and for each site of a span `site_steps` and
-        `site_passes`.
+        `ticks` with `tick_columns`, `spans` with `span_columns`, for each site of a span `site_steps` and
+        `site_passes`, and `responses`, of every slot.
 
         Raises:
             DiskFullError: the device has no room for them.
@@ -93,6 +93,7 @@ class Recorder:
                     span_columns=np.array(SPAN_COLUMNS),
                     site_steps=np.array([site.step for site in sites]),
                     site_passes=np.array([site.index for site in sites]),
+                    responses=responses_ns,
                 )
                 file.flush()
                 os.fsync(file.fileno())

@@ -48,7 +48,9 @@ _PROGRESS_EVERY_NS = 500_000_000
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What was recorded. `slots` is the number of ticks scheduled (paced) or run (closed)."""
+    """What was recorded. `slots` is the number of ticks scheduled (paced) or run (closed); of the sources' frames,
+    `observed` were handed out by the slowest one and `unused` came and went unread, of all.
+    """
 
     recorder: Recorder
     grid: Grid
@@ -56,6 +58,11 @@ class Measurement:
     wall_ns: int
     cpu_ns: int
     observed: int
+    unused: int
+
+
+def _nothing(left_ns: int) -> None:
+    """What is done between ticks."""
 
 
 def publish_nowhere(action: Array) -> None:
@@ -121,17 +128,17 @@ class Loop:
         self._tick_ns = (now() - started) / ticks
         return rule.result
 
-    def measure(self) -> Measurement:
-        """Measure for `measure_s`, paced or closed.
+    def measure(self, idle: Callable[[int], None] = _nothing) -> Measurement:
+        """Measure for `measure_s`, paced or closed. Paced, `idle` is called before each tick with the nanoseconds left.
 
         Raises:
             SourceError: a source ended before the time was over.
         """
         paced = self._spec.mode is Mode.PACED
         with _no_garbage_collection():
-            return self._measure_paced() if paced else self._measure_closed()
+            return self._measure_paced(idle) if paced else self._measure_closed()
 
-    def _measure_paced(self) -> Measurement:
+    def _measure_paced(self, idle: Callable[[int], None]) -> Measurement:
         spec, clock = self._spec, self._clock
         now, sleep_until = clock.now_ns, clock.sleep_until
         slots = max(1, round(spec.measure_s * spec.rate_hz))
@@ -145,6 +152,8 @@ class Loop:
         count, slot = 0, 0
         while slot < slots:
             due = grid.at(slot)
+            self._observer.skip(due)
+            idle(due - now())
             sleep_until(due)
             self._tick(recorder, count, due, now(), slot)
             count += 1
@@ -175,7 +184,7 @@ class Loop:
         return self._measured(recorder, grid, count, now() - started, clock.cpu_ns() - cpu)
 
     def _measured(self, recorder: Recorder, grid: Grid, slots: int, wall_ns: int, cpu_ns: int) -> Measurement:
-        return Measurement(recorder, grid, slots, wall_ns, cpu_ns, self._observer.distinct)
+        return Measurement(recorder, grid, slots, wall_ns, cpu_ns, self._observer.distinct, self._observer.unused)
 
     def _recorder(self, capacity: int) -> Recorder:
         reads = 2 * capacity if self._observer.always else 0

@@ -1,9 +1,10 @@
 """Sources of observations: recorded arrays, seeded noise, and (decoding on demand) videos and images.
 
-Time and content are apart. Paced, a source has a new frame at t0 + k/fps and stamps it with that moment; a
-read between two of them gives the same frame again, without work. Content is handed out in sequence, none
-is dropped. Unpaced (warm-up, closed loop), every read takes a new frame and stamps it with the time of the
-read.
+Paced, a source has a new frame at t0 + phase + k/fps, as a camera would that runs whether it is read or not: a read
+between two frames gives the same one again, without work, and frames that came and went unread are `unused`. A frame is
+stamped with the moment it was taken, `delay` before it came. What nobody will read is skipped between ticks (`skip`),
+where the decoding of a video would not be part of one. Unpaced (warm-up, closed loop), every read takes the next frame
+and stamps it with the time of the read.
 """
 
 from __future__ import annotations
@@ -28,30 +29,36 @@ _RING = 8
 class Source(abc.ABC):
     """One stream of observations for one feature.
 
-    `stamp_ns` is when the last frame handed out was taken; `distinct` counts frames since `start`.
+    `stamp_ns` is when the last frame handed out was taken; `distinct` counts those handed out since `start`, `unused`
+    those that were not.
     """
 
     def __init__(self, spec: SourceSpec) -> None:
         self.spec = spec
         self.stamp_ns = 0
         self.distinct = 0
+        self.unused = 0
+        self._delay_ns = round(spec.delay_s * 1e9)
         self._grid: Grid | None = None
         self._repeat = True
-        self._slot = -1
+        self._slot: int | None = None
         self._frame: Array | None = None
 
     def start(self, *, repeat: bool) -> None:
         """Begin from the first frame, unpaced."""
         self._grid = None
         self._repeat = repeat
-        self._slot = -1
+        self._slot = None
         self._frame = None
-        self.distinct = 0
+        self.distinct = self.unused = 0
         self._rewind()
 
     def pace(self, ticks: Grid) -> None:
         """Have new frames at the source's own rate, or with each tick, from the first tick on."""
-        self._grid = Grid(ticks.t0_ns, self.spec.fps or ticks.rate_hz)
+        fps = self.spec.fps or ticks.rate_hz
+        # The first tick is shown the frame before it, since the source ran before the loop did.
+        phase_s = self.spec.phase_s % (1 / fps)
+        self._grid = Grid(ticks.t0_ns + round(phase_s * 1e9), fps)
 
     def read(self, now_ns: int) -> Array:
         """The latest frame at this moment.
@@ -65,11 +72,27 @@ class Source(abc.ABC):
             slot = self._grid.latest(now_ns)
             if slot == self._slot and self._frame is not None:
                 return self._frame
+            self._skip_before(slot)
             self._slot = slot
-            self.stamp_ns = self._grid.at(slot)
+            self.stamp_ns = self._grid.at(slot) - self._delay_ns
         self._frame = self._advance()
         self.distinct += 1
         return self._frame
+
+    def skip(self, next_read_ns: int) -> None:
+        """Skip what will not be read, the next read being at this moment or later.
+
+        Raises:
+            SourceError: the source ended, or its content cannot be read.
+        """
+        if self._grid is not None:
+            self._skip_before(self._grid.latest(next_read_ns))
+
+    def _skip_before(self, slot: int) -> None:
+        while self._slot is not None and self._slot < slot - 1:
+            self._slot += 1
+            self._advance()
+            self.unused += 1
 
     def close(self) -> None:
         """Give back files."""
@@ -82,7 +105,7 @@ class Source(abc.ABC):
             frame = self._next()
         if frame is None:
             raise SourceError(
-                f"the source of {self.spec.feature} ended at frame {self.distinct} ({self.spec.path})",
+                f"the source of {self.spec.feature} ended at frame {self.distinct + self.unused} ({self.spec.path})",
                 hint="measure for a shorter time (edgectl profile --measure), or set on_end: repeat",
             )
         return frame

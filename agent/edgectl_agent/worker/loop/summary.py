@@ -14,12 +14,12 @@ import numpy.typing as npt
 from edgectl_agent.worker.loop import recorder as columns
 from edgectl_agent.worker.loop.recorder import Recorder
 from edgectl_agent.worker.loop.runner import Measurement
-from edgectl_agent.worker.loop.statistics import Slots, percentiles, slots_of
+from edgectl_agent.worker.loop.statistics import Slots, dispersion, percentiles, slots_of
 from edgectl_agent.worker.spans import Site
-from edgectl_protos.domain.loop import LoopSpec, Mode
-from edgectl_protos.domain.run import Misses, Percentiles, Rates, SpanFigures
+from edgectl_protos.domain.loop import Limit, LoopSpec, Metric, Mode
+from edgectl_protos.domain.run import Exceedances, Misses, Percentiles, Rates, SpanFigures
 
-__all__ = ["Figures", "summarise"]
+__all__ = ["Figures", "slots_in", "summarise"]
 
 _Times = npt.NDArray[np.int64]
 
@@ -37,10 +37,22 @@ class Figures:
     jitter: Percentiles
     age: Percentiles
     misses: Misses
-    starved_ticks: int
+    starved_slots: int
     rates: Rates
     spans: tuple[SpanFigures, ...]
     overhead_share: float
+    exceedances: tuple[Exceedances, ...]
+    unused_frames: int
+
+
+def slots_in(spec: LoopSpec, measurement: Measurement) -> Slots:
+    """The response time of every slot; without a schedule, of every tick."""
+    recorder = measurement.recorder
+    published = recorder.column(columns.PUBLISHED)
+    if spec.mode is Mode.PACED:
+        over_ns = measurement.grid.t0_ns + measurement.wall_ns
+        return slots_of(recorder.column(columns.SLOT), published, measurement.grid, measurement.slots, over_ns)
+    return Slots(published - recorder.column(columns.SCHEDULED), np.ones(len(published), np.bool_))
 
 
 def summarise(spec: LoopSpec, measurement: Measurement) -> Figures:
@@ -52,11 +64,9 @@ def summarise(spec: LoopSpec, measurement: Measurement) -> Figures:
     paced = spec.mode is Mode.PACED
     service = published - woken
     nothing = np.empty(0, np.int64)
-    period_ns = round(spec.period_s * 1e9)
-    if paced:
-        slots = slots_of(recorder.column(columns.SLOT), published, measurement.grid, measurement.slots)
-    else:
-        slots = Slots(published - scheduled, np.ones(len(published), np.bool_))
+    period_ns = _ns(spec.period_s)
+    slots = slots_in(spec, measurement)
+    age = published - recorder.column(columns.SOURCE)
     wall_s = measurement.wall_ns / 1e9
     ticks = recorder.count
     inferences = int((recorder.column(columns.INFERENCE) >= 0).sum())
@@ -70,9 +80,9 @@ def summarise(spec: LoopSpec, measurement: Measurement) -> Figures:
         # Without a schedule there is nothing to be late for.
         wake=percentiles(woken - scheduled if paced else nothing),
         jitter=percentiles(np.abs(np.diff(published) - period_ns) if paced else nothing),
-        age=percentiles(published - recorder.column(columns.SOURCE)),
-        misses=slots.misses(round(spec.deadlines.tick_s * 1e9)),
-        starved_ticks=slots.starved(period_ns) if paced else 0,
+        age=percentiles(age),
+        misses=slots.misses(_ns(spec.deadlines.tick_s)),
+        starved_slots=int(slots.starved(period_ns).sum()) if paced else 0,
         rates=Rates(
             command_hz=ticks / wall_s,
             # Synchronous chunks execute every action once: each command is a fresh one.
@@ -82,7 +92,35 @@ def summarise(spec: LoopSpec, measurement: Measurement) -> Figures:
         ),
         spans=figures,
         overhead_share=float((done - woken).sum() - accounted_ns) / max(1, int(service.sum())),
+        exceedances=_exceedances(spec, slots, age) if paced else (),
+        unused_frames=measurement.unused,
     )
+
+
+def _exceedances(spec: LoopSpec, slots: Slots, age: _Times) -> tuple[Exceedances, ...]:
+    """The samples over each limit of the loop that is a time or a rate."""
+
+    def over(limit: Limit) -> npt.NDArray[np.bool_]:
+        if limit.metric is Metric.TICK:
+            return slots.late(_ns(limit.limit))
+        if limit.metric is Metric.AGE:
+            return age > _ns(limit.limit)
+        return (
+            slots.late(_ns(spec.deadlines.tick_s))
+            if limit.metric is Metric.MISSES
+            else slots.starved(_ns(spec.period_s))
+        )
+
+    found = []
+    for limit in spec.deadlines.statements:
+        if limit.statistic != "run":
+            mask = over(limit)
+            found.append(Exceedances(limit, mask.size, int(mask.sum()), dispersion(mask)))
+    return tuple(found)
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
 
 
 def _spans(recorder: Recorder, service_ns: int) -> tuple[tuple[SpanFigures, ...], int]:

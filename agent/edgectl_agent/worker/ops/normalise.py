@@ -1,6 +1,7 @@
-"""Statistics applied to tensors: y = (x - offset) / scale before a component, y = x * scale + offset after it.
+"""Statistics on tensors: y = (x - offset) / scale [+ shift] before a component, y = x * scale + offset after it.
 
-In this order, as LeRobot computes: a deviation of nothing then gives 0, not a difference of two huge numbers. Buffers
+In this order, as LeRobot computes: a deviation or a range of nothing then gives what it gives there, not a difference
+of two huge numbers. Buffers
 are kept: a result is valid until the next call.
 """
 
@@ -72,12 +73,18 @@ class _Elements:
             raise _mismatch(step.id, source, target)
         self._offset, self._scale = _trailing(step.array, arrays, source.shape)
         _check_divisor(step.array, self._scale)
+        key = f"{step.array}.shift"
+        self._shift: Array | None = None
+        if key in arrays:
+            self._shift = _part(key, arrays, self._offset.size).reshape(self._offset.shape)
         self._result = np.zeros(target.shape, np.float32)
         self._values = self._result.reshape(inner)[..., : source.shape[-1]] if inner else self._result
 
     def __call__(self, values: Array) -> Array:
         np.subtract(values, self._offset, out=self._values, casting="same_kind")
         np.divide(self._values, self._scale, out=self._values)
+        if self._shift is not None:
+            np.add(self._values, self._shift, out=self._values)
         return self._result
 
 
@@ -117,20 +124,20 @@ def _trailing(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...]) ->
 
 
 def _statistics(name: str, arrays: Mapping[str, Array], size: int) -> tuple[Array, Array]:
-    found = []
-    for part in ("offset", "scale"):
-        key = f"{name}.{part}"
-        if key not in arrays:
-            raise StatisticsError(
-                f"the release has no {key}; it has: {', '.join(sorted(arrays)) or 'no arrays'}",
-                hint="convert the checkpoint again: edgectl convert",
-            )
-        if arrays[key].size != size:
-            raise StatisticsError(f"{key} has {arrays[key].size} values where {size} are needed")
-        if arrays[key].dtype.kind not in "fiub" or not np.isfinite(arrays[key]).all():
-            raise StatisticsError(f"{key} holds values that are no finite numbers")
-        found.append(np.ascontiguousarray(arrays[key], np.float32).reshape(-1))
-    return found[0], found[1]
+    return _part(f"{name}.offset", arrays, size), _part(f"{name}.scale", arrays, size)
+
+
+def _part(key: str, arrays: Mapping[str, Array], size: int) -> Array:
+    if key not in arrays:
+        raise StatisticsError(
+            f"the release has no {key}; it has: {', '.join(sorted(arrays)) or 'no arrays'}",
+            hint="convert the checkpoint again: edgectl convert",
+        )
+    if arrays[key].size != size:
+        raise StatisticsError(f"{key} has {arrays[key].size} values where {size} are needed")
+    if arrays[key].dtype.kind not in "fiub" or not np.isfinite(arrays[key]).all():
+        raise StatisticsError(f"{key} holds values that are no finite numbers")
+    return np.ascontiguousarray(arrays[key], np.float32).reshape(-1)
 
 
 def _check_divisor(name: str, scale: Array) -> None:

@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgectl_agent.worker.release import Array
-from edgectl_protos.domain.artifact import DType, TensorSpec
+from edgectl_protos.domain.artifact import DType, TensorSpec, precision_of
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import RuntimeFacts
 from edgectl_protos.domain.errors import (
@@ -41,6 +41,8 @@ __all__ = [
     "fixed_outputs",
     "sentence",
 ]
+
+_FLOATS = {DType.FLOAT16: "fp16", DType.FLOAT32: "fp32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +226,18 @@ class Runtime(abc.ABC):
         """The member of our tree that a failed load stands for."""
 
 
-def bulk_precision(kernels: Iterable[str]) -> str:
-    """The precision of most of the kernels that do the work; fp32 where nothing says otherwise."""
-    counted = Counter(kernels)
-    return max(counted, key=lambda precision: counted[precision], default="fp32")
+def bulk_precision(heavy: Iterable[str], light: Iterable[str], component: Component) -> str:
+    """The precision of most of the kernels that carry weight; fp32 where nothing says otherwise.
+
+    Where none does, most of the other floating kernels decide; but one that computes in a type of the component's own
+    ports computes as the graph is written, whatever is asked for.
+    """
+    if counted := Counter(heavy):
+        return counted.most_common(1)[0][0]
+    found = next((precision for precision, _ in Counter(light).most_common(1)), "fp32")
+    ports = {_FLOATS.get(spec.dtype) for spec in (*component.inputs, *component.outputs)}
+    written = found != "fp32" and found in ports
+    return precision_of(component.scheme) if written else found
 
 
 def check_names(kind: str, graph: Collection[str], specs: tuple[TensorSpec, ...]) -> None:

@@ -2,9 +2,11 @@
 
 Facts: inputs and outputs are bound by address, so nothing is copied and a denoising pass finds its KV cache where the
 last one did. The library has no way to ask which kernels a session holds, but its profile of one run names them, with
-their types and provider: so loading runs the graph once on zeros. fp16 graphs run on CPUs by casting to fp32. Each
-session has a pool of threads that spin after a run: beside another session they steal its core (a prefix of 36 ms took
-70), so they stop at once where a policy has several components. Component options are session configuration entries.
+their types and provider: so loading runs the graph once on zeros; a graph that does not run on zeros and has nothing
+that carries weight is taken all the same. fp16 graphs run on CPUs by casting to fp32. Each session has a pool of
+threads that spin after a run: beside another session they steal its core (a prefix of 36 ms took 70), so they stop at
+once where a policy has several components. Component options are session configuration entries, and the level of graph
+optimisation.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +64,14 @@ _UNKNOWN_OPERATOR = (
 )
 _NODE = re.compile(r"In Node, \(\"(?P<a>[^\"]*)\"|node with name '(?P<b>[^']*)'")
 _FREE_DIMENSION = 64
+_LEVEL = "graph_optimization_level"
 
 
 class OnnxRuntime(Runtime):
     """`onnxruntime.InferenceSession` with the CPU provider and nothing else."""
 
     name = "onnxrt"
-    options = frozenset({"session.force_spinning_stop", "session.set_denormal_as_zero"})
+    options = frozenset({_LEVEL, "session.force_spinning_stop", "session.set_denormal_as_zero"})
 
     def _import(self) -> str:
         import onnxruntime
@@ -86,20 +89,29 @@ class OnnxRuntime(Runtime):
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+            levels = onnxruntime.GraphOptimizationLevel
+            disabled = component.options.get(_LEVEL) == "disabled"
+            options.graph_optimization_level = levels.ORT_DISABLE_ALL if disabled else levels.ORT_ENABLE_ALL
             options.enable_profiling = True
             options.profile_file_prefix = f"{folder}/kernels"
             settings = {} if alone else {"session.force_spinning_stop": "1"}
-            for key, value in (settings | component.options).items():
+            entries = {key: value for key, value in component.options.items() if key != _LEVEL}
+            for key, value in (settings | entries).items():
                 options.add_session_config_entry(key, value)
             session = onnxruntime.InferenceSession(artifact, options, providers=[_PROVIDER])
             session.disable_fallback()
             check_names("input", [port.name for port in session.get_inputs()], component.inputs)
             check_names("output", [port.name for port in session.get_outputs()], component.outputs)
-            seconds = _run_on_zeros(session, component, _vendor_errors())
-            kernels = _read_kernels(Path(session.end_profiling()))
+            try:
+                seconds = _run_on_zeros(session, component)
+            except _vendor_errors() as exc:
+                _check_light(artifact, exc)
+                seconds = 0.0
+            finally:
+                profile = session.end_profiling()
+            kernels = _read_kernels(Path(profile))
         _check_providers(session.get_providers(), kernels)
-        precision = bulk_precision(kernel_precisions(kernels))
+        precision = bulk_precision(*kernel_precisions(kernels), component)
         asked = precision_of(component.scheme)
         if asked in ("fp16", "bf16") and precision != asked:
             raise PrecisionError(
@@ -170,31 +182,39 @@ def _vendor_errors() -> tuple[type[BaseException], ...]:
     return (*errors, RuntimeError, ValueError)
 
 
-def _run_on_zeros(session: Any, component: Component, vendor_errors: tuple[type[BaseException], ...]) -> float:
+def _run_on_zeros(session: Any, component: Component) -> float:
     zeros = {spec.name: _zeros(spec) for spec in component.inputs}
     outputs = [spec.name for spec in component.outputs]
     started = time.perf_counter()
-    try:
-        session.run(outputs, zeros)
-    except vendor_errors as exc:
-        free = [spec.name for spec in component.inputs if -1 in spec.shape]
-        if not free:
-            raise
-        raise PrecisionError(
-            f"the precision cannot be read back: {free[0]!r} has free dimensions, and a trial failed: {sentence(exc)}",
-            hint="fix the shape when converting: edgectl convert --help",
-        ) from exc
+    session.run(outputs, zeros)
     return time.perf_counter() - started
 
 
-def kernel_precisions(kernels: list[dict[str, Any]]) -> Iterator[str]:
-    """The precision of each kernel that carries weight; of every floating kernel where none does."""
-    heavy = [kernel for kernel in kernels if kernel["op_name"] in _INTEGER | _FLOATING]
-    for kernel in heavy or kernels:
-        if kernel["op_name"] in _INTEGER:
-            yield "int8"
-        elif precision := _TYPES.get(_first_type(kernel)):
-            yield precision
+def _check_light(artifact: Path, failure: BaseException) -> None:
+    """Refuse a graph that does not run on zeros, such as one that is given the shape of something, if an operator of it
+    carries weight: in which precision it would compute is not known.
+    """
+    data = artifact.read_bytes()
+    for name in sorted(_INTEGER | _FLOATING):
+        # The operator of a node as it stands in the file: field 4, its length, its name.
+        if b"\x22" + bytes([len(name)]) + name.encode() in data:
+            raise PrecisionError(
+                f"the precision of {name} cannot be read back: a trial on inputs of zero failed: {sentence(failure)}",
+                hint="fix shapes and what decides them when converting: edgectl convert --help",
+            ) from failure
+
+
+def kernel_precisions(kernels: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """The precision of each kernel that carries weight, and of each other floating one."""
+    heavy: list[str] = []
+    light: list[str] = []
+    for kernel in kernels:
+        name, precision = kernel["op_name"], _TYPES.get(_first_type(kernel))
+        if name in _INTEGER:
+            heavy.append("int8")
+        elif precision is not None:
+            (heavy if name in _FLOATING else light).append(precision)
+    return heavy, light
 
 
 def _first_type(kernel: dict[str, Any]) -> str:

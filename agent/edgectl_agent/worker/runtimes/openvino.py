@@ -11,7 +11,7 @@ options and win over these.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ _HINT_NEEDS = {"f16": "FP16", "bf16": "BF16"}
 
 _HEAVY = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention"})
 _NO_WORK = frozenset({"Input", "Output", "Const", "Reorder", "Reshape", "Transpose", "Split", "Concatenation"})
-_TYPES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
+_FLOATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+_TYPES = {**_FLOATS, "u8": "int8", "i8": "int8"}
 _UNKNOWN_OPERATOR = re.compile(r"No conversion rule found for operations: (?P<op>[^\n]+)")
 
 
@@ -89,7 +90,7 @@ class OpenVinoRuntime(Runtime):
         provider = ",".join(compiled.get_property("EXECUTION_DEVICES"))
         if provider != _DEVICE:
             raise PrecisionError(f"OpenVINO uses {provider} where {_DEVICE} was asked for")
-        precision = bulk_precision(_kernel_precisions(compiled.get_runtime_model()))
+        precision = bulk_precision(*_kernel_precisions(compiled.get_runtime_model()), component)
         return _CompiledGraph(self.name, component, LoadedFacts(precision, provider, self._import()), compiled)
 
     def _vendor_errors(self) -> tuple[type[BaseException], ...]:
@@ -149,16 +150,17 @@ def _one_of(port: Any, specs: tuple[TensorSpec, ...]) -> str:
     return next((str(name) for name in sorted(port.names) if name in asked), str(port.any_name))
 
 
-def _kernel_precisions(graph: Any) -> Iterator[str]:
-    kernels = []
+def _kernel_precisions(graph: Any) -> tuple[list[str], list[str]]:
+    """The precision of each kernel that carries weight, and of each other floating one that computes."""
+    heavy, light = [], []
     for node in graph.get_ordered_ops():
         info = node.get_rt_info()
-        kernels.append((_text(info, "layerType"), _text(info, "runtimePrecision")))
-    heavy = [kind for layer, kind in kernels if layer in _HEAVY]
-    rest = [kind for layer, kind in kernels if layer not in _NO_WORK]
-    for kind in heavy or rest:
-        if kind in _TYPES:
-            yield _TYPES[kind]
+        layer, kind = _text(info, "layerType"), _text(info, "runtimePrecision")
+        if layer in _HEAVY and kind in _TYPES:
+            heavy.append(_TYPES[kind])
+        elif layer not in _NO_WORK and kind in _FLOATS:
+            light.append(_FLOATS[kind])
+    return heavy, light
 
 
 def _text(info: Any, key: str) -> str:

@@ -7,10 +7,12 @@ is the one reading of a directory; the host makes a card of it, and the export i
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgectl_converters.card import CheckpointCard, Sha256, digest_of_files, sha256_of
+from edgectl_converters.sources.lerobot.buffers import buffers_of, has_buffers
 from edgectl_converters.sources.lerobot.carried_export import (
     carried_export_files,
     carried_export_problem,
@@ -19,7 +21,7 @@ from edgectl_converters.sources.lerobot.carried_export import (
 from edgectl_converters.sources.lerobot.config import COMPONENTS, Config, read_config
 from edgectl_converters.sources.lerobot.foreign import read_safetensors_header
 from edgectl_converters.sources.lerobot.pipeline import POSTPROCESSOR, PREPROCESSOR
-from edgectl_converters.sources.lerobot.processors import Processing, read_processing, state_files
+from edgectl_converters.sources.lerobot.processors import WEIGHTS, Processing, read_processing, state_files
 from edgectl_converters.sources.lerobot.tokenizer import folder_inside, small_files, tokenizer_folder
 from edgectl_converters.sources.lerobot.versions import toolchain_of, unknown_keys
 from edgectl_protos.domain.artifact import DType
@@ -28,20 +30,23 @@ from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
 
 __all__ = ["TASK", "WEIGHTS", "Checkpoint", "card", "checkpoint_files", "read_checkpoint", "sniff"]
 
-WEIGHTS = "model.safetensors"
 TASK = "task"
 """The name of the instruction among the observations, LeRobot's own."""
+_FIRST_LAYER = re.compile(r"model\.backbone\.conv1\.weight|diffusion\.(?:rgb_encoder(?:\.\d+)?)\.backbone\.0\.weight")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A directory that was read. `tokenizer` is a folder of it, None where no instruction is taken."""
+    """A directory that was read. `tokenizer` is a folder of it, None where no instruction is taken; `buffered`: its
+    statistics stand in the weights.
+    """
 
     path: Path
     config: Config
     processing: Processing
     policy: Policy
     tokenizer: Path | None
+    buffered: bool = False
 
 
 def sniff(path: Path) -> bool:
@@ -72,14 +77,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
         n_action_steps=config.sizes.execute,
         history=config.sizes.history,
     )
-    return Checkpoint(path, config, processing, policy, tokenizer)
+    return Checkpoint(path, config, processing, policy, tokenizer, has_buffers(path, path / WEIGHTS))
 
 
 def checkpoint_files(checkpoint: Checkpoint) -> list[Path]:
     """The files that decide what the policy computes, those of a carried export left out."""
     path = checkpoint.path
     files = [path / name for name in ("config.json", WEIGHTS, PREPROCESSOR, POSTPROCESSOR)]
-    files += state_files(path)
+    files += state_files(path, checkpoint.config)
     vlm = folder_inside(path, checkpoint.config.values.get("vlm_model_name"))
     for folder in (checkpoint.tokenizer, vlm):
         if folder is not None:
@@ -93,9 +98,10 @@ def card(path: Path, sha256: Sha256 = sha256_of) -> CheckpointCard:
     Raises:
         CheckpointError: it is not a policy directory that edgectl reads, or one of its files is missing or damaged.
     """
-    checkpoint = read_checkpoint(path)
-    config = checkpoint.config
+    config = read_config(path)
     shapes = _weights(path)
+    _check_channels(config, shapes)
+    checkpoint = read_checkpoint(path)
     files = checkpoint_files(checkpoint)
     toolchain = toolchain_of(config.type, config.values)
     notes = []
@@ -104,6 +110,8 @@ def card(path: Path, sha256: Sha256 = sha256_of) -> CheckpointCard:
             f"config.json has {', '.join(unknown)[:200]}, which LeRobot 0.4 and 0.6 do not know; export it with your "
             f"own LeRobot: edgectl toolchain use {toolchain} --python PATH"
         )
+    if checkpoint.buffered:
+        notes.append("statistics are read from the weights, where LeRobot before 0.4 kept them")
     if config.ignored:
         notes.append(f"LeRobot's {config.type} does not read {', '.join(config.ignored)}")
     if has_carried_export(path):
@@ -125,6 +133,18 @@ def card(path: Path, sha256: Sha256 = sha256_of) -> CheckpointCard:
     )
 
 
+def _check_channels(config: Config, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Refuse cameras with more or fewer channels than the first layer of the backbone takes, where it is known."""
+    taken = {shape[1] for name, shape in shapes.items() if _FIRST_LAYER.fullmatch(name) and len(shape) == 4}
+    for feature in config.observations:
+        if feature.kind is FeatureKind.VISUAL and taken and feature.shape[-1] not in taken:
+            raise CheckpointError(
+                f"frames of {feature.name} have {feature.shape[-1]} channels, and the backbone of this {config.type} "
+                f"takes {' or '.join(map(str, sorted(taken)))}: LeRobot cannot run it either",
+                hint="train with a backbone for such frames, or without this camera",
+            )
+
+
 def _weights(path: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights, after checking that the file is whole and of this age."""
     if (path / "adapter_config.json").exists() or (path / "adapter_model.safetensors").exists():
@@ -135,10 +155,4 @@ def _weights(path: Path) -> dict[str, tuple[int, ...]]:
         hint = "LeRobot writes model.safetensors with save_pretrained; other checkpoint formats are not read"
         raise CheckpointError(f"{path} has no {WEIGHTS}", hint=hint)
     shapes = read_safetensors_header(path / WEIGHTS)
-    old = [name for name in shapes if name.startswith(("normalize_inputs.buffer_", "unnormalize_outputs.buffer_"))]
-    if old:
-        raise CheckpointFormatError(
-            f"{WEIGHTS} holds statistics as buffers ({old[0]}): it was written by LeRobot before 0.4",
-            hint="migrate it: python -m lerobot.processor.migrate_policy_normalization --pretrained-path PATH",
-        )
-    return shapes
+    return {name: shape for name, shape in shapes.items() if name not in set(buffers_of(shapes))}

@@ -22,7 +22,8 @@ from edgectl_converters.sources.lerobot.foreign import read_tensors
 from edgectl_protos.codec.document import MAX_BYTES, from_bytes, to_document
 from edgectl_protos.domain.artifact import safe_path
 from edgectl_protos.domain.errors import BundleError, CheckpointCorruptError, EdgectlError
-from edgectl_protos.domain.policy import Policy, check_components, check_program
+from edgectl_protos.domain.policy import Policy
+from edgectl_protos.domain.program_checks import check_components, check_program
 
 __all__ = [
     "FOLDER",

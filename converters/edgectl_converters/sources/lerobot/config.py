@@ -213,8 +213,14 @@ def _observation(values: dict[str, Any], name: str) -> Feature:
         raise CheckpointFormatError(f"input feature {name!r} has the unsupported type {stated!r}")
     if kind is not FeatureKind.VISUAL:
         return Feature(name, kind, DType.FLOAT32, shape)
-    if len(shape) != 3 or shape[0] != 3:
-        raise CheckpointError(f"frames of input feature {name!r} are {list(shape)}; expected [3, height, width]")
+    flow = values["type"] in _FLOW
+    channels = (3,) if flow else (1, 3)
+    if len(shape) == 3 and shape[0] not in channels and shape[2] in channels:
+        # As a dataset lists it; LeRobot's nets do not look at these numbers.
+        return Feature(name, kind, DType.UINT8, shape)
+    if len(shape) != 3 or shape[0] not in channels:
+        taken = "[3, height, width]" if flow else "[3, height, width], or [1, height, width]"
+        raise CheckpointError(f"frames of input feature {name!r} are {list(shape)}; expected {taken}")
     return Feature(name, kind, DType.UINT8, (shape[1], shape[2], shape[0]))
 
 

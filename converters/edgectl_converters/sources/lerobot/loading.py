@@ -16,7 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from edgectl_converters.sources.lerobot.card import WEIGHTS, Checkpoint
+from edgectl_converters.sources.lerobot.buffers import buffer_keys, buffers_of
+from edgectl_converters.sources.lerobot.card import Checkpoint
+from edgectl_converters.sources.lerobot.foreign import read_tensors
+from edgectl_converters.sources.lerobot.pipeline import POSTPROCESSOR, PREPROCESSOR
+from edgectl_converters.sources.lerobot.processors import WEIGHTS
 from edgectl_converters.sources.lerobot.tokenizer import folder_inside
 from edgectl_protos.domain.errors import CheckpointError, ToolchainError
 
@@ -89,7 +93,9 @@ def load(checkpoint: Checkpoint) -> Loaded:
         policies = importlib.import_module(f"lerobot.policies.{kind}.modeling_{kind}")
         importlib.import_module(f"lerobot.policies.{kind}.configuration_{kind}")
         config = _config(checkpoint)
-        policy = getattr(policies, f"{_CLASSES[kind]}Policy").from_pretrained(path, config=config, strict=True)
+        # Statistics among the weights are left out by name below.
+        strict = not checkpoint.buffered
+        policy = getattr(policies, f"{_CLASSES[kind]}Policy").from_pretrained(path, config=config, strict=strict)
         policy = policy.to("cpu").float().eval()
         before, after = _processors(checkpoint, policy)
     except (*_ERRORS, *_config_errors()) as exc:
@@ -132,6 +138,9 @@ def _config(checkpoint: Checkpoint) -> Any:
 def _processors(checkpoint: Checkpoint, policy: Any) -> tuple[Any, Any]:
     from lerobot.policies.factory import make_pre_post_processors
 
+    if checkpoint.buffered:
+        made: tuple[Any, Any] = make_pre_post_processors(policy.config, dataset_stats=_statistics(checkpoint))
+        return made
     overrides: dict[str, Any] = {"device_processor": {"device": "cpu"}}
     if checkpoint.tokenizer is not None:
         overrides["tokenizer_processor"] = {"tokenizer_name": str(checkpoint.tokenizer)}
@@ -141,11 +150,30 @@ def _processors(checkpoint: Checkpoint, policy: Any) -> tuple[Any, Any]:
     return found
 
 
+def _statistics(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    """The statistics that stand in the weights, by feature, as LeRobot's datasets give them."""
+    import torch
+
+    found: dict[str, dict[str, Any]] = {}
+    for name in (PREPROCESSOR, POSTPROCESSOR):
+        keys = buffer_keys(checkpoint.path / WEIGHTS, name, checkpoint.config)
+        tensors = read_tensors(checkpoint.path / WEIGHTS, keys.values())
+        for key, tensor in keys.items():
+            feature, _, statistic = key.rpartition(".")
+            found.setdefault(feature, {})[statistic] = torch.from_numpy(tensors[tensor])
+    return found
+
+
 def _check_weights(checkpoint: Checkpoint, policy: Any) -> None:
     import torch
     from safetensors.torch import load_file
 
     stored = load_file(str(checkpoint.path / WEIGHTS))
+    if checkpoint.buffered:
+        for name in buffers_of(stored):
+            del stored[name]
+        if lacking := sorted(set(policy.state_dict()) - set(stored)):
+            raise _cannot_load(checkpoint, f"{WEIGHTS} has no {lacking[0]}")
     rename = getattr(policy, "_fix_pytorch_state_dict_keys", None)
     if rename is not None:
         stored = rename(stored, policy.config)

@@ -46,12 +46,16 @@ _PI05_TEMPLATE = "Task: {text}, State: {state};\nAction: "
 
 @dataclass(frozen=True, slots=True)
 class Normaliser:
-    """A normalising step. `features` are those it touches, with their kinds; `norm_map` has a mode for each kind."""
+    """A normalising step. `features` are those it touches, with their kinds; `norm_map` has a mode for each kind.
+
+    `keys` are the tensors of the state file by `<feature>.<statistic>`, where they are called otherwise.
+    """
 
     norm_map: dict[str, str]
     features: dict[str, str]
     eps: float
     state_file: Path | None
+    keys: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

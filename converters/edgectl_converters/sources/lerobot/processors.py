@@ -1,9 +1,10 @@
 """LeRobot's normalisation as arrays: y = (x - offset) / scale before the policy, y = x * scale + offset after it.
 
-Facts: forward and inverse are not symmetric (mean/std divides by std + eps and multiplies by std alone; the other
-modes replace a range of nothing by eps both ways). A tensor `<feature>.<statistic>` is split at the last dot. A caller
-of LeRobot divides frames by 255; here frames stay bytes, so their offset and scale are 255 times as large. LeRobot
-leaves a feature without statistics as it is, in silence; here that is an error.
+Facts: a vector's range begins at -1 by a shift after the division, as LeRobot computes, so that a range of nothing
+gives what it gives there in float32 too; forward and inverse are not symmetric (mean/std divides by std + eps and
+multiplies by std alone; the other modes replace a range of nothing by eps both ways). A tensor `<feature>.<statistic>`
+is split at the last dot. A caller of LeRobot divides frames by 255; here frames stay bytes, so their offset and scale
+are 255 times as large. LeRobot leaves a feature without statistics as it is, in silence; here that is an error.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgectl_converters.sources.lerobot.buffers import has_buffers, pipeline_of_buffers
 from edgectl_converters.sources.lerobot.config import Config
 from edgectl_converters.sources.lerobot.foreign import read_tensors
 from edgectl_converters.sources.lerobot.pipeline import (
@@ -31,9 +33,11 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, npt.NDArray[np.float32]]
 
-__all__ = ["IDENTITY", "Observed", "Processing", "processing_arrays", "read_processing", "state_files"]
+__all__ = ["IDENTITY", "WEIGHTS", "Observed", "Processing", "processing_arrays", "read_processing", "state_files"]
 
 IDENTITY = "IDENTITY"
+WEIGHTS = "model.safetensors"
+_RANGES = tuple(mode for mode in STATISTICS if mode != "MEAN_STD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ def read_processing(path: Path, config: Config) -> Processing:
         StatisticsError: a feature lacks its statistics.
         CheckpointError: a pipeline is missing or malformed.
     """
-    before, after = read_pipeline(path, PREPROCESSOR), read_pipeline(path, POSTPROCESSOR)
+    before, after = (_pipeline(path, name, config) for name in (PREPROCESSOR, POSTPROCESSOR))
     if config.takes_instruction and before.prompting is None:
         raise ProcessorError(
             f"{PREPROCESSOR} has no tokenizer_processor, and {config.type} takes an instruction",
@@ -100,7 +104,8 @@ def read_processing(path: Path, config: Config) -> Processing:
 
 
 def processing_arrays(path: Path, config: Config, processing: Processing) -> Arrays:
-    """`<short>.offset/.scale` for each normalised observation and `action.offset/.scale`, computed in float64.
+    """`<short>.offset/.scale` for each normalised observation, `.shift` where there is one, and `action.offset/.scale`,
+    computed in float64.
 
     Raises:
         StatisticsError: a statistic is missing, has another size, or is not finite.
@@ -108,7 +113,7 @@ def processing_arrays(path: Path, config: Config, processing: Processing) -> Arr
     import numpy as np
 
     arrays: Arrays = {}
-    before = read_pipeline(path, PREPROCESSOR)
+    before = _pipeline(path, PREPROCESSOR, config)
     for one in processing.observed:
         shape = one.feature.shape
         if one.visual and config.takes_instruction:
@@ -116,21 +121,31 @@ def processing_arrays(path: Path, config: Config, processing: Processing) -> Arr
             _put(arrays, one.short, np.full(shape[-1], 127.5), np.full(shape[-1], 127.5))
             continue
         size = shape[-1] if one.visual else int(np.prod(shape))
-        offset, scale = _forward(one.mode, *_statistics(before, one.policy_name, one.mode, size))
-        unit = 255.0 if one.visual else 1.0
-        _put(arrays, one.short, offset * unit, scale * unit)
+        low, high, eps = _statistics(before, one.policy_name, one.mode, size)
+        offset, scale = _forward(one.mode, low, high, eps)
+        if one.visual:
+            offset, scale = offset * 255, scale * 255
+        elif one.mode in _RANGES:
+            offset = low
+            arrays[f"{one.short}.shift"] = np.full(size, -1, np.float32)
+        _put(arrays, one.short, offset, scale)
     if processing.action_mode != IDENTITY:
-        after = read_pipeline(path, POSTPROCESSOR)
+        after = _pipeline(path, POSTPROCESSOR, config)
         name, size = config.action.name, int(np.prod(config.action.shape))
         offset, scale = _inverse(processing.action_mode, *_statistics(after, name, processing.action_mode, size))
         _put(arrays, "action", offset, scale)
     return arrays
 
 
-def state_files(path: Path) -> list[Path]:
+def state_files(path: Path, config: Config) -> list[Path]:
     """The files that hold the statistics, as the pipelines name them."""
-    found = (read_pipeline(path, name).normaliser for name in (PREPROCESSOR, POSTPROCESSOR))
+    found = (_pipeline(path, name, config).normaliser for name in (PREPROCESSOR, POSTPROCESSOR))
     return [normaliser.state_file for normaliser in found if normaliser and normaliser.state_file]
+
+
+def _pipeline(path: Path, name: str, config: Config) -> Pipeline:
+    weights = path / WEIGHTS
+    return pipeline_of_buffers(weights, name, config) if has_buffers(path, weights) else read_pipeline(path, name)
 
 
 def _short_names(features: tuple[Feature, ...]) -> list[str]:
@@ -207,7 +222,10 @@ def _statistics(pipeline: Pipeline, feature: str, mode: str, size: int) -> tuple
         return np.zeros(size), np.ones(size), 0.0
     if normaliser.state_file is None:
         raise StatisticsError(f"{pipeline.name}: {feature} is normalised by {mode}, but the step names no state_file")
-    tensors, file = read_tensors(normaliser.state_file), normaliser.state_file
+    file, keys = normaliser.state_file, normaliser.keys
+    tensors = read_tensors(file, None if keys is None else keys.values())
+    if keys is not None:
+        tensors = {key: tensors[name] for key, name in keys.items()}
     pair = []
     for statistic in STATISTICS[mode]:
         key = f"{feature}.{statistic}"

@@ -54,14 +54,18 @@ class LeRobotSource(Source):
         """Where the checkpoint's statistics say that states lie."""
         checkpoint = cards.read_checkpoint(path)
         arrays = processing_arrays(checkpoint.path, checkpoint.config, checkpoint.processing)
-        return {
-            one.feature.name: (
-                tuple(map(float, arrays[f"{one.short}.offset"].reshape(-1))),
-                tuple(map(float, arrays[f"{one.short}.scale"].reshape(-1))),
+        found = {}
+        for one in checkpoint.processing.observed:
+            if one.visual or f"{one.short}.offset" not in arrays:
+                continue
+            centre, scale = (
+                arrays[f"{one.short}.{part}"].astype("float64").reshape(-1) for part in ("offset", "scale")
             )
-            for one in checkpoint.processing.observed
-            if not one.visual and f"{one.short}.offset" in arrays
-        }
+            if f"{one.short}.shift" in arrays:
+                # The ends of the range stand at ±1, which are two deviations.
+                centre, scale = centre - arrays[f"{one.short}.shift"].reshape(-1) * scale, scale / 2
+            found[one.feature.name] = (tuple(map(float, centre)), tuple(map(float, scale)))
+        return found
 
     def export(self, request: ExportRequest, progress: Callable[[str], None]) -> Export:
         """Export with LeRobot, or restore the export that the checkpoint carries.

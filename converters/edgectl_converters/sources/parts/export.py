@@ -12,7 +12,7 @@ from edgectl_converters.sources.golden_file import check_golden
 from edgectl_converters.sources.parts.graphs import write_part
 from edgectl_converters.sources.parts.opened import Opened
 from edgectl_converters.sources.parts.program import single_call
-from edgectl_converters.sources.parts.reference import evaluate
+from edgectl_converters.sources.parts.reference import golden_of
 
 __all__ = ["export_parts"]
 
@@ -22,7 +22,8 @@ def export_parts(opened: Opened, request: ExportRequest, progress: Callable[[str
 
     Raises:
         OperatorError: a graph has an operator that its opset does not define.
-        CheckpointCorruptError: a graph is not valid, or cannot be evaluated.
+        CheckpointCorruptError: a graph is not valid.
+        CheckpointError: no oracle runs the one bare graph that brings no golden cases.
         NonFiniteError: a golden value is NaN or infinite.
     """
     import numpy as np
@@ -31,10 +32,12 @@ def export_parts(opened: Opened, request: ExportRequest, progress: Callable[[str
     meaning, out = opened.meaning, Path(request.out)
     policy, program = meaning.policy, meaning.program
     components = []
+    notes: tuple[str, ...] = ()
     for name in program.components:
         progress(f"checking the graph {name}")
         part = opened.parts[name]
-        components.append(ExportedComponent(name, "onnx", write_part(part, out), part.inputs, part.outputs))
+        written = write_part(part, out)
+        components.append(ExportedComponent(name, "onnx", written, part.inputs, part.outputs, part.stored))
     if meaning.arrays:
         arrays: Any = dict(sorted(meaning.arrays.items()))
         np.savez(out / ARRAYS, **arrays)
@@ -45,11 +48,12 @@ def export_parts(opened: Opened, request: ExportRequest, progress: Callable[[str
         cases: Any = check_golden(opened.golden, policy, program)
         reference, kind = opened.golden.name, "recorded"
     else:
-        progress("computing golden outputs with the reference evaluator")
+        progress("computing golden outputs")
         call = single_call(program)
         assert call is not None  # Opened.read refused anything else
-        cases = evaluate(out / components[0].file, call, program, Path(request.observations))
-        reference, kind = f"onnx {onnx.__version__} ReferenceEvaluator", request.inputs_kind
+        part = opened.parts[call.component]
+        cases, found = golden_of(out / components[0].file, part, call, program, Path(request.observations))
+        reference, kind, notes = found.reference, request.inputs_kind, found.notes
     np.savez(out / GOLDEN, **cases)
     return Export(
         policy=policy,
@@ -59,4 +63,5 @@ def export_parts(opened: Opened, request: ExportRequest, progress: Callable[[str
         inputs_kind=kind,
         cases=len(cases[f"out.{program.action}"]),
         versions={"onnx": str(onnx.__version__)},
+        notes=notes,
     )

@@ -12,22 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgectl_converters.sources.onnx_graph import check_operators, graph_files, load_graph, read_graph, spec_of
+from edgectl_converters.sources.onnx_graph import graph_files, graph_inputs, read_graph, spec_of, write_graph
+from edgectl_converters.sources.onnx_operators import check_operators, stored_schemes
+from edgectl_converters.sources.onnx_shapes import fix_inputs, fix_outputs
 from edgectl_protos.domain.artifact import TensorSpec, safe_path
-from edgectl_protos.domain.errors import BundlePathError, CheckpointCorruptError, CheckpointError
+from edgectl_protos.domain.errors import BundlePathError, CheckpointError
 
 __all__ = ["EXPORT_KEY", "Part", "inside", "read_part", "write_part"]
 
 EXPORT_KEY = "edgectl.export"
 """Metadata of a graph: an id of the export that it belongs to."""
 
-# Protobuf writes no more than 2 GiB; weights beyond go beside the graph.
-_MAX_INLINE_BYTES = (1 << 31) - (1 << 24)
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One graph. `files` are the graph and its external data; `dims` sizes of its named free dimensions."""
+    """One graph. `files` are the graph and its external data; `dims` sizes of its named free dimensions; `stored`
+    what it is already (int8, fp16), empty for fp32.
+    """
 
     name: str
     path: Path
@@ -37,6 +38,7 @@ class Part:
     dims: Mapping[str, int]
     parameters: int
     export: str
+    stored: str
 
     @property
     def size_bytes(self) -> int:
@@ -72,8 +74,7 @@ def read_part(name: str, path: Path, dims: Mapping[str, int]) -> Part:
         CheckpointError: a port is of a type that edgectl does not feed, or has a free dimension that nothing fixes.
     """
     model = read_graph(path)
-    known = {initializer.name for initializer in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in known]
+    inputs = graph_inputs(model)
     if not model.graph.output:
         raise CheckpointError(f"{path.name} has no outputs")
     _fix(model, path.name, dims)
@@ -86,6 +87,7 @@ def read_part(name: str, path: Path, dims: Mapping[str, int]) -> Part:
         dims=dims,
         parameters=sum(math.prod(initializer.dims) for initializer in model.graph.initializer),
         export=next((entry.value for entry in model.metadata_props if entry.key == EXPORT_KEY), ""),
+        stored=next(iter(stored_schemes(model)), ""),
     )
 
 
@@ -93,106 +95,24 @@ def write_part(part: Part, out: Path) -> str:
     """Write the graph, whole and of fixed shapes, as `<name>.onnx`; its path in `out`.
 
     Raises:
-        OperatorError: it has an operator that its opset does not define.
+        OperatorError: it has an operator that its opset does not define, or draws its own noise.
         CheckpointCorruptError: it is not valid.
     """
-    import onnx
-
-    model = load_graph(part.path)
-    check_operators(model, model.graph, evaluated=False)
+    model = read_graph(part.path, weights=True)
+    check_operators(model)
     _fix(model, part.path.name, part.dims)
     file = out / f"{part.name}.onnx"
-    large = sum(len(initializer.raw_data) for initializer in model.graph.initializer) > _MAX_INLINE_BYTES
-    try:
-        if not large:
-            onnx.checker.check_model(model)
-        onnx.save(model, str(file), save_as_external_data=large, location=f"{file.name}.data" if large else None)
-        if large:
-            onnx.checker.check_model(str(file))
-    except (onnx.checker.ValidationError, UnicodeDecodeError, ValueError) as exc:
-        text = " ".join(str(exc).split())[:300]
-        raise CheckpointCorruptError(f"{part.path.name} is not a valid graph: {text}") from exc
+    write_graph(model, part.path, file)
     return file.name
 
 
 def _fix(model: Any, what: str, dims: Mapping[str, int]) -> None:
     """Give every dimension of the ports its size."""
-    sizes = dict(dims)
-    known = {initializer.name for initializer in model.graph.initializer}
-    changed = False
-    for value in model.graph.input:
-        if value.name in known:
-            continue
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if dim.dim_value:
-                continue
-            name = dim.dim_param
-            size = sizes.get(name, 1 if axis == 0 else 0) if name else int(axis == 0)
-            if not size:
-                raise _free(what, value.name, axis, name)
-            sizes.setdefault(name, size)
-            dim.dim_value = size
-            changed = True
-    if changed:
-        # What was inferred for free dimensions may say otherwise.
-        del model.graph.value_info[:]
-    _fix_outputs(model, what, sizes)
-
-
-def _fix_outputs(model: Any, what: str, sizes: Mapping[str, int]) -> None:
-    for value in model.graph.output:
-        for dim in value.type.tensor_type.shape.dim:
-            if not dim.dim_value and dim.dim_param and sizes.get(dim.dim_param):
-                dim.dim_value = sizes[dim.dim_param]
-    if not any(_open(value) for value in model.graph.output):
-        return
-    inferred = _inferred_outputs(model)
-    for value in model.graph.output:
-        if not _open(value):
-            continue
-        kind, found = value.type.tensor_type, inferred.get(value.name, ())
-        shape = kind.shape
-        if not kind.HasField("shape"):
-            if value.name not in inferred:
-                raise CheckpointError(f"{what}: {value.name!r} has no shape", hint="export the graph with fixed shapes")
-            shape.SetInParent()
-            for _ in found:
-                shape.dim.add()
-        for axis, dim in enumerate(shape.dim):
-            if dim.dim_value:
-                continue
-            size = found[axis] if axis < len(found) else 0
-            if not size:
-                raise _free(what, value.name, axis, dim.dim_param)
-            dim.dim_value = size
-
-
-def _open(value: Any) -> bool:
-    kind = value.type.tensor_type
-    return not kind.HasField("shape") or any(not dim.dim_value for dim in kind.shape.dim)
-
-
-def _inferred_outputs(model: Any) -> dict[str, tuple[int, ...]]:
-    import onnx
-
-    copy = type(model)()
-    copy.CopyFrom(model)
-    for value in copy.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    try:
-        found = onnx.shape_inference.infer_shapes(copy, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        return {}
-    return {
-        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-        for value in found.graph.output
-        if value.type.tensor_type.HasField("shape")
-    }
-
-
-def _free(what: str, port: str, axis: int, name: str) -> CheckpointError:
-    named = f"{name!r}" if name else f"number {axis}"
-    return CheckpointError(
-        f"{what}: the dimension {named} of {port!r} is free, and nothing says its size",
-        hint=f"write it in the policy file: dims: {{{name}: SIZE}}" if name else "export the graph with fixed shapes",
-    )
+    for left in (*fix_inputs(model, dims, {}), *fix_outputs(model)):
+        named = f"{left.name!r}" if left.name else f"number {left.axis}"
+        raise CheckpointError(
+            f"{what}: the dimension {named} of {left.port!r} is free, and nothing says its size",
+            hint=f"write it in the policy file: dims: {{{left.name}: SIZE}}"
+            if left.name
+            else "export the graph with fixed shapes",
+        )

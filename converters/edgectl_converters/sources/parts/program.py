@@ -29,12 +29,11 @@ from edgectl_protos.domain.policy import (
     Policy,
     Program,
     Step,
-    check_components,
-    check_program,
     flat_steps,
     reads_of,
     writes_of,
 )
+from edgectl_protos.domain.program_checks import check_components, check_program
 
 __all__ = ["PolicyInParts", "program_of", "single_call"]
 
@@ -183,4 +182,4 @@ def _one_of(kind: type[_E], text: str, where: str) -> _E:
 def single_call(program: Program) -> Call | None:
     """The one step of a program that is a bare graph."""
     (first, *more) = program.steps
-    return first if isinstance(first, Call) and not more and not program.states else None
+    return first if isinstance(first, Call) and not more else None

@@ -1,4 +1,4 @@
-"""Golden outputs of a program that is one bare graph, by the onnx package's reference evaluator."""
+"""Golden outputs of a program that is one bare graph, by an oracle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgectl_converters.sources.npz import read_npz
-from edgectl_protos.domain.errors import CheckpointCorruptError, NonFiniteError
+from edgectl_converters.sources.oracle import Evaluation, evaluate
+from edgectl_converters.sources.parts.graphs import Part
+from edgectl_protos.domain.errors import CheckpointError
 from edgectl_protos.domain.policy import Call, Program
 
 if TYPE_CHECKING:
@@ -14,51 +16,42 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, npt.NDArray[Any]]
 
-__all__ = ["evaluate"]
-
-# What a graph that is wrong in itself makes the evaluator raise; an unknown operator is NotImplementedError.
-_EVALUATOR_ERRORS = (ArithmeticError, AttributeError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
+__all__ = ["golden_of"]
 
 
-def evaluate(graph: Path, call: Call, program: Program, observations: Path) -> Arrays:
-    """`in.` and `out.` arrays of the call, for the raw observations in the .npz `observations`.
+def golden_of(graph: Path, part: Part, call: Call, program: Program, observations: Path) -> tuple[Arrays, Evaluation]:
+    """`in.` and `out.` arrays of the call, for the raw observations in the .npz `observations`, and who says so.
 
     Raises:
-        CheckpointCorruptError: the graph cannot be evaluated.
+        CheckpointError: no oracle runs the graph, or an output has another shape than it declares.
+        OperatorError: for want of an operator.
         NonFiniteError: an output holds NaN or infinity.
     """
     import numpy as np
-    import onnx
-    from onnx.reference import ReferenceEvaluator
 
     raw = read_npz(observations)
-    ports = list(call.outputs)
-    shapes = {tensor: program.tensor(tensor) for tensor in call.outputs.values()}
-    cases: list[list[Any]] = []
-    try:
-        model = onnx.load(str(graph))
-        sizes = {
-            value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in model.graph.input
-        }
-        evaluator = ReferenceEvaluator(model)
-        with np.errstate(all="ignore"):
-            for case in range(len(next(iter(raw.values())))):
-                feeds = {port: raw[tensor][case].reshape(sizes[port]) for port, tensor in call.inputs.items()}
-                cases.append(list(evaluator.run(ports, feeds)))
-    except _EVALUATOR_ERRORS as exc:
-        raise CheckpointCorruptError(
-            f"the reference evaluator cannot run {graph.name}: {type(exc).__name__}: {exc}",
-            hint="put golden data beside the policy file: golden.npz; see docs/policy-file.md",
-        ) from exc
-    found: Arrays = {f"in.{tensor}": raw[tensor] for tensor in call.inputs.values()}
-    for index, tensor in enumerate(call.outputs.values()):
-        values = np.stack([case[index] for case in cases])
-        if not np.isfinite(values).all():
-            raise NonFiniteError(
-                f"{graph.name} gives {int((~np.isfinite(values)).sum())} values of {tensor!r} that are not finite, "
-                "by the reference evaluator already",
-                hint="give it inputs from its own world: --footage DIR",
+    written = {tensor: port for port, tensor in call.outputs.items()}
+    states = {port: written[tensor] for port, tensor in call.inputs.items() if tensor in program.states}
+    specs = {spec.name: spec for spec in part.inputs}
+    observed = {port: tensor for port, tensor in call.inputs.items() if port not in states}
+    zeros = {port: np.zeros(specs[port].shape, specs[port].dtype.value) for port in states}
+    count = len(raw[next(iter(observed.values()))])
+    cases = [
+        zeros | {port: np.asarray(raw[tensor][case]).reshape(specs[port].shape) for port, tensor in observed.items()}
+        for case in range(count)
+    ]
+    found = evaluate(graph, cases, tuple(call.outputs), states, what=part.path.name)
+    golden: Arrays = {f"in.{tensor}": raw[tensor][: found.cases] for tensor in observed.values()}
+    declared = {spec.name: spec for spec in part.outputs}
+    for port, tensor in call.outputs.items():
+        values, spec = found.outputs.get(port), program.tensor(tensor)
+        if values is None or values.shape[1:] != declared[port].shape or spec is None:
+            gives = [list(shape) for shape in found.varying.get(port, ())] or list(
+                values.shape[1:] if values is not None else ()
             )
-        spec = shapes[tensor]
-        found[f"out.{tensor}"] = values.reshape(len(cases), *spec.shape) if spec else values
-    return found
+            raise CheckpointError(
+                f"{part.path.name} declares {port!r} as {list(declared[port].shape)} and gives {gives}",
+                hint="export the graph again with outputs of fixed shapes",
+            )
+        golden[f"out.{tensor}"] = values.reshape(found.cases, *spec.shape)
+    return golden, found

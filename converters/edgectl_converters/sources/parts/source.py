@@ -5,7 +5,7 @@ components and golden data are seen to meet. The export then writes the graphs w
 
 Golden data are the user's, recorded from the policy where it was trained: nothing else shows that the file says what
 the policy does, and edgectl computes no second opinion of its own processing. Only where the program is one bare graph
-may they be missing; then the reference evaluator makes them, as for any ONNX graph.
+may they be missing; then an oracle makes them, as for any ONNX graph.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from edgectl_converters.card import CheckpointCard, Sha256, digest_of_files
 from edgectl_converters.sources.base import Export, ExportRequest, Source
+from edgectl_converters.sources.frame_ranges import golden_ranges, golden_spread
 from edgectl_protos.domain.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class PartsSource(Source):
         opened = self._open(path, sha256)
         program = opened.meaning.program
         golden = opened.golden
-        notes = [f"golden data: {golden.name}" if golden else "no golden data: the reference evaluator makes it"]
+        notes = [f"golden data: {golden.name}" if golden else "no golden data: an oracle makes it"]
         export = next((part.export for part in opened.parts.values() if part.export), "")
         notes += [f"all parts are of export {export}"] if export else []
         return CheckpointCard(
@@ -60,6 +61,16 @@ class PartsSource(Source):
             components=program.components,
             notes=tuple(notes),
         )
+
+    def spread(self, path: Path) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+        """Where the golden data say that values lie."""
+        golden = self._open(path, None).golden
+        return golden_spread(golden) if golden else {}
+
+    def ranges(self, path: Path) -> dict[str, tuple[float, float]]:
+        """What the golden data show."""
+        golden = self._open(path, None).golden
+        return golden_ranges(golden) if golden else {}
 
     def export(self, request: ExportRequest, progress: Callable[[str], None]) -> Export:
         """Write graphs, arrays, tokenizers and golden cases.

@@ -136,8 +136,9 @@ def _inputs(module: TorchModule, loaded: Any, request: ExportRequest) -> tuple[A
     if module.golden is not None:
         arrays = check_golden(module.golden, module.policy, module.program)
         return {key: array for key, array in arrays.items() if key.startswith("in.")}, "recorded"
-    if request.observations and request.inputs_kind == "recorded":
-        return {f"in.{name}": array for name, array in read_npz(Path(request.observations)).items()}, "recorded"
+    if request.observations and "recorded" in request.inputs_kind:
+        recorded = read_npz(Path(request.observations))
+        return {f"in.{name}": array for name, array in recorded.items()}, request.inputs_kind
     if module.archive.has_examples and loaded.example_inputs is not None:
         return _examples(module, loaded), _EXAMPLE
     if request.observations:

@@ -18,6 +18,7 @@ from typing import ClassVar
 from edgectl_converters.card import CheckpointCard, Sha256, digest_of_files
 from edgectl_converters.sources.bare_graph import bare_policy, bare_program
 from edgectl_converters.sources.base import Export, ExportRequest, Source
+from edgectl_converters.sources.frame_ranges import golden_ranges, golden_spread
 from edgectl_converters.sources.golden_file import check_golden
 from edgectl_converters.sources.npz import read_npz
 from edgectl_converters.sources.pt2.archive import Kind, TorchArchive, read_archive
@@ -87,6 +88,16 @@ class Pt2Source(Source):
             components=(COMPONENT,),
             notes=tuple(notes),
         )
+
+    def spread(self, path: Path) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+        """Where the golden data say that values lie."""
+        golden = path.with_suffix(".golden.npz")
+        return golden_spread(golden) if golden.is_file() else {}
+
+    def ranges(self, path: Path) -> dict[str, tuple[float, float]]:
+        """What the golden data show."""
+        golden = path.with_suffix(".golden.npz")
+        return golden_ranges(golden) if golden.is_file() else {}
 
     def export(self, request: ExportRequest, progress: Callable[[str], None]) -> Export:
         """Load the module with torch and export it as ONNX, the form that the targets read.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgectl_host.cli.options import checkpoint_argument, json_option, target_options
+from edgectl_host.cli.options import checkpoint_argument, graph_options, json_option, target_options
 from edgectl_host.cli.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.command("convert")
 @checkpoint_argument
 @target_options
+@graph_options
 @click.option("--board", metavar="NAME", help="The board to convert for; default: this machine.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Copy the bundle there.")
 @click.option("--dry-run", is_flag=True, help="Print the steps and change nothing.")
@@ -30,6 +31,8 @@ def command(
     task: str,
     footage: Path | None,
     loop_file: Path | None,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    states: tuple[tuple[str, str], ...],
     board: str | None,
     output: Path | None,
     dry_run: bool,
@@ -44,7 +47,14 @@ def command(
     console = wiring.console(json_mode=json_mode)
     with console.progress() as progress:
         subject = wiring.subject(
-            checkpoint, runtime=runtime, scheme=scheme, task=task, footage=footage, loop_file=loop_file
+            checkpoint,
+            runtime=runtime,
+            scheme=scheme,
+            task=task,
+            footage=footage,
+            loop_file=loop_file,
+            shapes=shapes,
+            states=states,
         )
         assignment = subject.way(Device("this machine", board=board or wiring.generic_board()), None).assignment
         if dry_run:

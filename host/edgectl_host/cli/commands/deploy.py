@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgectl_host.cli.options import CHECKPOINT, fleet_options, json_option, loop_options, target_options
+from edgectl_host.cli.options import CHECKPOINT, fleet_options, graph_options, json_option, loop_options, target_options
 from edgectl_host.cli.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.argument("subject_path", metavar="CHECKPOINT_OR_BUNDLE", type=CHECKPOINT)
 @fleet_options
 @target_options
+@graph_options
 @loop_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--no-profile", is_flag=True, help="Install only; do not run the loop.")
@@ -35,6 +36,8 @@ def command(
     task: str,
     footage: Path | None,
     loop_file: Path | None,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    states: tuple[tuple[str, str], ...],
     measure_s: float | None,
     rate_hz: float | None,
     dry_run: bool,
@@ -57,7 +60,14 @@ def command(
     devices = wiring.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
     overrides = None if no_profile else LoopOverrides(rate_hz=rate_hz, measure_s=measure_s)
     subject = wiring.subject(
-        subject_path, runtime=runtime, scheme=scheme, task=task, footage=footage, loop_file=loop_file
+        subject_path,
+        runtime=runtime,
+        scheme=scheme,
+        task=task,
+        footage=footage,
+        loop_file=loop_file,
+        shapes=shapes,
+        states=states,
     )
     with console.progress() as progress:
         for device in devices:

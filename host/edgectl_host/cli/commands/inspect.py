@@ -6,16 +6,24 @@ from pathlib import Path
 
 import click
 
-from edgectl_host.cli.options import checkpoint_argument, json_option
+from edgectl_host.cli.options import checkpoint_argument, declared_of, graph_options, json_option
 from edgectl_host.cli.wiring import Wiring
 
 
 @click.command("inspect")
 @checkpoint_argument
 @click.option("--board", metavar="NAME", help="The board to plan for; default: this machine.")
+@graph_options
 @json_option
 @click.pass_obj
-def command(wiring: Wiring, checkpoint: Path, board: str | None, json_mode: bool) -> None:
+def command(
+    wiring: Wiring,
+    checkpoint: Path,
+    board: str | None,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    states: tuple[tuple[str, str], ...],
+    json_mode: bool,
+) -> None:
     """What a checkpoint is, what it needs, and which ways lead to a board.
 
     Nothing heavy is loaded and nothing is converted.
@@ -25,6 +33,7 @@ def command(wiring: Wiring, checkpoint: Path, board: str | None, json_mode: bool
 
     console = wiring.console(json_mode=json_mode)
     with console.busy(checkpoint.name, "reading"):
-        found = inspect_checkpoint(checkpoint, board or wiring.generic_board(), wiring.workshop())
+        declared = declared_of(shapes, states)
+        found = inspect_checkpoint(checkpoint, board or wiring.generic_board(), wiring.workshop(), declared)
     console.show(human_card(found))
     console.show_json(json_card(found))

@@ -14,6 +14,7 @@ from edgectl_host.quantities import bytes_words
 from edgectl_host.workflows.bundle import Bundle
 from edgectl_host.workflows.inspect import Inspection
 from edgectl_protos.codec.document import to_document
+from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.bundle import GateResult
 from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
 
@@ -72,6 +73,8 @@ def json_card(found: Inspection) -> dict[str, Any]:
         "toolchain": json_toolchain(found.toolchain),
         "digest": str(card.digest),
         "notes": list(card.notes),
+        "schemes": list(card.schemes),
+        "declared": to_document(card.declared),
         "policy": to_document(card.policy),
         "ways": {
             "board": found.ways.board,
@@ -114,6 +117,10 @@ def human_bundle(bundle: Bundle) -> RenderableType:
         )
         for component in manifest.components
     ]
+    rows += [("shapes", " · ".join(_port_words(spec) for c in manifest.components for spec in c.inputs))]
+    if manifest.golden is not None:
+        golden = manifest.golden
+        rows += [("golden", f"{golden.count} cases, {golden.inputs_kind} inputs, by {golden.reference}")]
     rows += [
         (run.name, " · ".join(filter(None, (run.tool, _words(run.options), run.toolchain))))
         for run in manifest.provenance.tools
@@ -150,6 +157,10 @@ def _feature_words(feature: Feature) -> str:
         return f"{feature.name} · an instruction: give it with --task TEXT"
     shape = "×".join(str(size) for size in feature.shape)
     return f"{feature.name} · {feature.kind.value.lower()} {feature.dtype.value} {shape}".rstrip()
+
+
+def _port_words(spec: TensorSpec) -> str:
+    return f"{spec.name} {'×'.join(map(str, spec.shape)) or 'scalar'}"
 
 
 def _words(options: dict[str, str]) -> str:

@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from edgectl_host.cli.render.layout import rows_table
+from edgectl_host.report.figures import conditions, cures, verdict_parts
 from edgectl_host.report.terminal import STYLES, report
 from edgectl_host.runs.record import RunRecord
 from edgectl_protos.codec.document import to_document
@@ -60,6 +61,9 @@ def json_run(record: RunRecord) -> dict[str, Any]:
         "device": record.device,
         "outcome": record.outcome,
         "stand_in_for": record.summary.facts.stand_in_for,
+        "conditions": list(conditions(record)),
+        "findings": list(verdict_parts(record)),
+        "cures": list(cures(record)),
         "verdict": to_document(record.verdict),
         "summary": to_document(record.summary),
         "deployment": to_document(record.deployment),

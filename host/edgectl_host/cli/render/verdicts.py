@@ -1,4 +1,4 @@
-"""Verdicts side by side: a row for each device, what failed below the table, and conversions beside each other."""
+"""Verdicts side by side: a row for each device, and below the table what failed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.text import Text
 from edgectl_host.cli.render.layout import human_failures, rows_table
 from edgectl_host.cli.render.runs import json_run
 from edgectl_host.components import components_words
-from edgectl_host.quantities import bytes_words, time_words
-from edgectl_host.report.figures import board_words, percentile_words
+from edgectl_host.quantities import time_words
+from edgectl_host.report.figures import board_words
 from edgectl_host.report.terminal import STYLES
 from edgectl_host.runs.record import RunRecord
 from edgectl_host.workflows.ask import Answer
@@ -21,7 +21,7 @@ from edgectl_protos.codec.document import to_document
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.run import SAMPLE_FLOORS, Percentiles
 
-__all__ = ["Line", "human_answers", "human_lines", "human_side_by_side", "json_answers"]
+__all__ = ["Line", "human_answers", "human_lines", "json_answers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +67,6 @@ def json_answers(answers: Sequence[Answer[RunRecord]]) -> dict[str, Any]:
     }
 
 
-def human_side_by_side(records: Sequence[tuple[str, RunRecord]]) -> RenderableType:
-    """One policy, converted in several ways, on one device."""
-    return rows_table(
-        ("verdict", "", "tick p50", "p95", "age p95", "misses", "replan Hz", "parity", "size"),
-        [
-            (
-                _word(record),
-                label,
-                time_words(record.summary.response.p50),
-                percentile_words(record.summary.response, "p95"),
-                percentile_words(record.summary.age, "p95"),
-                _percent(record.summary.misses.rate),
-                f"{record.summary.rates.replan_hz:.1f}",
-                _parity(record),
-                bytes_words(record.manifest.size_bytes) if record.manifest else "–",
-            )
-            for label, record in records
-        ],
-        right=("tick p50", "p95", "age p95", "misses", "replan Hz", "parity", "size"),
-    )
-
-
 def _line(answer: Answer[RunRecord]) -> Line:
     record = answer.value
     if record is None:
@@ -127,8 +105,3 @@ def _tail(values: Percentiles) -> str:
 
 def _percent(ratio: float) -> str:
     return f"{ratio:.1%}".replace("%", " %")
-
-
-def _parity(record: RunRecord) -> str:
-    figures = record.deployment.parity if record.deployment else ()
-    return f"{max(figure.max_abs_of_range for figure in figures):.1e}" if figures else "–"

@@ -41,20 +41,48 @@ STATE_ROLLED_BACK: State
 STATE_INCONSISTENT: State
 
 class ParityFigure(_message.Message):
-    __slots__ = ("tensor", "cases", "max_abs", "max_abs_of_range", "cosine", "passed")
-    TENSOR_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("subject", "statistic", "value", "limit", "at")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    STATISTIC_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    subject: str
+    statistic: str
+    value: float
+    limit: float
+    at: str
+    def __init__(self, subject: _Optional[str] = ..., statistic: _Optional[str] = ..., value: _Optional[float] = ..., limit: _Optional[float] = ..., at: _Optional[str] = ...) -> None: ...
+
+class DimensionFigure(_message.Message):
+    __slots__ = ("name", "rmse", "worst", "scale", "deviation", "effect", "correlation", "unequal")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RMSE_FIELD_NUMBER: _ClassVar[int]
+    WORST_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    DEVIATION_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    CORRELATION_FIELD_NUMBER: _ClassVar[int]
+    UNEQUAL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    rmse: float
+    worst: float
+    scale: float
+    deviation: float
+    effect: float
+    correlation: float
+    unequal: float
+    def __init__(self, name: _Optional[str] = ..., rmse: _Optional[float] = ..., worst: _Optional[float] = ..., scale: _Optional[float] = ..., deviation: _Optional[float] = ..., effect: _Optional[float] = ..., correlation: _Optional[float] = ..., unequal: _Optional[float] = ...) -> None: ...
+
+class ParityReport(_message.Message):
+    __slots__ = ("cases", "figures", "dimensions")
     CASES_FIELD_NUMBER: _ClassVar[int]
-    MAX_ABS_FIELD_NUMBER: _ClassVar[int]
-    MAX_ABS_OF_RANGE_FIELD_NUMBER: _ClassVar[int]
-    COSINE_FIELD_NUMBER: _ClassVar[int]
-    PASSED_FIELD_NUMBER: _ClassVar[int]
-    tensor: str
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
+    DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
     cases: int
-    max_abs: float
-    max_abs_of_range: float
-    cosine: float
-    passed: bool
-    def __init__(self, tensor: _Optional[str] = ..., cases: _Optional[int] = ..., max_abs: _Optional[float] = ..., max_abs_of_range: _Optional[float] = ..., cosine: _Optional[float] = ..., passed: _Optional[bool] = ...) -> None: ...
+    figures: _containers.RepeatedCompositeFieldContainer[ParityFigure]
+    dimensions: _containers.RepeatedCompositeFieldContainer[DimensionFigure]
+    def __init__(self, cases: _Optional[int] = ..., figures: _Optional[_Iterable[_Union[ParityFigure, _Mapping]]] = ..., dimensions: _Optional[_Iterable[_Union[DimensionFigure, _Mapping]]] = ...) -> None: ...
 
 class Deployment(_message.Message):
     __slots__ = ("id", "release", "name", "state", "owner", "created_s", "changed_s", "transitions", "previous", "failure", "parity", "components")
@@ -80,9 +108,9 @@ class Deployment(_message.Message):
     transitions: int
     previous: str
     failure: _failure_pb2.Failure
-    parity: _containers.RepeatedCompositeFieldContainer[ParityFigure]
+    parity: ParityReport
     components: _containers.RepeatedCompositeFieldContainer[_device_pb2.ComponentFacts]
-    def __init__(self, id: _Optional[str] = ..., release: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., owner: _Optional[str] = ..., created_s: _Optional[float] = ..., changed_s: _Optional[float] = ..., transitions: _Optional[int] = ..., previous: _Optional[str] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., parity: _Optional[_Iterable[_Union[ParityFigure, _Mapping]]] = ..., components: _Optional[_Iterable[_Union[_device_pb2.ComponentFacts, _Mapping]]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., release: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., owner: _Optional[str] = ..., created_s: _Optional[float] = ..., changed_s: _Optional[float] = ..., transitions: _Optional[int] = ..., previous: _Optional[str] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., parity: _Optional[_Union[ParityReport, _Mapping]] = ..., components: _Optional[_Iterable[_Union[_device_pb2.ComponentFacts, _Mapping]]] = ...) -> None: ...
 
 class DeploymentEvent(_message.Message):
     __slots__ = ("sequence", "deployment_id", "state", "at_s", "detail", "failure")
@@ -127,14 +155,16 @@ class ListRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListReply(_message.Message):
-    __slots__ = ("deployments", "current", "previous")
+    __slots__ = ("deployments", "current", "previous", "kept")
     DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
     CURRENT_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
     deployments: _containers.RepeatedCompositeFieldContainer[Deployment]
     current: str
     previous: str
-    def __init__(self, deployments: _Optional[_Iterable[_Union[Deployment, _Mapping]]] = ..., current: _Optional[str] = ..., previous: _Optional[str] = ...) -> None: ...
+    kept: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, deployments: _Optional[_Iterable[_Union[Deployment, _Mapping]]] = ..., current: _Optional[str] = ..., previous: _Optional[str] = ..., kept: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("deployment_id", "after_sequence")

@@ -26,12 +26,14 @@ RUN_PHASE_DONE: RunPhase
 RUN_PHASE_FAILED: RunPhase
 
 class RunRequest(_message.Message):
-    __slots__ = ("run_id", "overrides")
+    __slots__ = ("run_id", "overrides", "release")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     overrides: _loop_pb2.LoopOverrides
-    def __init__(self, run_id: _Optional[str] = ..., overrides: _Optional[_Union[_loop_pb2.LoopOverrides, _Mapping]] = ...) -> None: ...
+    release: str
+    def __init__(self, run_id: _Optional[str] = ..., overrides: _Optional[_Union[_loop_pb2.LoopOverrides, _Mapping]] = ..., release: _Optional[str] = ...) -> None: ...
 
 class RunEvent(_message.Message):
     __slots__ = ("run_id", "phase", "progress", "summary", "failure")
@@ -131,8 +133,46 @@ class WarmUp(_message.Message):
     met: bool
     def __init__(self, inferences: _Optional[int] = ..., seconds: _Optional[float] = ..., met: _Optional[bool] = ...) -> None: ...
 
+class Exceedances(_message.Message):
+    __slots__ = ("limit", "n", "count", "dispersion")
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    DISPERSION_FIELD_NUMBER: _ClassVar[int]
+    limit: _loop_pb2.Limit
+    n: int
+    count: int
+    dispersion: float
+    def __init__(self, limit: _Optional[_Union[_loop_pb2.Limit, _Mapping]] = ..., n: _Optional[int] = ..., count: _Optional[int] = ..., dispersion: _Optional[float] = ...) -> None: ...
+
+class Interference(_message.Message):
+    __slots__ = ("waited_share", "pressure_share", "stolen_cpus", "others_cpus", "involuntary_switches", "clock_start_hz", "clock_end_hz", "clock_min_hz", "throttle_events", "suspended_s", "clock_step_s")
+    WAITED_SHARE_FIELD_NUMBER: _ClassVar[int]
+    PRESSURE_SHARE_FIELD_NUMBER: _ClassVar[int]
+    STOLEN_CPUS_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_CPUS_FIELD_NUMBER: _ClassVar[int]
+    INVOLUNTARY_SWITCHES_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_START_HZ_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_END_HZ_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_MIN_HZ_FIELD_NUMBER: _ClassVar[int]
+    THROTTLE_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    SUSPENDED_S_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_STEP_S_FIELD_NUMBER: _ClassVar[int]
+    waited_share: float
+    pressure_share: float
+    stolen_cpus: float
+    others_cpus: float
+    involuntary_switches: int
+    clock_start_hz: float
+    clock_end_hz: float
+    clock_min_hz: float
+    throttle_events: int
+    suspended_s: float
+    clock_step_s: float
+    def __init__(self, waited_share: _Optional[float] = ..., pressure_share: _Optional[float] = ..., stolen_cpus: _Optional[float] = ..., others_cpus: _Optional[float] = ..., involuntary_switches: _Optional[int] = ..., clock_start_hz: _Optional[float] = ..., clock_end_hz: _Optional[float] = ..., clock_min_hz: _Optional[float] = ..., throttle_events: _Optional[int] = ..., suspended_s: _Optional[float] = ..., clock_step_s: _Optional[float] = ...) -> None: ...
+
 class RunSummary(_message.Message):
-    __slots__ = ("run_id", "deployment_id", "release", "name", "loop", "facts", "components", "threads", "started_s", "measured_s", "ticks", "inferences", "warm_up", "cold_start", "response", "service", "wake", "jitter", "age", "misses", "starved_ticks", "rates", "spans", "overhead_share", "peak_rss_bytes", "cpu_utilisation", "temperature_start_c", "temperature_peak_c", "samples_bytes")
+    __slots__ = ("run_id", "deployment_id", "release", "name", "loop", "facts", "components", "threads", "started_s", "measured_s", "ticks", "inferences", "warm_up", "cold_start", "response", "service", "wake", "jitter", "age", "misses", "rates", "spans", "overhead_share", "peak_rss_bytes", "cpu_utilisation", "temperature_start_c", "samples_bytes", "starved_slots", "temperature_max_c", "exceedances", "unused_frames", "interference", "agent_version")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_ID_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
@@ -153,15 +193,19 @@ class RunSummary(_message.Message):
     JITTER_FIELD_NUMBER: _ClassVar[int]
     AGE_FIELD_NUMBER: _ClassVar[int]
     MISSES_FIELD_NUMBER: _ClassVar[int]
-    STARVED_TICKS_FIELD_NUMBER: _ClassVar[int]
     RATES_FIELD_NUMBER: _ClassVar[int]
     SPANS_FIELD_NUMBER: _ClassVar[int]
     OVERHEAD_SHARE_FIELD_NUMBER: _ClassVar[int]
     PEAK_RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     CPU_UTILISATION_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_START_C_FIELD_NUMBER: _ClassVar[int]
-    TEMPERATURE_PEAK_C_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STARVED_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_MAX_C_FIELD_NUMBER: _ClassVar[int]
+    EXCEEDANCES_FIELD_NUMBER: _ClassVar[int]
+    UNUSED_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    INTERFERENCE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     deployment_id: str
     release: str
@@ -182,16 +226,20 @@ class RunSummary(_message.Message):
     jitter: Percentiles
     age: Percentiles
     misses: Misses
-    starved_ticks: int
     rates: Rates
     spans: _containers.RepeatedCompositeFieldContainer[SpanFigures]
     overhead_share: float
     peak_rss_bytes: int
     cpu_utilisation: float
     temperature_start_c: float
-    temperature_peak_c: float
     samples_bytes: int
-    def __init__(self, run_id: _Optional[str] = ..., deployment_id: _Optional[str] = ..., release: _Optional[str] = ..., name: _Optional[str] = ..., loop: _Optional[_Union[_loop_pb2.LoopSpec, _Mapping]] = ..., facts: _Optional[_Union[_device_pb2.DeviceFacts, _Mapping]] = ..., components: _Optional[_Iterable[_Union[_device_pb2.ComponentFacts, _Mapping]]] = ..., threads: _Optional[int] = ..., started_s: _Optional[float] = ..., measured_s: _Optional[float] = ..., ticks: _Optional[int] = ..., inferences: _Optional[int] = ..., warm_up: _Optional[_Union[WarmUp, _Mapping]] = ..., cold_start: _Optional[_Union[ColdStart, _Mapping]] = ..., response: _Optional[_Union[Percentiles, _Mapping]] = ..., service: _Optional[_Union[Percentiles, _Mapping]] = ..., wake: _Optional[_Union[Percentiles, _Mapping]] = ..., jitter: _Optional[_Union[Percentiles, _Mapping]] = ..., age: _Optional[_Union[Percentiles, _Mapping]] = ..., misses: _Optional[_Union[Misses, _Mapping]] = ..., starved_ticks: _Optional[int] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., spans: _Optional[_Iterable[_Union[SpanFigures, _Mapping]]] = ..., overhead_share: _Optional[float] = ..., peak_rss_bytes: _Optional[int] = ..., cpu_utilisation: _Optional[float] = ..., temperature_start_c: _Optional[float] = ..., temperature_peak_c: _Optional[float] = ..., samples_bytes: _Optional[int] = ...) -> None: ...
+    starved_slots: int
+    temperature_max_c: float
+    exceedances: _containers.RepeatedCompositeFieldContainer[Exceedances]
+    unused_frames: int
+    interference: Interference
+    agent_version: str
+    def __init__(self, run_id: _Optional[str] = ..., deployment_id: _Optional[str] = ..., release: _Optional[str] = ..., name: _Optional[str] = ..., loop: _Optional[_Union[_loop_pb2.LoopSpec, _Mapping]] = ..., facts: _Optional[_Union[_device_pb2.DeviceFacts, _Mapping]] = ..., components: _Optional[_Iterable[_Union[_device_pb2.ComponentFacts, _Mapping]]] = ..., threads: _Optional[int] = ..., started_s: _Optional[float] = ..., measured_s: _Optional[float] = ..., ticks: _Optional[int] = ..., inferences: _Optional[int] = ..., warm_up: _Optional[_Union[WarmUp, _Mapping]] = ..., cold_start: _Optional[_Union[ColdStart, _Mapping]] = ..., response: _Optional[_Union[Percentiles, _Mapping]] = ..., service: _Optional[_Union[Percentiles, _Mapping]] = ..., wake: _Optional[_Union[Percentiles, _Mapping]] = ..., jitter: _Optional[_Union[Percentiles, _Mapping]] = ..., age: _Optional[_Union[Percentiles, _Mapping]] = ..., misses: _Optional[_Union[Misses, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., spans: _Optional[_Iterable[_Union[SpanFigures, _Mapping]]] = ..., overhead_share: _Optional[float] = ..., peak_rss_bytes: _Optional[int] = ..., cpu_utilisation: _Optional[float] = ..., temperature_start_c: _Optional[float] = ..., samples_bytes: _Optional[int] = ..., starved_slots: _Optional[int] = ..., temperature_max_c: _Optional[float] = ..., exceedances: _Optional[_Iterable[_Union[Exceedances, _Mapping]]] = ..., unused_frames: _Optional[int] = ..., interference: _Optional[_Union[Interference, _Mapping]] = ..., agent_version: _Optional[str] = ...) -> None: ...
 
 class FetchSamplesRequest(_message.Message):
     __slots__ = ("run_id", "offset")

@@ -50,7 +50,7 @@ class ProfileServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Run(self, request, context):
-        """Runs the installed loop and streams its phases; the last event has the summary or the failure. While the
+        """Runs the loop of the installed release, or of another one that the device keeps, and streams its phases; the last event has the summary or the failure. While the
         run measures, the agent sends nothing. A repeated run_id re-attaches. Cancelling the call ends the run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

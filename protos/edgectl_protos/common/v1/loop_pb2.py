@@ -24,29 +24,33 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#edgectl_protos/common/v1/loop.proto\x12\x11\x65\x64gectl.common.v1\"\xbb\x01\n\nSourceSpec\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.edgectl.common.v1.SourceKind\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0b\n\x03\x66ps\x18\x04 \x01(\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12(\n\x06on_end\x18\x06 \x01(\x0e\x32\x18.edgectl.common.v1.OnEnd\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x0e\n\x06resize\x18\x08 \x01(\x08\"&\n\tExecution\x12\x0b\n\x03use\x18\x01 \x01(\x05\x12\x0c\n\x04kind\x18\x02 \x01(\t\"^\n\tDeadlines\x12\x0e\n\x06tick_s\x18\x01 \x01(\x01\x12\x12\n\x05\x61ge_s\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tmiss_rate\x18\x03 \x01(\x01\x12\x10\n\x08miss_run\x18\x04 \x01(\x05\x42\x08\n\x06_age_s\"\xc1\x02\n\x08LoopSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07rate_hz\x18\x02 \x01(\x01\x12.\n\x07sources\x18\x03 \x03(\x0b\x32\x1d.edgectl.common.v1.SourceSpec\x12/\n\texecution\x18\x04 \x01(\x0b\x32\x1c.edgectl.common.v1.Execution\x12/\n\tdeadlines\x18\x05 \x01(\x0b\x32\x1c.edgectl.common.v1.Deadlines\x12\x11\n\tmeasure_s\x18\x06 \x01(\x01\x12%\n\x04mode\x18\x07 \x01(\x0e\x32\x17.edgectl.common.v1.Mode\x12+\n\x07overrun\x18\x08 \x01(\x0e\x32\x1a.edgectl.common.v1.Overrun\x12\x0c\n\x04sink\x18\t \x01(\t\x12\x0f\n\x07threads\x18\n \x01(\x05\"\xae\x01\n\rLoopOverrides\x12\x14\n\x07rate_hz\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tmeasure_s\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12*\n\x04mode\x18\x03 \x01(\x0e\x32\x17.edgectl.common.v1.ModeH\x02\x88\x01\x01\x12\x14\n\x07threads\x18\x04 \x01(\x05H\x03\x88\x01\x01\x42\n\n\x08_rate_hzB\x0c\n\n_measure_sB\x07\n\x05_modeB\n\n\x08_threads*\xa2\x01\n\nSourceKind\x12\x1b\n\x17SOURCE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SOURCE_KIND_VIDEO\x10\x01\x12\x15\n\x11SOURCE_KIND_IMAGE\x10\x02\x12\x18\n\x14SOURCE_KIND_RECORDED\x10\x03\x12\x19\n\x15SOURCE_KIND_SYNTHETIC\x10\x04\x12\x14\n\x10SOURCE_KIND_TEXT\x10\x05*C\n\x05OnEnd\x12\x16\n\x12ON_END_UNSPECIFIED\x10\x00\x12\x0f\n\x0bON_END_FAIL\x10\x01\x12\x11\n\rON_END_REPEAT\x10\x02*=\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n\nMODE_PACED\x10\x01\x12\x0f\n\x0bMODE_CLOSED\x10\x02*G\n\x07Overrun\x12\x17\n\x13OVERRUN_UNSPECIFIED\x10\x00\x12\x10\n\x0cOVERRUN_SKIP\x10\x01\x12\x11\n\rOVERRUN_BURST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#edgectl_protos/common/v1/loop.proto\x12\x11\x65\x64gectl.common.v1\"\xdd\x01\n\nSourceSpec\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12+\n\x04kind\x18\x02 \x01(\x0e\x32\x1d.edgectl.common.v1.SourceKind\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0b\n\x03\x66ps\x18\x04 \x01(\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12(\n\x06on_end\x18\x06 \x01(\x0e\x32\x18.edgectl.common.v1.OnEnd\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x0e\n\x06resize\x18\x08 \x01(\x08\x12\x0f\n\x07\x64\x65lay_s\x18\t \x01(\x01\x12\x0f\n\x07phase_s\x18\n \x01(\x01\"&\n\tExecution\x12\x0b\n\x03use\x18\x01 \x01(\x05\x12\x0c\n\x04kind\x18\x02 \x01(\t\"T\n\x05Limit\x12)\n\x06metric\x18\x01 \x01(\x0e\x32\x19.edgectl.common.v1.Metric\x12\x11\n\tstatistic\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x01\"_\n\tDeadlines\x12(\n\x06limits\x18\x05 \x03(\x0b\x32\x18.edgectl.common.v1.LimitJ\x04\x08\x01\x10\x05R\x06tick_sR\x05\x61ge_sR\tmiss_rateR\x08miss_run\"\xc1\x02\n\x08LoopSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07rate_hz\x18\x02 \x01(\x01\x12.\n\x07sources\x18\x03 \x03(\x0b\x32\x1d.edgectl.common.v1.SourceSpec\x12/\n\texecution\x18\x04 \x01(\x0b\x32\x1c.edgectl.common.v1.Execution\x12/\n\tdeadlines\x18\x05 \x01(\x0b\x32\x1c.edgectl.common.v1.Deadlines\x12\x11\n\tmeasure_s\x18\x06 \x01(\x01\x12%\n\x04mode\x18\x07 \x01(\x0e\x32\x17.edgectl.common.v1.Mode\x12+\n\x07overrun\x18\x08 \x01(\x0e\x32\x1a.edgectl.common.v1.Overrun\x12\x0c\n\x04sink\x18\t \x01(\t\x12\x0f\n\x07threads\x18\n \x01(\x05\"\xae\x01\n\rLoopOverrides\x12\x14\n\x07rate_hz\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tmeasure_s\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12*\n\x04mode\x18\x03 \x01(\x0e\x32\x17.edgectl.common.v1.ModeH\x02\x88\x01\x01\x12\x14\n\x07threads\x18\x04 \x01(\x05H\x03\x88\x01\x01\x42\n\n\x08_rate_hzB\x0c\n\n_measure_sB\x07\n\x05_modeB\n\n\x08_threads*\xa2\x01\n\nSourceKind\x12\x1b\n\x17SOURCE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SOURCE_KIND_VIDEO\x10\x01\x12\x15\n\x11SOURCE_KIND_IMAGE\x10\x02\x12\x18\n\x14SOURCE_KIND_RECORDED\x10\x03\x12\x19\n\x15SOURCE_KIND_SYNTHETIC\x10\x04\x12\x14\n\x10SOURCE_KIND_TEXT\x10\x05*C\n\x05OnEnd\x12\x16\n\x12ON_END_UNSPECIFIED\x10\x00\x12\x0f\n\x0bON_END_FAIL\x10\x01\x12\x11\n\rON_END_REPEAT\x10\x02*=\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n\nMODE_PACED\x10\x01\x12\x0f\n\x0bMODE_CLOSED\x10\x02*G\n\x07Overrun\x12\x17\n\x13OVERRUN_UNSPECIFIED\x10\x00\x12\x10\n\x0cOVERRUN_SKIP\x10\x01\x12\x11\n\rOVERRUN_BURST\x10\x02*k\n\x06Metric\x12\x16\n\x12METRIC_UNSPECIFIED\x10\x00\x12\x0f\n\x0bMETRIC_TICK\x10\x01\x12\x0e\n\nMETRIC_AGE\x10\x02\x12\x11\n\rMETRIC_MISSES\x10\x03\x12\x15\n\x11METRIC_STARVATION\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgectl_protos.common.v1.loop_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SOURCEKIND']._serialized_start=886
-  _globals['_SOURCEKIND']._serialized_end=1048
-  _globals['_ONEND']._serialized_start=1050
-  _globals['_ONEND']._serialized_end=1117
-  _globals['_MODE']._serialized_start=1119
-  _globals['_MODE']._serialized_end=1180
-  _globals['_OVERRUN']._serialized_start=1182
-  _globals['_OVERRUN']._serialized_end=1253
+  _globals['_SOURCEKIND']._serialized_start=1007
+  _globals['_SOURCEKIND']._serialized_end=1169
+  _globals['_ONEND']._serialized_start=1171
+  _globals['_ONEND']._serialized_end=1238
+  _globals['_MODE']._serialized_start=1240
+  _globals['_MODE']._serialized_end=1301
+  _globals['_OVERRUN']._serialized_start=1303
+  _globals['_OVERRUN']._serialized_end=1374
+  _globals['_METRIC']._serialized_start=1376
+  _globals['_METRIC']._serialized_end=1483
   _globals['_SOURCESPEC']._serialized_start=59
-  _globals['_SOURCESPEC']._serialized_end=246
-  _globals['_EXECUTION']._serialized_start=248
-  _globals['_EXECUTION']._serialized_end=286
-  _globals['_DEADLINES']._serialized_start=288
-  _globals['_DEADLINES']._serialized_end=382
-  _globals['_LOOPSPEC']._serialized_start=385
-  _globals['_LOOPSPEC']._serialized_end=706
-  _globals['_LOOPOVERRIDES']._serialized_start=709
-  _globals['_LOOPOVERRIDES']._serialized_end=883
+  _globals['_SOURCESPEC']._serialized_end=280
+  _globals['_EXECUTION']._serialized_start=282
+  _globals['_EXECUTION']._serialized_end=320
+  _globals['_LIMIT']._serialized_start=322
+  _globals['_LIMIT']._serialized_end=406
+  _globals['_DEADLINES']._serialized_start=408
+  _globals['_DEADLINES']._serialized_end=503
+  _globals['_LOOPSPEC']._serialized_start=506
+  _globals['_LOOPSPEC']._serialized_end=827
+  _globals['_LOOPOVERRIDES']._serialized_start=830
+  _globals['_LOOPOVERRIDES']._serialized_end=1004
 # @@protoc_insertion_point(module_scope)

@@ -33,6 +33,14 @@ class Overrun(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OVERRUN_UNSPECIFIED: _ClassVar[Overrun]
     OVERRUN_SKIP: _ClassVar[Overrun]
     OVERRUN_BURST: _ClassVar[Overrun]
+
+class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    METRIC_UNSPECIFIED: _ClassVar[Metric]
+    METRIC_TICK: _ClassVar[Metric]
+    METRIC_AGE: _ClassVar[Metric]
+    METRIC_MISSES: _ClassVar[Metric]
+    METRIC_STARVATION: _ClassVar[Metric]
 SOURCE_KIND_UNSPECIFIED: SourceKind
 SOURCE_KIND_VIDEO: SourceKind
 SOURCE_KIND_IMAGE: SourceKind
@@ -48,9 +56,14 @@ MODE_CLOSED: Mode
 OVERRUN_UNSPECIFIED: Overrun
 OVERRUN_SKIP: Overrun
 OVERRUN_BURST: Overrun
+METRIC_UNSPECIFIED: Metric
+METRIC_TICK: Metric
+METRIC_AGE: Metric
+METRIC_MISSES: Metric
+METRIC_STARVATION: Metric
 
 class SourceSpec(_message.Message):
-    __slots__ = ("feature", "kind", "path", "fps", "seed", "on_end", "text", "resize")
+    __slots__ = ("feature", "kind", "path", "fps", "seed", "on_end", "text", "resize", "delay_s", "phase_s")
     FEATURE_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +72,8 @@ class SourceSpec(_message.Message):
     ON_END_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     RESIZE_FIELD_NUMBER: _ClassVar[int]
+    DELAY_S_FIELD_NUMBER: _ClassVar[int]
+    PHASE_S_FIELD_NUMBER: _ClassVar[int]
     feature: str
     kind: SourceKind
     path: str
@@ -67,7 +82,9 @@ class SourceSpec(_message.Message):
     on_end: OnEnd
     text: str
     resize: bool
-    def __init__(self, feature: _Optional[str] = ..., kind: _Optional[_Union[SourceKind, str]] = ..., path: _Optional[str] = ..., fps: _Optional[float] = ..., seed: _Optional[int] = ..., on_end: _Optional[_Union[OnEnd, str]] = ..., text: _Optional[str] = ..., resize: _Optional[bool] = ...) -> None: ...
+    delay_s: float
+    phase_s: float
+    def __init__(self, feature: _Optional[str] = ..., kind: _Optional[_Union[SourceKind, str]] = ..., path: _Optional[str] = ..., fps: _Optional[float] = ..., seed: _Optional[int] = ..., on_end: _Optional[_Union[OnEnd, str]] = ..., text: _Optional[str] = ..., resize: _Optional[bool] = ..., delay_s: _Optional[float] = ..., phase_s: _Optional[float] = ...) -> None: ...
 
 class Execution(_message.Message):
     __slots__ = ("use", "kind")
@@ -77,17 +94,21 @@ class Execution(_message.Message):
     kind: str
     def __init__(self, use: _Optional[int] = ..., kind: _Optional[str] = ...) -> None: ...
 
+class Limit(_message.Message):
+    __slots__ = ("metric", "statistic", "limit")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    STATISTIC_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    metric: Metric
+    statistic: str
+    limit: float
+    def __init__(self, metric: _Optional[_Union[Metric, str]] = ..., statistic: _Optional[str] = ..., limit: _Optional[float] = ...) -> None: ...
+
 class Deadlines(_message.Message):
-    __slots__ = ("tick_s", "age_s", "miss_rate", "miss_run")
-    TICK_S_FIELD_NUMBER: _ClassVar[int]
-    AGE_S_FIELD_NUMBER: _ClassVar[int]
-    MISS_RATE_FIELD_NUMBER: _ClassVar[int]
-    MISS_RUN_FIELD_NUMBER: _ClassVar[int]
-    tick_s: float
-    age_s: float
-    miss_rate: float
-    miss_run: int
-    def __init__(self, tick_s: _Optional[float] = ..., age_s: _Optional[float] = ..., miss_rate: _Optional[float] = ..., miss_run: _Optional[int] = ...) -> None: ...
+    __slots__ = ("limits",)
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    limits: _containers.RepeatedCompositeFieldContainer[Limit]
+    def __init__(self, limits: _Optional[_Iterable[_Union[Limit, _Mapping]]] = ...) -> None: ...
 
 class LoopSpec(_message.Message):
     __slots__ = ("name", "rate_hz", "sources", "execution", "deadlines", "measure_s", "mode", "overrun", "sink", "threads")

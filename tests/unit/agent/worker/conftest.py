@@ -82,7 +82,7 @@ def release(tmp_path: Path) -> Release:
 @pytest.fixture
 def spec() -> LoopSpec:
     """100 Hz for 100 ms: ten ticks, an inference in every second one."""
-    return replace(tiny_loop(rate_hz=100.0, measure_s=0.1), deadlines=Deadlines(tick_s=0.010))
+    return replace(tiny_loop(rate_hz=100.0, measure_s=0.1), deadlines=Deadlines.of_tick(0.010))
 
 
 @pytest.fixture

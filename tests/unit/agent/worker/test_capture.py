@@ -16,8 +16,8 @@ def observations():
 def captured(calls, limit, *, shape=lambda call: (1, 2)):
     taken = Capture("act", calls, limit)
     for call in range(calls):
-        taken.take("other", {"x": np.full((1, 2), -1.0, np.float32)})
-        taken.take("act", {"x": np.full(shape(call), call, np.float32)})
+        taken.before("other", {"x": np.full((1, 2), -1.0, np.float32)})
+        taken.before("act", {"x": np.full(shape(call), call, np.float32)})
     return taken
 
 
@@ -51,10 +51,19 @@ def test_a_buffer_that_is_used_again_does_not_change_what_was_taken(tmp_path):
     taken, buffer = Capture("act", 2, 2), np.zeros(2, np.float32)
     for value in (1, 2):
         buffer[:] = value
-        taken.take("act", {"x": buffer})
+        taken.before("act", {"x": buffer})
     taken.write(tmp_path / "c.npz")
     with np.load(tmp_path / "c.npz") as file:
         assert file["x"].tolist() == [[1, 1], [2, 2]]
+
+
+def test_what_comes_out_is_not_kept_and_the_component_runs(tmp_path):
+    taken = Capture("act", 1, 1)
+    assert taken.before("act", {"x": np.zeros(2, np.float32)}) is None
+    taken.after("act", {"y": np.ones(2, np.float32)})
+    taken.write(tmp_path / "c.npz")
+    with np.load(tmp_path / "c.npz") as file:
+        assert file.files == ["x"]
 
 
 def test_an_input_whose_shape_changes_is_refused(tmp_path):

@@ -77,7 +77,7 @@ def test_from_load_to_summary_over_pipes(worker, folder, tmp_path):
     assert (component.runtime, component.precision) == ("onnxrt", "fp32")
     # Imports are counted from the start of the process.
     assert 0.02 < loaded.import_s < 30
-    assert worker.ask(messages.Parity()).figures[0].passed
+    assert worker.ask(messages.Parity()).report.failures == ()
     assert worker.ask(messages.Smoke()).ticks == 3
     spool = tmp_path / "runs" / "r.npz"
     overrides = LoopOverrides(measure_s=0.5, rate_hz=100.0)

@@ -1,29 +1,48 @@
+"""Whether a loaded release computes what it should: with and without a trace, and with everything wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from edgectl_agent.worker.parity import compare, run_parity
-from edgectl_agent.worker.program import Executor
+from edgectl_agent.worker.parity import run_parity, run_trace
 from edgectl_agent.worker.release import read_release
-from edgectl_agent.worker.runtimes.registry import create
-from edgectl_protos.domain.artifact import DType, TensorSpec
-from edgectl_protos.domain.bundle import Tolerance
-from edgectl_protos.domain.errors import BundleError, NonFiniteError, ShapeError
-from edgectl_protos.domain.policy import Feature, FeatureKind, Noise, Policy, Program, Unnormalise
-from edgectl_testkit.bundles import CAMERAS, STATE, STATE_DIM, release_dir, tiny_bundle, tiny_golden, tiny_graph
+from edgectl_agent.worker.trace import write_trace
+from edgectl_converters.targets.registry import target
+from edgectl_protos.domain.artifact import Digest, DType, FileEntry
+from edgectl_protos.domain.errors import BundleCorruptError, BundleError, NonFiniteError, ShapeError
+from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Generate, Policy, Program, Unnormalise
+from edgectl_testkit.bundles import STATE, release_dir, tiny_bundle, tiny_golden, tiny_graph
+from edgectl_testkit.flow_release import Maker, flow_release
+from edgectl_testkit.programs import (
+    VOCABULARY,
+    component,
+    graph_of,
+    language_component,
+    language_graph,
+    language_text,
+    spec,
+)
 
-TOLERANCE = Tolerance(1e-3, 0.999)
+FP32, INT8 = (target("onnxrt").tolerance(scheme) for scheme in ("fp32", "int8"))
+BOTH = pytest.mark.parametrize("tolerance", [FP32, INT8], ids=["fp32", "int8"])
 
 
-def parity(release, seen=None):
-    manifest = release.manifest
-    graphs = {
-        component.name: create("reference").load(release.artifact(component), component, 1)
-        for component in manifest.components
-    }
-    executor = Executor(manifest.policy, manifest.program, release.arrays, graphs, path_of=release.path)
-    return run_parity(release, executor, (seen if seen is not None else []).append)
+def ignore(share):
+    pass
+
+
+def parity(release, maker=None, seen=None):
+    return run_parity(release, maker or Maker(release), ignore if seen is None else seen.append)
+
+
+def with_manifest(release, **changes):
+    return replace(release, manifest=replace(release.manifest, **changes))
 
 
 def rewritten(release, **arrays):
@@ -31,201 +50,410 @@ def rewritten(release, **arrays):
     return release
 
 
-def with_golden(release, count, **arrays):
-    np.savez(release.path("golden.npz"), **arrays)
-    return with_manifest(release, golden=replace(release.manifest.golden, count=count))
+def with_trace(release, arrays):
+    write_trace(release.path("trace.npz"), arrays)
+    manifest = release.manifest
+    data = release.path("trace.npz").read_bytes()
+    entry = FileEntry("trace.npz", len(data), Digest(hashlib.sha256(data).hexdigest()))
+    files = (*(file for file in manifest.files if file.path != "trace.npz"), entry)
+    return with_manifest(release, files=files, golden=replace(manifest.golden, trace="trace.npz"))
 
 
-def with_manifest(release, **changes):
-    return replace(release, manifest=replace(release.manifest, **changes))
+def traced(release):
+    """The release with the trace that an oracle over its own graphs writes."""
+    return with_trace(release, run_trace(release, Maker(release), ignore)[1])
+
+
+def subjects(report):
+    return [figure.subject for figure in report.figures]
+
+
+def figure_of(report, subject, statistic=""):
+    found = [figure for figure in report.figures if figure.subject == subject]
+    return next(figure for figure in found if not statistic or figure.statistic == statistic)
+
+
+def failing(report):
+    return {figure.subject for figure in report.failures}
+
+
+# --- without a trace -------------------------------------------------------------------------------------------------
 
 
 def test_golden_cases_of_the_same_policy_pass(release):
     seen = []
-    (figure,) = parity(release, seen)
-    assert (figure.tensor, figure.cases, figure.passed) == ("action", 3, True)
-    assert figure.max_abs < 1e-5
+    report = parity(release, seen=seen)
+    assert (report.cases, report.failures) == (3, ())
+    assert [one.name for one in report.dimensions] == ["action[0]", "action[1]"]
+    assert report.worst.rmse < 1e-5
+    assert subjects(report)[-1] == "again, after another case"
+    assert not {"processing", "act"} & set(subjects(report))
     assert seen == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0]
 
 
-def test_actions_that_are_off_by_a_tenth_fail_with_the_figure(tmp_path):
+def test_actions_that_are_off_fail_with_how_much_in_the_robots_units(tmp_path):
     bundle, _ = tiny_bundle(tmp_path / "b", golden_shift=0.1)
-    (figure,) = parity(read_release(release_dir(bundle, tmp_path / "r")))
-    assert not figure.passed
-    assert figure.max_abs == pytest.approx(0.1, abs=1e-5)
+    report = parity(read_release(release_dir(bundle, tmp_path / "r")))
+    assert {"executed", "rest of the chunk"} <= failing(report)
+    assert report.worst.rmse == pytest.approx(0.1, abs=1e-5)
 
 
 def test_a_graph_with_other_weights_fails(tmp_path):
     bundle, _ = tiny_bundle(tmp_path / "b", graph=tiny_graph(add=0.05))
-    (figure,) = parity(read_release(release_dir(bundle, tmp_path / "r")))
-    assert not figure.passed
-    assert figure.max_abs == pytest.approx(0.1, abs=1e-5)
+    report = parity(read_release(release_dir(bundle, tmp_path / "r")))
+    assert "executed" in failing(report)
+    assert report.worst.worst == pytest.approx(0.1, abs=1e-5)
 
 
-def test_a_release_without_golden_cases_has_no_figures(release):
-    assert parity(replace(release, manifest=replace(release.manifest, golden=None))) == ()
+def test_a_release_without_golden_cases_has_no_report(release):
+    assert parity(with_manifest(release, golden=None)) is None
 
 
 def test_other_tensors_are_compared_by_their_names(release):
     states = (tiny_golden()[f"in.{STATE}"] - 1) / 2
-    figures = {figure.tensor: figure for figure in parity(rewritten(release, **{"out.state": states}))}
-    assert sorted(figures) == ["action", "state"]
-    assert figures["state"].max_abs < 1e-6
-    assert not next(f for f in parity(rewritten(release, **{"out.state": states + 1})) if f.tensor == "state").passed
+    report = parity(rewritten(release, **{"out.state": states}))
+    assert report.failures == ()
+    assert figure_of(report, "state").value < 1e-6
+    assert failing(parity(rewritten(release, **{"out.state": states[::-1]}))) == {"state"}
 
 
-def test_a_tensor_that_the_program_does_not_have_is_refused(release):
-    with pytest.raises(BundleError, match=r"out\.features.*no such tensor"):
-        parity(rewritten(release, **{"out.features": np.zeros((3, 2), np.float32)}))
-
-
-@pytest.mark.parametrize("lacking", [f"in.{CAMERAS[1]}", "out.action"])
-def test_golden_cases_that_lack_a_tensor_are_refused(release, lacking):
-    arrays = {key: value for key, value in tiny_golden().items() if key != lacking}
-    with pytest.raises(BundleError, match=f"no {lacking}; it has: in.observation"):
-        parity(with_golden(release, 3, **arrays))
-
-
-def test_no_golden_cases_prove_nothing_and_are_refused(release):
-    with pytest.raises(BundleError, match="holds no cases"):
-        parity(with_golden(release, 0, **{key: value[:0] for key, value in tiny_golden().items()}))
-
-
-def test_golden_cases_that_are_no_numbers_are_refused(release):
-    with pytest.raises(BundleError, match=r"out\.action holds str\d+, no numbers"):
-        parity(rewritten(release, **{"out.action": np.array(["a", "b", "c"])}))
-
-
-def test_golden_cases_of_another_number_are_refused(release):
-    with pytest.raises(BundleError, match=r"out\.action has not the 3 cases"):
-        parity(rewritten(release, **{"out.action": tiny_golden()["out.action"][:2]}))
-
-
-def test_a_golden_frame_of_another_shape_is_refused(release):
-    with pytest.raises(ShapeError, match=CAMERAS[0]):
-        parity(rewritten(release, **{f"in.{CAMERAS[0]}": np.zeros((3, 4, 4, 3), np.uint8)}))
-
-
-def test_golden_actions_of_another_shape_are_refused(release):
+def test_actions_of_another_shape_are_refused(release):
     with pytest.raises(ShapeError, match="action"):
         parity(rewritten(release, **{"out.action": np.zeros((3, 9, 2), np.float32)}))
+    with pytest.raises(ShapeError, match=r"the action is \[3, 4, 2\] here, \[3, 4, 3\] in the golden cases"):
+        parity(rewritten(release, **{"out.action": np.zeros((3, 4, 3), np.float32)}))
 
 
 def test_a_nan_in_an_action_is_an_error_and_not_a_figure(release):
-    state = tiny_golden()["in.observation.state"].copy()
+    state = tiny_golden()[f"in.{STATE}"].copy()
     state[1, 0] = np.nan
     with pytest.raises(NonFiniteError):
-        parity(rewritten(release, **{"in.observation.state": state}))
+        parity(rewritten(release, **{f"in.{STATE}": state}))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_golden_value_that_is_not_finite_is_an_error_and_no_pass(release, value):
     actions = tiny_golden()["out.action"].copy()
     actions[0, 0, 0] = value
-    with pytest.raises(NonFiniteError, match="1 of 24 values of action are not finite in the golden cases"):
+    with pytest.raises(NonFiniteError, match="1 of 24 values of the action are not finite in the golden cases"):
         parity(rewritten(release, **{"out.action": actions}))
 
 
-# --- programs that remember ------------------------------------------------------------------------------------------
+def test_what_depends_on_the_case_before_is_refused_where_it_should_begin_anew(release):
+    maker = Maker(release)
+    (graph,) = maker.graphs.values()
+    infer, last = graph.infer, [0.0]
+
+    def haunted(feeds):
+        found = {port: values + np.float32(1e-2 * last[0]) for port, values in infer(feeds).items()}
+        last[0] = float(feeds["state"].sum())
+        return found
+
+    graph.infer = haunted
+    report = parity(release, maker)
+    assert {"executed", "again, after another case"} <= failing(report)
+    assert figure_of(report, "again, after another case").at in {"action[0]", "action[1]"}
 
 
-def remembering(release):
-    """What the state was the time before is the action now: the program keeps it as a state, from a reset on."""
-    state = TensorSpec("kept", DType.FLOAT32, (1, STATE_DIM))
+# --- with a trace ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def flow(tmp_path):
+    return flow_release(tmp_path, FP32)
+
+
+def test_a_trace_is_what_the_oracle_did_with_the_golden_cases_and_for_other_observations(flow):
+    seen = []
+    report, trace = run_trace(flow, Maker(flow), seen.append)
+    assert (report.cases, report.failures) == (6, ())
+    contrasts = {"another observation", "another top", "another wrist", "another state", "top and wrist exchanged"}
+    assert {key[len("contrast.") :] for key in trace if key.startswith("contrast.")} == contrasts
+    assert {f"taken for {name}" for name in contrasts} <= set(subjects(report))
+    assert all(one.effect > 0 for one in report.dimensions)
+    assert seen == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_an_oracle_that_does_not_do_what_the_reference_does_says_by_how_much(tmp_path):
+    bundle, _ = tiny_bundle(tmp_path / "b", golden_shift=0.1)
+    release = read_release(release_dir(bundle, tmp_path / "r"))
+    report, trace = run_trace(release, Maker(release), ignore)
+    assert "executed" in failing(report)
+    assert "0.out.action" in trace
+
+
+def test_a_release_without_golden_cases_cannot_be_traced(release):
+    with pytest.raises(BundleError, match="no golden cases to trace"):
+        run_trace(with_manifest(release, golden=None), Maker(release), ignore)
+
+
+def test_every_call_and_the_processing_are_compared_with_the_trace(flow):
+    report = parity(traced(flow))
+    assert report.failures == ()
+    calls = ["see.top", "see.wrist", "prefix", "step 1/4", "step 2/4", "step 3/4", "step 4/4"]
+    assert [name for name in subjects(report) if name in calls] == calls
+    assert figure_of(report, "processing").value < 1e-5
+    assert "taken for top and wrist exchanged" in subjects(report)
+    assert all(one.effect > 0 for one in report.dimensions)
+
+
+def test_weights_in_integers_pass_at_the_tolerance_of_integers_and_not_at_that_of_floats(tmp_path):
+    exact = flow_release(tmp_path / "exact", FP32)
+    trace = run_trace(exact, Maker(exact), ignore)[1]
+    coarse = {t: flow_release(tmp_path / str(t.rmse), t, coarse=1 / 80) for t in (FP32, INT8)}
+    report = parity(with_trace(coarse[INT8], trace))
+    assert report.failures == ()
+    assert 5e-3 < figure_of(report, "executed").value < 0.1
+    # Around them the program computes as exactly as ever.
+    assert figure_of(report, "processing").value < 1e-5
+    assert {"executed", "prefix"} <= failing(parity(with_trace(coarse[FP32], trace)))
+
+
+def test_an_integer_that_differs_is_not_hidden_by_numbers_that_nearly_do(tmp_path):
+    model = onnx.load_from_string(tiny_graph())
+    model.graph.initializer.append(numpy_helper.from_array(np.arange(200)[None], "order"))
+    model.graph.node.append(helper.make_node("Identity", ["order"], ["best"]))
+    model.graph.output.append(helper.make_tensor_value_info("best", TensorProto.INT64, [1, 200]))
+    bundle, _ = tiny_bundle(tmp_path / "b", graph=model.SerializeToString())
+    found = read_release(release_dir(bundle, tmp_path / "r"))
+    (act,), program = found.manifest.components, found.manifest.program
+    best = spec("best", 1, 200, dtype=DType.INT64)
+    *before, call, post = program.steps
+    call = replace(call, outputs={**call.outputs, "best": "best"})
+    program = replace(program, tensors=(*program.tensors, best), steps=(*before, call, post))
+    two = with_manifest(found, program=program, components=(replace(act, outputs=(*act.outputs, best)),))
+    trace = run_trace(two, Maker(two), ignore)[1]
+    trace["0.out.action"] += 0.6 * FP32.inner * trace["0.out.action"].std()
+    assert figure_of(parity(with_trace(two, trace)), "act").passed
+    trace["0.out.best"][0, 0] += 1
+    assert not figure_of(parity(with_trace(two, trace)), "act", "unequal").passed
+
+
+# --- faults, at both tolerances --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """The report on a release, of which the trace was written before this was changed in it."""
+
+    def make(tolerance, *, arrays=None, program=None, spoil=None, golden=None):
+        release = traced(flow_release(tmp_path, tolerance))
+        release = replace(release, arrays=release.arrays | (arrays or {}))
+        if program is not None:
+            release = with_manifest(release, program=program(release.manifest.program))
+        maker = Maker(release)
+        if spoil is not None:
+            spoil(maker.graphs)
+        return parity(release, maker)
+
+    return make
+
+
+def step_of(program, id_):
+    return next(step for step in program.steps if step.id == id_)
+
+
+def changed_step(program, id_, **changes):
+    steps = (replace(step, **changes) if step.id == id_ else step for step in program.steps)
+    return replace(program, steps=tuple(steps))
+
+
+@BOTH
+def test_a_stale_cache_is_refused_where_it_is(broken, tolerance):
+    def stale(graphs):
+        infer, first = graphs["prefix"].infer, {}
+
+        def remembered(feeds):
+            if not first:
+                first.update({port: values.copy() for port, values in infer(feeds).items()})
+            return first
+
+        graphs["prefix"].infer = remembered
+
+    report = broken(tolerance, spoil=stale)
+    assert {"prefix", "executed"} <= failing(report)
+    assert figure_of(report, "processing").passed
+
+
+@BOTH
+def test_exchanged_cameras_are_refused_by_that_name(broken, tolerance):
+    def exchanged(program):
+        inputs = {"top": "wrist.tokens", "wrist": "top.tokens", "seen": "seen"}
+        return changed_step(program, "prefix", inputs=inputs)
+
+    report = broken(tolerance, program=exchanged)
+    assert {"taken for top and wrist exchanged", "prefix"} <= failing(report)
+    assert figure_of(report, "taken for top and wrist exchanged", "share").value == pytest.approx(1, abs=0.1)
+
+
+@BOTH
+def test_exchanged_frames_are_refused_as_processing(broken, tolerance):
+    def exchanged(program):
+        return changed_step(changed_step(program, "norm.top", input="wrist"), "norm.wrist", input="top")
+
+    report = broken(tolerance, program=exchanged)
+    assert {"taken for top and wrist exchanged", "processing"} <= failing(report)
+
+
+@BOTH
+@pytest.mark.parametrize("part", [1.02, 1.15])
+def test_a_state_normalised_with_a_wrong_deviation_is_refused_at_the_precision_of_floats(broken, tolerance, part):
+    scale = np.array([40, 30 * part, 0.03], np.float32)
+    report = broken(tolerance, arrays={"pre.state.scale": scale})
+    figure = figure_of(report, "processing")
+    assert (figure.passed, figure.at) == (False, "input seen of prefix")
+
+
+@BOTH
+@pytest.mark.parametrize(("index", "name"), [(1, "lift"), (2, "gripper")])
+@pytest.mark.parametrize("factor", [1.02, 1.15, -1.0])
+def test_one_dimension_that_is_scaled_after_the_components_is_refused_by_name(broken, tolerance, index, name, factor):
+    scale = np.array([40, 30, 0.03], np.float32)
+    scale[index] *= factor
+    report = broken(tolerance, arrays={"post.scale": scale})
+    figure = next(figure for figure in report.failures if figure.subject == "processing")
+    assert figure.at == name
+
+
+@BOTH
+def test_a_joint_that_is_not_normalised_is_refused(broken, tolerance):
+    arrays = {
+        "post.scale": np.array([40, 1, 0.03], np.float32),
+        "post.offset": np.array([10, 0, 0.04], np.float32),
+    }
+    report = broken(tolerance, arrays=arrays)
+    assert {"executed", "rest of the chunk", "processing"} <= failing(report)
+    assert report.worst.name == "lift"
+
+
+@BOTH
+def test_one_denoising_step_too_few_is_refused(broken, tolerance):
+    def fewer(program):
+        return changed_step(program, "flow", times=3)
+
+    euler = np.array([[0, 0, 0, 1, -1 / 3, 0]] * 3, np.float32)
+    times = np.array([[1], [2 / 3], [1 / 3]], np.float32)
+    report = broken(tolerance, program=fewer, arrays={"euler": euler, "times": times})
+    assert "processing" in failing(report)
+    assert figure_of(report, "processing").value > 0.05
+
+
+@BOTH
+def test_the_times_of_the_denoising_steps_are_part_of_the_processing(broken, tolerance):
+    times = np.linspace(1, 0.25, 4, dtype=np.float32)[::-1, None].copy()
+    report = broken(tolerance, arrays={"times": times})
+    assert not figure_of(report, "processing").passed
+    assert "input t of step" in figure_of(report, "processing").at
+
+
+@BOTH
+def test_a_denoiser_that_is_wrong_in_its_last_pass_is_named_with_the_pass(broken, tolerance):
+    def late(graphs):
+        infer, calls = graphs["step"].infer, [0]
+
+        def wrong(feeds):
+            calls[0] += 1
+            found = infer(feeds)
+            return {"v": -found["v"]} if calls[0] % 4 == 0 else found
+
+        graphs["step"].infer = wrong
+
+    report = broken(tolerance, spoil=late)
+    assert "step 4/4" in failing(report)
+    assert not {"step 1/4", "step 2/4", "step 3/4", "processing"} & failing(report)
+
+
+# --- programs that generate ------------------------------------------------------------------------------------------
+
+SAID, STOP = 5, 0
+
+
+def speaking(release):
+    """Four tokens are read, five are said, and each is a row of the action: [token, -token]."""
+    actor = component("actor", [spec("tokens", 1, SAID, dtype=DType.INT64)], [spec("chunk", 1, SAID, 2)])
+    rows = np.stack([np.arange(VOCABULARY), -np.arange(VOCABULARY)], axis=1).astype(np.float32)
+    actor_graph = graph_of(actor, [("Gather", ["rows", "tokens"], ["chunk"])], {"rows": rows})
+    parts = (actor, language_component())
+    for part, graph in zip(parts, (actor_graph, language_graph()), strict=True):
+        release.path(part.folder).mkdir(parents=True)
+        release.artifact(part).write_bytes(graph.SerializeToString())
     policy = Policy(
-        type="remembering",
-        observations=(Feature(STATE, FeatureKind.STATE, DType.FLOAT32, (STATE_DIM,)),),
-        action=Feature("action", FeatureKind.ACTION, DType.FLOAT32, (STATE_DIM,)),
-        chunk_size=1,
+        type="speaking",
+        observations=(Feature("ids", FeatureKind.STATE, DType.INT64, (4,)),),
+        action=Feature("action", FeatureKind.ACTION, DType.FLOAT32, (2,)),
+        chunk_size=SAID,
         n_action_steps=1,
     )
     program = Program(
-        tensors=(state, TensorSpec("action", DType.FLOAT32, (1, STATE_DIM))),
-        steps=(Unnormalise("out", "kept", "action", "same"), Unnormalise("keep", STATE, "kept", "same")),
+        tensors=(spec("tokens", SAID, dtype=DType.INT64), spec("chunk", SAID, 2), spec("action", SAID, 2)),
+        steps=(
+            Generate("say", "language", "ids", "tokens", STOP),
+            Call("act", "actor", {"tokens": "tokens"}, {"chunk": "chunk"}),
+            Unnormalise("post", "chunk", "action", "same"),
+        ),
         action="action",
-        states=("kept",),
         arrays="arrays.npz",
     )
-    arrays = {"same.offset": np.zeros(STATE_DIM, np.float32), "same.scale": np.ones(STATE_DIM, np.float32)}
-    manifest = replace(release.manifest, policy=policy, program=program, components=())
-    return replace(release, manifest=manifest, arrays=arrays)
+    ids = np.random.default_rng(4).integers(1, VOCABULARY, (3, 4))
+    said = np.array([language_text(list(one), SAID, STOP) for one in ids])
+    np.savez(release.path("golden.npz"), **{"in.ids": ids, "out.action": rows[said]})
+    arrays = {"same.offset": np.zeros(2, np.float32), "same.scale": np.ones(2, np.float32)}
+    entries = tuple(FileEntry(f"{part.folder}/{part.entry}", 1, Digest("0" * 64)) for part in parts)
+    files = (*release.manifest.files, *entries)
+    changed = replace(release, arrays=arrays)
+    return with_manifest(changed, policy=policy, program=program, components=parts, files=files)
 
 
-def test_cases_of_a_program_with_states_are_one_sequence_from_a_reset(release):
-    states = np.arange(9, dtype=np.float32).reshape(3, 3)
-    before = np.concatenate([np.zeros((1, 3), np.float32), states[:-1]])[:, None]
-    changed = with_golden(remembering(release), 3, **{f"in.{STATE}": states, "out.action": before})
-    (figure,) = parity(changed)
-    assert figure.max_abs == 0
-    # The same states in another order are another sequence.
-    assert parity(with_golden(changed, 3, **{f"in.{STATE}": states[::-1], "out.action": before}))[0].max_abs > 0
+def test_what_is_generated_is_no_processing_and_nothing_stands_in_for_it(release):
+    report = parity(traced(speaking(release)))
+    assert report.failures == ()
+    assert "act" in subjects(report)
+    assert "processing" not in subjects(report)
 
 
-def test_cases_of_a_program_without_states_may_come_in_any_order(release):
-    turned = {key: value[::-1] for key, value in tiny_golden().items()}
-    assert parity(rewritten(release, **turned))[0].passed
+# --- traces that do not fit ------------------------------------------------------------------------------------------
 
 
-# --- programs that draw ----------------------------------------------------------------------------------------------
+def test_a_trace_that_lacks_a_call_leaves_it_out(flow):
+    trace = run_trace(flow, Maker(flow), ignore)[1]
+    del trace["2.out.cache"], trace["6.out.v"]
+    report = parity(with_trace(flow, trace))
+    assert report.failures == ()
+    assert not {"prefix", "step 4/4", "processing"} & set(subjects(report))
 
 
-def drawing(release):
-    """The noise itself, doubled, is the action."""
-    manifest = remembering(release).manifest
-    program = replace(
-        manifest.program,
-        steps=(Noise("draw", "kept"), Unnormalise("out", "kept", "action", "double")),
-        states=(),
-    )
-    arrays = {"double.offset": np.zeros(STATE_DIM, np.float32), "double.scale": np.full(STATE_DIM, 2, np.float32)}
-    return replace(release, manifest=replace(manifest, program=program), arrays=arrays)
+def bent(trace, key, change):
+    return trace | {key: change(trace[key])}
 
 
-def test_the_noise_of_a_golden_case_is_what_the_program_draws_in_it(release):
-    states = np.zeros((3, STATE_DIM), np.float32)
-    noise = np.random.default_rng(1).standard_normal((3, 1, STATE_DIM)).astype(np.float32)
-    golden = {f"in.{STATE}": states, "in.kept": noise, "out.action": 2 * noise}
-    (figure,) = parity(with_golden(drawing(release), 3, **golden))
-    assert figure.max_abs == 0
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("2.out.cache", lambda rows: rows[:5]),
+        ("2.out.cache", lambda rows: rows.astype(np.complex64)),
+        ("2.out.cache", lambda rows: np.array(1.0)),
+        ("contrast.another top", lambda rows: rows[:0]),
+        ("contrast.another top", lambda rows: np.concatenate([rows, rows])),
+        ("contrast.another top", lambda rows: rows[:, :2]),
+        ("contrast.another top", lambda rows: np.full_like(rows, np.nan)),
+        ("contrast.another observation", lambda rows: np.full_like(rows, np.inf)),
+        ("6.out.v", lambda rows: rows[:, :, :2]),
+    ],
+)
+def test_a_trace_of_another_shape_is_refused(flow, key, change):
+    trace = run_trace(flow, Maker(flow), ignore)[1]
+    with pytest.raises((BundleError, ShapeError, NonFiniteError)):
+        parity(with_trace(flow, bent(trace, key, change)))
 
 
-def test_golden_cases_without_the_noise_of_their_reference_prove_nothing_and_are_refused(release):
-    golden = {f"in.{STATE}": np.zeros((3, STATE_DIM), np.float32), "out.action": np.zeros((3, 1, 3), np.float32)}
-    with pytest.raises(BundleError, match="has no in.kept"):
-        parity(with_golden(drawing(release), 3, **golden))
+def test_a_trace_of_values_in_another_order_fails_and_breaks_nothing(flow):
+    trace = run_trace(flow, Maker(flow), ignore)[1]
+    turned = bent(trace, "6.out.v", lambda rows: rows.transpose(0, 1, 3, 2).astype(np.float64))
+    assert {"step 4/4", "processing"} <= failing(parity(with_trace(flow, turned)))
 
 
-# --- the figures -----------------------------------------------------------------------------------------------------
-
-
-def test_the_error_is_relative_to_the_range_over_all_cases():
-    expected = np.array([[0.0, 10.0], [-10.0, 5.0]])
-    figure = compare("x", expected + 0.02, expected, TOLERANCE)
-    assert figure.max_abs == pytest.approx(0.02)
-    assert figure.max_abs_of_range == pytest.approx(0.001)
-
-
-def test_a_constant_output_is_judged_by_its_own_size():
-    expected = np.full((2, 3), 4.0)
-    assert compare("x", expected + 0.04, expected, TOLERANCE).max_abs_of_range == pytest.approx(0.01)
-    assert compare("x", np.zeros(2), np.zeros(2), TOLERANCE).passed
-    assert not compare("x", np.ones(2), np.zeros(2), TOLERANCE).passed
-
-
-def test_a_small_error_in_the_wrong_direction_fails_by_its_cosine():
-    expected = np.array([[100.0, 0.0, 0.0, 0.01]])
-    turned = np.array([[100.0, 5.0, 0.0, 0.01]])
-    figure = compare("x", turned, expected, Tolerance(0.1, 0.9999))
-    assert figure.max_abs_of_range <= 0.1
-    assert not figure.passed
-
-
-def test_a_nan_of_any_tensor_is_refused():
-    with pytest.raises(NonFiniteError, match="1 of 2 values of x"):
-        compare("x", np.array([1.0, np.nan]), np.zeros(2), TOLERANCE)
-
-
-def test_a_leading_one_more_is_the_same_shape_and_any_other_is_not():
-    assert compare("x", np.ones((2, 3)), np.ones((2, 1, 3)), TOLERANCE).passed
-    with pytest.raises(ShapeError, match=r"x is \[2, 3\] here, \[3, 2\] in the golden cases"):
-        compare("x", np.ones((2, 3)), np.ones((3, 2)), TOLERANCE)
+def test_a_trace_that_is_no_archive_is_refused(flow):
+    release = traced(flow)
+    release.path("trace.npz").write_bytes(b"no archive")
+    with pytest.raises(BundleCorruptError, match=r"trace\.npz cannot be read"):
+        parity(release)

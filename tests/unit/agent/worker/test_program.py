@@ -136,22 +136,49 @@ def test_the_first_run_is_timed_and_no_other(tiny):
     assert tiny.first_run_s == first
 
 
-def test_what_enters_a_component_is_told(build):
-    seen = {}
-    told = build(
-        make_tiny_policy(),
-        make_tiny_program(),
-        [(tiny_component(), tiny_graph())],
-        tiny_arrays(),
-        on_call=lambda name, feeds: seen.update({name: {port: array.copy() for port, array in feeds.items()}}),
-    )
-    told.run(tiny_observation())
-    assert {port: array.shape for port, array in seen["act"].items()} == {
+class Watch:
+    """A hook that keeps what it is told, and answers with `instead`, if anything."""
+
+    def __init__(self, instead=None):
+        self.instead = instead
+        self.entered, self.left = [], []
+
+    def before(self, component, inputs):
+        self.entered.append((component, {port: array.copy() for port, array in inputs.items()}))
+        return self.instead
+
+    def after(self, component, outputs):
+        self.left.append((component, {port: array.copy() for port, array in outputs.items()}))
+
+
+def watched(build, hook):
+    parts = [(tiny_component(), tiny_graph())]
+    return build(make_tiny_policy(), make_tiny_program(), parts, tiny_arrays(), hook=hook)
+
+
+def test_what_enters_and_leaves_a_component_is_told(build):
+    hook = Watch()
+    found = watched(build, hook).run(tiny_observation())
+    ((name, inputs),) = hook.entered
+    assert name == "act"
+    assert {port: array.shape for port, array in inputs.items()} == {
         "top": (1, 3, 8, 10),
         "wrist": (1, 3, 8, 10),
         "state": (1, 3),
     }
-    np.testing.assert_allclose(seen["act"]["state"][0], (tiny_observation()[STATE] - 1) / 2, rtol=1e-6)
+    np.testing.assert_allclose(inputs["state"][0], (tiny_observation()[STATE] - 1) / 2, rtol=1e-6)
+    ((name, outputs),) = hook.left
+    assert name == "act"
+    np.testing.assert_allclose(outputs["action"][0] * 2 + 1, found, rtol=1e-6)
+
+
+def test_what_a_hook_answers_is_taken_in_the_place_of_the_component(build):
+    instead = np.arange(8, dtype=np.float32).reshape(1, 4, 2)
+    hook = Watch({"action": instead})
+    found = watched(build, hook).run(tiny_observation())
+    np.testing.assert_allclose(found, instead[0] * 2 + 1)
+    assert len(hook.entered) == 1
+    assert hook.left == []
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from edgectl_agent.worker import session as session_module
+from edgectl_agent.worker.release import read_npz
 from edgectl_agent.worker.runtimes.registry import RUNTIMES
 from edgectl_agent.worker.serve import Answers, serve
 from edgectl_protos.codec.document import canonical_bytes
@@ -44,6 +45,7 @@ def run(folder, **overrides):
     "request_",
     [
         messages.Parity(),
+        messages.Trace("t.npz"),
         messages.Smoke(),
         messages.Capture("act", "o.npz", "c.npz", 1),
         messages.InferGraph(0),
@@ -97,7 +99,7 @@ def test_what_was_loaded_is_read_back_from_the_runtime(worker, folder):
 
 def test_parity_and_smoke_and_run_follow_a_load(worker, folder, sent):
     worker.answer(messages.Load(str(folder), 1))
-    assert worker.answer(messages.Parity()).figures[0].passed
+    assert worker.answer(messages.Parity()).report.failures == ()
     assert worker.answer(messages.Smoke()) == messages.SmokeReply(3)
     summary = worker.answer(run(folder)).summary
     assert (summary.run_id, summary.deployment_id, summary.name) == ("r", "d", "tiny")
@@ -141,6 +143,29 @@ def test_captured_calls_are_told_and_how_far_it_is_too(worker, folder, sent):
     request = messages.Capture(COMPONENT, str(folder / "o.npz"), str(folder / "c.npz"), 2)
     assert worker.answer(request) == messages.CaptureReply(2)
     assert [progress.progress for progress in sent] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_what_an_oracle_does_is_written_where_it_was_asked_for(worker, folder, sent):
+    worker.answer(messages.Load(str(folder), 1))
+    reply = worker.answer(messages.Trace(str(folder / "trace.npz")))
+    assert isinstance(reply, messages.TraceReply)
+    assert (reply.report.cases, reply.report.failures) == (3, ())
+    assert "0.out.action" in read_npz(folder / "trace.npz")
+    assert [progress.phase for progress in sent] == [RunPhase.MEASURING] * len(sent)
+    assert sent[-1].progress == 1.0
+
+
+def test_a_trace_that_cannot_be_written_is_a_failure_and_no_defect(worker, folder):
+    worker.answer(messages.Load(str(folder), 1))
+    assert worker.answer(messages.Trace(str(folder / "absent" / "trace.npz"))).reason == "worker_crashed"
+
+
+def test_an_unload_leaves_nothing_loaded_and_may_come_twice(worker, folder):
+    worker.answer(messages.Load(str(folder), 1))
+    for _ in range(2):
+        assert worker.answer(messages.Unload()) == messages.Unloaded()
+        assert worker.answer(messages.Smoke()).reason == "wrong_state"
+    assert isinstance(worker.answer(messages.Load(str(folder), 1)), messages.Loaded)
 
 
 def test_a_closed_run_reports_what_the_machine_can_do(worker, folder):

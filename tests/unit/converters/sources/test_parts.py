@@ -15,11 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgectl_agent.worker.program import Executor
 from edgectl_agent.worker.runtimes.reference import ReferenceRuntime
-from edgectl_converters.card import sha256_of
+from edgectl_converters.card import Declared, sha256_of
 from edgectl_converters.sources.base import ExportRequest
 from edgectl_converters.sources.parts.source import PartsSource
 from edgectl_protos.domain.artifact import DType
-from edgectl_protos.domain.bundle import Component, Tolerance
+from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.errors import (
     CheckpointCorruptError,
     CheckpointError,
@@ -29,7 +29,9 @@ from edgectl_protos.domain.errors import (
     ProgramError,
     ShapeError,
     TokenizerError,
+    UsageError,
 )
+from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.policy import FeatureKind, Generate, Step, Tokenise, flat_steps
 
 DOCS = Path(__file__).parents[4] / "docs/policy-file.md"
@@ -110,7 +112,7 @@ def run_cases(exported, out):
     graphs = {}
     for part in exported.components:
         component = Component(
-            part.name, "reference", "fp32", part.file, part.inputs, part.outputs, Tolerance(0.0, 0.0)
+            part.name, "reference", "fp32", part.file, part.inputs, part.outputs, Tolerance(0.0, 0.0, 0.0, 0.0)
         )  # fmt: skip
         graphs[part.name] = runtime.load(out / part.file, component, 1)
     arrays = dict(np.load(out / "arrays.npz")) if exported.program.arrays else {}
@@ -253,11 +255,33 @@ def test_one_graph_without_golden_data_is_evaluated(tmp_path):
     folder = simple(tmp_path / "p", PLAIN)
     np.savez(tmp_path / "observations.npz", x=np.float32([[1, 2, 3], [4, 5, 6]]))
     exported = export(folder, tmp_path / "out", tmp_path / "observations.npz")
-    assert "ReferenceEvaluator" in exported.reference
+    assert exported.reference.endswith("without optimisation")
     assert exported.inputs_kind == "synthetic"
     actions, expected = run_cases(exported, tmp_path / "out")
     np.testing.assert_array_equal(actions, [[[2, 4, 6]], [[8, 10, 12]]])
     np.testing.assert_array_equal(actions, expected)
+
+
+def test_one_graph_with_a_state_is_evaluated_as_a_sequence(tmp_path):
+    folder = tmp_path / "p"
+    folder.mkdir()
+    ports = {"x": ["f", 1, 3], "h_in": ["f", 1, 3]}
+    nodes = [node("Add", "x h_in", "h_out"), node("Identity", "h_out", "y")]
+    graph(folder / "net.onnx", nodes, ports, {"y": ["f", 1, 3], "h_out": ["f", 1, 3]})
+    steps = "states: [h]\nsteps:\n  - {component: net, in: {h_in: h}, out: {h_out: h, y: y}}\n"
+    (folder / "policy.yaml").write_text(PLAIN + steps)
+    np.savez(tmp_path / "observations.npz", x=np.float32([[1, 2, 3], [4, 5, 6], [1, 1, 1]]))
+    exported = export(folder, tmp_path / "out", tmp_path / "observations.npz")
+    assert exported.program.states == ("h",)
+    with np.load(tmp_path / "out/golden.npz") as golden:
+        np.testing.assert_array_equal(golden["out.y"][:, 0], [[1, 2, 3], [5, 7, 9], [6, 8, 10]])
+
+
+def test_sizes_are_said_in_the_policy_file(tmp_path):
+    folder = simple(tmp_path / "p", PLAIN)
+    with pytest.raises(UsageError, match=r"--shape") as caught:
+        PartsSource().declared_card(folder, sha256_of, Declared({"x": (1, 3)}))
+    assert "dims" in caught.value.hint
 
 
 def test_statistics_stand_for_what_training_did(tmp_path):

@@ -7,11 +7,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from onnx import TensorProto, helper
 
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import ParityError, SourceError
-from edgectl_protos.domain.run import Misses, Percentiles
 from edgectl_testkit.bundles import tiny_bundle, tiny_graph
+from edgectl_testkit.runs import with_misses
 
 
 def lines(text: str) -> list[str]:
@@ -24,7 +25,7 @@ def lines(text: str) -> list[str]:
 def test_deploy_on_one_device_prints_the_verdict_first(cli, bundle):
     result = cli("deploy", bundle)
     assert result.code == 0
-    assert lines(result.out)[0].startswith("PASS  tick p99 13.0 ms ≤ 33.3 ms · age p99")
+    assert lines(result.out)[0].startswith("PASS  2,100 ticks at 30 Hz · ")
     assert max(map(len, lines(result.out))) <= 100
     assert "installed on local (6." in lines(result.out)[-1]
     assert "local: installed\n" in result.err
@@ -53,8 +54,8 @@ def test_deploy_with_json_is_one_document_with_everything(cli, bundle):
 @pytest.mark.parametrize(
     ("change", "code", "word"),
     [
-        (lambda summary: replace(summary, misses=Misses(30, 0.06, 9, 0)), 1, "FAIL"),
-        (lambda summary: replace(summary, response=Percentiles(9)), 3, "INCONCLUSIVE"),
+        (lambda summary: with_misses(summary, 126), 1, "FAIL"),
+        (lambda summary: with_misses(summary, 0, ticks=9), 3, "INCONCLUSIVE"),
     ],
 )
 def test_the_verdict_is_the_exit_code(cli, bundle, change, code, word):
@@ -203,7 +204,7 @@ def test_profile_measures_what_is_installed(cli, bundle):
     cli("deploy", bundle, "--no-profile")
     result = cli("profile", "--mode", "closed", "--measure", "1s")
     assert result.code == 0
-    assert result.out.startswith("CAPACITY  tick")
+    assert result.out.startswith("CAPACITY  2,100 ticks closed")
     assert "checkpoint   sha256:" in result.out
 
 
@@ -270,6 +271,55 @@ def test_status_shows_a_failed_deployment_beside_what_still_runs(cli, tmp_path):
     assert "last deployment  failed · two" in out
 
 
+# --- compare
+
+
+@pytest.fixture
+def other(tmp_path):
+    return tiny_bundle(tmp_path / "other", name="other")[0]
+
+
+def test_compare_answers_first_and_its_exit_code_is_for_machines(cli, bundle, other):
+    result = cli("compare", bundle, other)
+    assert result.code == 0
+    assert lines(result.out)[0].startswith("PASS  B against A on local: p50 the same, 1.00× (")
+    assert "5 blocks each, in turns, 4.00 s at 30 Hz" in result.out
+    assert "other reference fp32 stays installed on local; back: edgectl rollback" in result.out
+    assert max(map(len, lines(result.out))) <= 100
+    fake = cli.fakes["local"]
+    fake.pace[fake.current] = 1.5
+    slower = cli("compare", "previous", "installed", "--blocks", 6, "--measure", "1s", "--json")
+    assert slower.code == 1
+    assert slower.document["outcome"] == "fail"
+    p50 = slower.document["ratios"][0]
+    assert (p50["statistic"], p50["change"]) == ("p50", "slower")
+    assert p50["low"] <= p50["ratio"] <= p50["high"]
+    assert [len(slower.document[side]["blocks"]) for side in ("a", "b")] == [6, 6]
+
+
+def test_compare_says_when_the_machine_did_not_stay_as_it_was(cli, bundle, other):
+    count = iter(range(10))
+    cli.fakes["local"].summary = lambda summary: replace(summary, threads=1 + next(count) // 5)
+    result = cli("compare", bundle, other)
+    assert result.code == 3
+    assert "INCONCLUSIVE" in lines(result.out)[0]
+    assert "no evidence: threads: 1, then 2" in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a",), "two are compared, not a"),
+        (("a", "b", "c"), "two are compared, not a, b, c"),
+        (("installed", "previous", "--fleet", "all"), "all has 3 devices"),
+    ],
+)
+def test_compare_takes_two_on_one_device(cli, arguments, message):
+    result = cli("compare", *arguments)
+    assert result.code == 2
+    assert message in result.err
+
+
 # --- runs and reports
 
 
@@ -287,9 +337,9 @@ def test_runs_are_listed_shown_and_reported(cli, bundle):
     assert max(map(len, lines(narrow))) <= 80
     cli.wiring.config = replace(cli.wiring.config, columns=None)
     shown = cli("runs", "show", run_id[:6])
-    assert shown.out.startswith("PASS  tick")
+    assert shown.out.startswith("PASS  2,100 ticks")
     assert shown.out == cli("report", run_id).out == cli("report").out
-    assert cli("report", "--format", "markdown").out.startswith("**PASS** tick")
+    assert cli("report", "--format", "markdown").out.startswith("**PASS** 2,100 ticks")
     assert cli("report", "--format", "json").document == cli("runs", "show", "last", "--json").document
 
 
@@ -328,6 +378,21 @@ def test_inspect_shows_the_ways_to_a_board(cli, graph):
     assert document["toolchain"]["name"] == "host"
     assert document["ways"]["routes"][0]["assignment"]["scheme"] == "fp32"
     assert cli("inspect", graph, "--board", "raspberry").code == 17
+
+
+def test_a_size_that_a_graph_leaves_open_is_an_option(cli, tmp_path):
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, "size"]) for name in ("x", "y")]
+    made = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", values[:1], values[1:])
+    graph = tmp_path / "open.onnx"
+    graph.write_bytes(
+        helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    )
+    refused = cli("inspect", graph)
+    assert refused.code == 10
+    assert "--shape x=1x3x16" in refused.err
+    document = cli("inspect", graph, "--shape", "x=1x3x7", "--json").document
+    assert document["declared"]["shapes"] == {"x": [1, 3, 7]}
+    assert document["policy"]["observations"][0]["shape"] == [3, 7]
 
 
 def test_a_truncated_graph_is_refused_with_its_reason(cli, tmp_path):
@@ -422,3 +487,26 @@ def test_doctor_tells_a_broken_fleet_file(cli):
 def test_the_agent_is_stopped_or_looked_for_without_starting_it(cli):
     assert "not running" in cli("agent", "status").out
     assert cli("agent", "stop", "--json").document["running"] is False
+
+
+# --- demo
+
+
+def test_demo_of_a_bundle_is_one_row_with_nothing_to_compare_it_with(cli, bundle):
+    result = cli("demo", "--policy", bundle)
+    assert result.code == 0
+    assert lines(result.out)[1].split()[:4] == ["PASS", "reference", "fp32", "10.0"]
+    assert "there is nothing to compare it with" in result.out
+    assert "5 blocks of 2.50 s each, in turns, at 30 Hz" in result.out
+    document = cli("demo", "--policy", bundle, "--measure", "10s", "--json").document
+    (row,) = document["rows"]
+    assert (document["fastest"], row["name"], row["outcome"]) == ("reference fp32", "reference fp32", "pass")
+    assert [block["summary"]["loop"]["measure_s"] for block in row["blocks"]] == [2.0] * 5
+    assert row["block_medians_s"] == pytest.approx([0.01] * 5, rel=0.01)
+
+
+def test_a_demo_in_which_none_holds_fails(cli, bundle):
+    cli.fakes["local"].summary = lambda summary: with_misses(summary, 199)
+    result = cli("demo", "--policy", bundle)
+    assert result.code == 1
+    assert "none of them holds its deadlines here" in result.out

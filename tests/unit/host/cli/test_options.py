@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from edgectl_host.cli.options import AGE, DURATION, RATE, SIZE, target_options
+from edgectl_host.cli.options import AGE, DURATION, RATE, SIZE, declared_of, graph_options, target_options
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("20s", 20.0), ("500ms", 0.5), ("2min", 120.0)])
@@ -32,6 +32,15 @@ def option(name):
     return next(parameter.type for parameter in command.params if parameter.name == name)
 
 
+def graph_option(name):
+    @click.command
+    @graph_options
+    def command(**options):
+        pass
+
+    return next(parameter.type for parameter in command.params if parameter.name == name)
+
+
 def test_a_scheme_is_one_word_or_words_by_component():
     assert str(option("scheme").convert("int8", None, None)) == "int8"
     words = option("scheme").convert("vision=int8, bf16", None, None)
@@ -44,6 +53,28 @@ def test_a_scheme_is_one_word_or_words_by_component():
 def test_what_is_no_scheme_is_refused(text):
     with pytest.raises(click.BadParameter):
         option("scheme").convert(text, None, None)
+
+
+def test_a_shape_is_an_input_and_its_sizes():
+    shape = graph_option("shapes")
+    assert shape.convert("images=1x3x480x640", None, None) == ("images", (1, 3, 480, 640))
+    assert shape.convert("serving/obs:0=1×40", None, None) == ("serving/obs:0", (1, 40))
+    assert shape.convert("t=", None, None) == ("t", ())
+
+
+@pytest.mark.parametrize("text", ["images", "=1x3", "images=1x-1", "images=1x0", "images=axb"])
+def test_what_is_no_shape_is_refused(text):
+    with pytest.raises(click.BadParameter, match="INPUT=1x3x480x640"):
+        graph_option("shapes").convert(text, None, None)
+
+
+def test_states_are_named_or_there_are_none():
+    state = graph_option("states")
+    assert declared_of((), [state.convert("h_in=h_out", None, None)]).states == {"h_in": "h_out"}
+    assert declared_of((), [state.convert("none", None, None)]).states == {}
+    assert declared_of((), ()).states is None
+    with pytest.raises(click.BadParameter, match="INPUT=OUTPUT"):
+        state.convert("h_in", None, None)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Plans and bundles of several components, as they are shown."""
+"""Plans, bundles of several components, and the demo, as they are shown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -13,10 +14,16 @@ from edgectl_converters.assignment import Assignment
 from edgectl_converters.plan import ConversionPlan, ConvertRequest, PlannedStep
 from edgectl_host.cli.render.checkpoint import human_bundle, json_bundle
 from edgectl_host.cli.render.conversion import human_conversions, json_conversions
+from edgectl_host.cli.render.demo import human_demo, json_demo
+from edgectl_host.runs.comparison import compare
+from edgectl_host.runs.record import RunRecord
+from edgectl_host.workflows.blocks import Blocks, pool
 from edgectl_host.workflows.bundle import Bundle
+from edgectl_host.workflows.demo import DemoResult, DemoRow
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import MANIFEST_NAME, GateResult, Manifest
+from edgectl_testkit.runs import run_summary
 from edgectl_testkit.stub_bundles import Part, stub_bundle
 
 STEPS = (
@@ -95,3 +102,53 @@ def test_a_bundle_shows_its_components_and_which_gates_the_device_will_decide(bu
         "runtime": "step=onnxrt,openvino",
         "scheme": "prefix=bf16,step=fp32,int8",
     }
+
+
+# --- the demo
+
+
+def demo_result(*paces, record):
+    """Rows of these paces, the first one 10 ms, as a demo would have found them."""
+    rows = []
+    for index, pace in enumerate(paces):
+        random = np.random.default_rng(index)
+        blocks = Blocks(
+            f"way-{index}", (record,) * 5, tuple(0.01 * pace * random.normal(1, 0.01, 40) for _ in range(5))
+        )
+        ratio = compare(rows[0].blocks.responses_s, blocks.responses_s)[0] if rows else None
+        rows.append(DemoRow(Assignment.of("way", str(index)), None, blocks, pool(blocks), ratio))
+    ranked = DemoResult(tuple(rows)).ranked
+    return DemoResult(tuple(rows), compare(*(row.blocks.responses_s for row in ranked[:2]))[0])
+
+
+@pytest.fixture
+def record():
+    return RunRecord.of("local", run_summary(), None, None)
+
+
+def test_the_demo_gives_every_ratio_its_interval_and_names_the_fastest(record):
+    result = demo_result(1.0, 0.5, 0.8, record=record)
+    lines = printed(human_demo("press_pad", result))
+    header, first, second = lines[:3]
+    text = " ".join(" ".join(lines).split())
+    assert "p50 of way 0" in header
+    assert "  1  " in first
+    assert "0.50× (0." in second
+    assert "press_pad: fastest here is way 1, tick p50 5.0" in text
+    assert "the next takes 1.6" in text
+    assert json_demo(result)["fastest"] == "way 1"
+
+
+def test_the_demo_says_when_no_difference_is_shown(record):
+    result = demo_result(1.0, 0.5, 0.5, record=record)
+    text = " ".join(" ".join(printed(human_demo("press_pad", result))).split())
+    assert "press_pad: no difference shown between way" in text
+    assert "would have been" in text
+    assert json_demo(result)["fastest"] is None
+
+
+def test_the_demo_names_no_fastest_on_a_machine_that_was_not_quiet(record):
+    result = replace(demo_result(1.0, 0.5, record=record), conditions=("way 0: machine busy",))
+    text = " ".join(" ".join(printed(human_demo("press_pad", result))).split())
+    assert "press_pad: which one is fastest cannot be said: the machine was not quiet" in text
+    assert "no evidence: way 0: machine busy" in text

@@ -5,19 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgectl_host.report.markdown import report
+from edgectl_host.runs.record import RunRecord
+from edgectl_testkit.runs import counted
 
 
 def test_the_same_words_stand_in_tables(record):
     text = report(record)
-    assert text.startswith("**PASS** tick p99 13.0 ms ≤ 33.3 ms · age p99 13.0 ms")
+    assert text.startswith("**PASS** 2,100 ticks at 30 Hz · 2 threads · ")
+    assert "\ntick p99 ≤ 33.3 ms: 0 % of 2,100 ticks late (0 to 0.87 %) · tick p99 13.0 ms" in text
     assert "| act | 250 | 8.50 ms | 9.90 ms | n/a (need 459) | 13.0 ms | 87.0 % |\n" in text
     assert "| precision | fp32, as asked |\n" in text
     assert "\ndec: video\n" in text
 
 
+def test_an_undecided_run_has_its_cure(record):
+    undecided = counted(record.summary, replace(record.summary.exceedances[0], n=600))
+    text = report(RunRecord.of("nuc", undecided, None, None))
+    assert text.startswith("**INCONCLUSIVE** ")
+    assert "\nCure: measure for longer: edgectl profile --measure " in text
+
+
 def test_every_table_has_as_many_cells_in_each_row(record):
     blocks = [block for block in report(record).split("\n\n") if block.startswith("|")]
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         assert len({line.replace("\\|", "").count("|") for line in block.strip().split("\n")}) == 1
 

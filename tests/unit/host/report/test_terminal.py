@@ -11,17 +11,20 @@ from edgectl_host.report.terminal import report, verdict_line
 from edgectl_protos.domain.run import Percentiles
 
 SNAPSHOT = """\
-PASS  tick p99 13.0 ms ≤ 33.3 ms · age p99 13.0 ms · misses 0.0 % (run 0)
-      30.0 cmd / 15.0 replan Hz · onnxrt fp32 on bench-nuc
+PASS  2,100 ticks at 30 Hz · 2 threads · clocks 2.10 → 2.10 GHz (min 1.90) · load 0.10 · edgectl 0.1
+      tick p99 ≤ 33.3 ms: 0 % of 2,100 ticks late (0 to 0.87 %) · tick p99 13.0 ms
+      age (excludes capture) p99 13.0 ms · 30.0 cmd / 15.0 replan Hz · onnxrt fp32 on bench-nuc
 
-step               n      p50      p95             p99      max   share
-dec decode       250  1.20 ms  1.40 ms  n/a (need 459)  2.00 ms  12.0 %  █▎
-act              250  8.50 ms  9.90 ms  n/a (need 459)  13.0 ms  87.0 %  ████████▊
-pub publish      500    10 µs    10 µs           20 µs        –   1.0 %  ▏
-ovh unaccounted  500        –        –               –        –   0.2 %
-tick service     500  10.0 ms  11.5 ms         13.0 ms  15.0 ms
-tick response    500  10.0 ms  11.5 ms         13.0 ms  15.0 ms
-obs→action age   500  10.0 ms  11.5 ms         13.0 ms  15.0 ms
+step                       n      p50      p95             p99      max   share
+dec decode               250  1.20 ms  1.40 ms  n/a (need 459)  2.00 ms  12.0 %  █▎
+act                      250  8.50 ms  9.90 ms  n/a (need 459)  13.0 ms  87.0 %  ████████▊
+pub publish              500    10 µs    10 µs           20 µs        –   1.0 %  ▏
+ovh unaccounted         2100        –        –               –        –   0.2 %
+tick service            2100  10.0 ms  11.5 ms         13.0 ms  15.0 ms
+tick response           2100  10.0 ms  11.5 ms         13.0 ms  15.0 ms
+wake-up latency          500    20 µs    40 µs          100 µs   300 µs
+period jitter            500   100 µs   800 µs         2.00 ms  4.00 ms
+age (excludes capture)  2100  10.0 ms  11.5 ms         13.0 ms  15.0 ms
 dec: video
 """
 
@@ -61,13 +64,13 @@ def test_the_widest_cells_fit_a_hundred_columns(record):
 
 def test_colour_is_there_when_asked_for_and_only_then(record):
     first = printed(record, 100, force_terminal=True, color_system="standard")[0]
-    assert first.startswith("\x1b[1;32mPASS\x1b[0m  tick p99 13.0 ms")
+    assert first.startswith("\x1b[1;32mPASS\x1b[0m  2,100 ticks")
     assert "\x1b" not in "\n".join(printed(record, 100))
 
 
 def test_the_words_of_every_verdict_stand_apart_from_the_figures(record):
     failed = replace(record, verdict=None)
-    assert verdict_line(failed, 100).plain.startswith("CAPACITY  tick p99")
+    assert verdict_line(failed, 100).plain.startswith("CAPACITY  2,100 ticks closed")
 
 
 @pytest.mark.parametrize("width", [100, 80])

@@ -13,12 +13,12 @@ from edgectl_host.runs.store import RunStore
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
-from edgectl_protos.domain.deployment import Deployment, ParityFigure, State
+from edgectl_protos.domain.deployment import Deployment, State
 from edgectl_protos.domain.errors import RunsError
 from edgectl_protos.domain.loop import Mode
-from edgectl_protos.domain.run import Misses
+from edgectl_protos.domain.parity import DimensionFigure, ParityFigure, ParityReport
 from edgectl_testkit.bundles import tiny_bundle
-from edgectl_testkit.runs import run_summary, several_components
+from edgectl_testkit.runs import run_summary, several_components, with_misses
 
 
 @pytest.fixture
@@ -35,8 +35,12 @@ def store(path):
 
 def record(run_id: str = "run-1", *, started_s: float = 1.79e9, device: str = "nuc") -> RunRecord:
     summary = replace(run_summary(run_id), started_s=started_s)
-    figure = ParityFigure("action", 8, 1e-6, 2e-7, 0.999999, True)
-    deployment = Deployment("d-1", summary.release, "tiny", State.COMMITTED, "me@here", 1.0, 2.0, parity=(figure,))
+    report = ParityReport(
+        8,
+        (ParityFigure("executed", "rmse", 2e-7, 5e-3, "shoulder"),),
+        (DimensionFigure("shoulder", 1e-6, 2e-6, 5.0, 5.0, correlation=1.0),),
+    )
+    deployment = Deployment("d-1", summary.release, "tiny", State.COMMITTED, "me@here", 1.0, 2.0, parity=report)
     return RunRecord.of(device, summary, deployment, None)
 
 
@@ -81,8 +85,7 @@ def test_a_closed_run_is_capacity_and_no_verdict(store):
 
 
 def test_a_failed_run_keeps_its_verdict(store):
-    missed = replace(run_summary(), misses=Misses(30, 0.06, 9, 0))
-    store.add(RunRecord.of("nuc", missed, None, None))
+    store.add(RunRecord.of("nuc", with_misses(run_summary(), 126), None, None))
     assert (store.get("last").outcome, store.get("last").exit_code) == ("fail", 1)
 
 

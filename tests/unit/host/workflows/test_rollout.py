@@ -14,8 +14,8 @@ from edgectl_host.workflows.rollout import Rollout, exit_code_of
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import GateError, LoopError, ParityError, RunsError
 from edgectl_protos.domain.loop import LoopOverrides
-from edgectl_protos.domain.run import Misses, Percentiles
 from edgectl_testkit.fake_device import FakeDevice
+from edgectl_testkit.runs import with_misses
 
 FP32 = Assignment.of("reference", "fp32")
 INT8 = Assignment.of("onnxrt", "int8")
@@ -165,10 +165,10 @@ def test_figures_that_cannot_be_kept_are_shown_all_the_same(bench, kept):
 
 def test_the_worst_verdict_is_the_exit_code(bench, kept):
     def missed(summary):
-        return replace(summary, misses=Misses(30, 0.06, 9, 0))
+        return with_misses(summary, 126)
 
     def short(summary):
-        return replace(summary, response=Percentiles(3))
+        return with_misses(summary, 0, ticks=3)
 
     good, fails, brief = FakeDevice("a"), FakeDevice("b", summary=missed), FakeDevice("c", summary=short)
     assert exit_code_of(roll_out(bench(good, brief), kept)) == 3

@@ -13,8 +13,10 @@ import pytest
 from edgectl_protos.agent.v1 import deployment_service_pb2, profile_service_pb2
 from edgectl_protos.codec.wire import ENUMS, MESSAGES, from_wire, to_wire
 from edgectl_protos.common.v1 import device_pb2, loop_pb2
-from edgectl_protos.domain import artifact, deployment, device, loop, run
+from edgectl_protos.domain import artifact, deployment, device, loop, parity, run
 from edgectl_protos.domain.errors import ProtocolError
+
+_DEADLINES = loop.Deadlines.of_tick(0.033, loop.Limit(loop.Metric.AGE, "p95", 0.12))
 
 
 def sample(kind: Any, *, filled: bool, salt: int = 1) -> Any:
@@ -32,15 +34,29 @@ def sample(kind: Any, *, filled: bool, salt: int = 1) -> Any:
             name="l",
             rate_hz=30.0,
             sources=(
-                loop.SourceSpec("s", loop.SourceKind.VIDEO, "s.mp4", 25.0, 3, loop.OnEnd.REPEAT, resize=True),
+                loop.SourceSpec(
+                    "s",
+                    loop.SourceKind.VIDEO,
+                    "s.mp4",
+                    25.0,
+                    3,
+                    loop.OnEnd.REPEAT,
+                    resize=True,
+                    delay_s=0.02,
+                    phase_s=0.01,
+                ),
                 loop.SourceSpec("task", loop.SourceKind.TEXT, text="pick up the cube"),
             ),
             execution=loop.Execution(4),
-            deadlines=loop.Deadlines(0.033, 0.5 if filled else None, 0.02, 3),
+            deadlines=_DEADLINES,
             mode=loop.Mode.CLOSED,
             overrun=loop.Overrun.BURST,
             threads=2,
         )
+    if kind is loop.Deadlines:
+        return _DEADLINES
+    if kind is loop.Limit:
+        return _DEADLINES.limits[salt % len(_DEADLINES.limits)]
     if kind is loop.Execution:
         return loop.Execution(4)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
@@ -67,7 +83,7 @@ def test_a_domain_class_and_its_message_have_the_same_fields(cls):
 
 
 def test_every_member_of_every_wire_enum_is_mapped_once():
-    on_the_wire = {deployment.State, run.RunPhase, loop.Mode, loop.OnEnd, loop.Overrun, loop.SourceKind}
+    on_the_wire = {deployment.State, run.RunPhase, loop.Metric, loop.Mode, loop.OnEnd, loop.Overrun, loop.SourceKind}
     assert set(ENUMS) == {member for cls in on_the_wire for member in cls}
     pairs = [(type(member), number) for member, number in ENUMS.items()]
     assert len(set(pairs)) == len(pairs)
@@ -85,6 +101,13 @@ def test_a_state_or_phase_of_a_newer_agent_is_unknown_and_not_fatal():
     seen = from_wire(deployment.Deployment, newer)
     assert (seen.name, seen.state) == ("tiny", deployment.State.UNKNOWN)
     assert from_wire(run.RunEvent, profile_service_pb2.RunEvent(phase=99)).phase is run.RunPhase.UNKNOWN
+
+
+def test_a_figure_without_a_limit_is_another_than_one_whose_limit_is_zero():
+    for limit in (None, 0.0):
+        figure = parity.ParityFigure("executed", "unequal", 0.0, limit)
+        data = to_wire(figure).SerializeToString()
+        assert from_wire(parity.ParityFigure, MESSAGES[parity.ParityFigure].FromString(data)) == figure
 
 
 def test_a_scheme_or_precision_of_a_newer_agent_is_kept():

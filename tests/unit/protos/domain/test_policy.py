@@ -10,6 +10,7 @@ from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import ProgramError
 from edgectl_protos.domain.policy import (
     Call,
+    Dimension,
     Feature,
     FeatureKind,
     Generate,
@@ -23,13 +24,12 @@ from edgectl_protos.domain.policy import (
     Slice,
     Tokenise,
     Unnormalise,
-    check_components,
-    check_program,
     flat_steps,
     reads_of,
     waits_for,
     writes_of,
 )
+from edgectl_protos.domain.program_checks import check_components, check_program
 from edgectl_testkit.bundles import CAMERAS, STATE, tiny_component, tiny_policy, tiny_program
 
 
@@ -293,3 +293,21 @@ def test_the_tiny_program_normalises_side_by_side():
     assert set(waits["act"]) == {"norm.top", "norm.wrist", "norm.state"}
     assert waits["post"] == ("act",)
     assert tiny_policy().observation(STATE).shape == (3,)
+
+
+# --- dimensions of the action ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (-1,), (-1, 3)])
+def test_named_dimensions_are_those_of_the_flattened_action(shape):
+    names = tuple(Dimension(f"joint {index}") for index in range(6))
+    action = replace(POLICY.action, shape=shape)
+    assert replace(POLICY, action=action, dimensions=names).dimensions == names
+    assert replace(POLICY, action=action).dimensions == ()
+
+
+@pytest.mark.parametrize("count", [1, 5, 7])
+def test_dimensions_of_another_number_are_refused(count):
+    names = tuple(Dimension(f"joint {index}") for index in range(count))
+    with pytest.raises(ProgramError, match=f"{count} dimensions are named, of an action of 6"):
+        replace(POLICY, dimensions=names)

@@ -10,7 +10,6 @@ from edgectl_agent.core.deployments.gates import check_loaded, check_loop, check
 from edgectl_agent.core.store.store import parse_manifest
 from edgectl_protos.codec.document import canonical_bytes
 from edgectl_protos.domain.bundle import MANIFEST_NAME, BuildRecipe
-from edgectl_protos.domain.deployment import ParityFigure
 from edgectl_protos.domain.device import ComponentFacts, RuntimeFacts
 from edgectl_protos.domain.errors import (
     DocumentError,
@@ -19,6 +18,7 @@ from edgectl_protos.domain.errors import (
     PrecisionError,
     RuntimeMissingError,
 )
+from edgectl_protos.domain.parity import ParityFigure, ParityReport, Tolerance
 from edgectl_testkit.stub_bundles import Part, stub_bundle, stub_loop
 
 PARTS = (Part("vision", "onnxrt", "fp32"), Part("denoise", "tensorrt", "w4g64/a16", passes=10))
@@ -136,38 +136,55 @@ def test_a_component_that_the_release_does_not_have_is_named(components):
 # --- parity --------------------------------------------------------------------------------------------------------
 
 
-def figure(error=1e-6, cosine=1.0, passed=True, tensor="action"):
-    return ParityFigure(tensor, 3, error, error, cosine, passed)
+def figure(error=1e-6, limit=5e-3, subject="executed", at="shoulder"):
+    return ParityFigure(subject, "rmse", error, limit, at)
 
 
-def test_figures_within_the_limit_pass(manifest):
-    check_parity(manifest, (figure(), figure(tensor="from.vision")))
+def report(*figures, cases=3):
+    return ParityReport(cases, figures)
 
 
-def test_the_limit_is_that_of_the_loosest_component(manifest):
-    loose = replace(manifest.components[1].tolerance, max_abs_of_range=0.05)
+def test_figures_within_their_limits_pass(manifest):
+    check_parity(manifest, report(figure(), figure(subject="call")))
+
+
+def test_what_is_only_shown_is_not_judged(manifest):
+    check_parity(manifest, report(figure(), figure(error=9.0, limit=None)))
+
+
+def test_the_limit_of_a_release_is_that_of_its_loosest_component(manifest):
+    loose = Tolerance(0.1, 0.0, 0.3, 0.02)
     mixed = (manifest.components[0], replace(manifest.components[1], tolerance=loose))
-    check_parity(replace(manifest, components=mixed), (figure(error=0.02),))
+    assert replace(manifest, components=mixed).tolerance == Tolerance(0.1, 2.5e-2, 0.3, 0.02)
 
 
-def test_a_tensor_over_the_limit_is_named_with_its_limit(manifest):
-    over = figure(error=0.02, passed=False, tensor="from.vision")
-    with pytest.raises(ParityError, match=r"from.vision: largest error 2.00e-02 of the range \(allowed 1.00e-04\)"):
-        check_parity(manifest, (figure(), over))
+def test_a_figure_over_its_limit_is_named_with_where_and_what_it_was_against(manifest):
+    over = figure(error=0.02, subject="processing", at="gripper")
+    complaint = r"^processing: rmse 0\.02 in gripper \(limit 0\.005\), over 3 cases against testkit$"
+    with pytest.raises(ParityError, match=complaint) as caught:
+        check_parity(manifest, report(figure(), over))
+    assert "--scheme fp32" in caught.value.hint
 
 
-@pytest.mark.parametrize("wrong", [{"cosine": float("nan")}, {"error": 0.5}, {"cosine": 0.1}, {"passed": False}])
-def test_neither_the_figures_nor_the_word_of_the_worker_alone_is_enough(manifest, wrong):
+def test_of_many_figures_over_their_limits_the_first_is_named_and_the_others_counted(manifest):
+    over = [figure(error=0.02, at=name) for name in ("shoulder", "elbow", "wrist")]
+    with pytest.raises(ParityError, match=r"in shoulder \(limit 0\.005\), and 2 more, over 3 cases"):
+        check_parity(manifest, report(*over))
+
+
+@pytest.mark.parametrize("error", [float("nan"), float("inf")])
+def test_an_error_that_is_no_number_is_no_pass(manifest, error):
     with pytest.raises(ParityError):
-        check_parity(manifest, (figure(**wrong),))
+        check_parity(manifest, report(figure(error=error)))
 
 
-def test_golden_cases_that_nobody_compared_are_no_proof(manifest):
-    with pytest.raises(ParityError, match="golden cases of 'action'; the worker compared nothing"):
-        check_parity(manifest, ())
-    with pytest.raises(ParityError, match="the worker compared from.vision"):
-        check_parity(manifest, (figure(tensor="from.vision"),))
+@pytest.mark.parametrize(
+    "nothing", [None, report(), report(figure(limit=None)), report(figure(), cases=2), report(figure(), cases=0)]
+)
+def test_golden_cases_that_nobody_compared_are_no_proof(manifest, nothing):
+    with pytest.raises(ParityError, match="has 3 golden cases; the worker compared nothing with them"):
+        check_parity(manifest, nothing)
 
 
 def test_a_release_without_golden_cases_is_not_judged(manifest):
-    check_parity(replace(manifest, golden=None), ())
+    check_parity(replace(manifest, golden=None), None)

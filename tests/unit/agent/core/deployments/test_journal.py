@@ -9,12 +9,18 @@ from edgectl_agent.core.store.atomic import Disk
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.releases import Links
 from edgectl_protos.domain.artifact import Digest
-from edgectl_protos.domain.deployment import Deployment, DeploymentEvent, Failure, ParityFigure, State
+from edgectl_protos.domain.deployment import Deployment, DeploymentEvent, Failure, State
 from edgectl_protos.domain.errors import UsageError
+from edgectl_protos.domain.parity import DimensionFigure, ParityFigure, ParityReport
 
 
 def record(deployment_id: str = "d-1", *, created_s: float = 1.0) -> Record:
-    figures = (ParityFigure("action", 3, 1e-6, 1e-6, 1.0, True),)
+    figure = ParityFigure("executed", "rmse", 1e-6, 5e-3, "shoulder")
+    shown = ParityFigure("rest of the chunk", "rmse", 1e-6, None)
+    dimensions = (
+        DimensionFigure("shoulder", 1e-6, 2e-6, 1.0, 1.5),
+        DimensionFigure("gripper", 0.0, 0.0, 1.0, 1.0, 0.5),
+    )
     failure = Failure("parity_failed", "über dem Limit", "edgectl convert")
     deployment = Deployment(
         id=deployment_id,
@@ -26,7 +32,7 @@ def record(deployment_id: str = "d-1", *, created_s: float = 1.0) -> Record:
         changed_s=2.0,
         previous=Digest("bb" * 32),
         failure=failure,
-        parity=figures,
+        parity=ParityReport(3, (figure, shown), dimensions),
     )
     event = DeploymentEvent(7, deployment_id, State.FAILED, 2.0, "why", failure)
     return Record(deployment, event, started=True, restore=Links(Digest("bb" * 32), None))

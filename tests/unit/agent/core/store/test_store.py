@@ -86,6 +86,25 @@ def test_a_mended_blob_replaces_the_altered_file_of_the_release(store, install, 
     assert digest_of((layout.release(release) / "components/full/model.bin").read_bytes()) == entry.digest
 
 
+def test_a_mend_that_is_cut_short_leaves_nothing_after_the_next_start(store, install, layout, monkeypatch):
+    release, manifest = install("v1")
+    entry = manifest.file("components/full/model.bin")
+    (layout.release(release) / entry.path).unlink()
+
+    def cut(*paths):
+        raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "publish", cut)
+        with pytest.raises(InterruptedError):
+            store.releases.lay_out(release, manifest)
+    assert list(layout.root.rglob(".tmp-*"))
+    store.sweep()
+    assert not list(layout.root.rglob(".tmp-*"))
+    store.releases.lay_out(release, manifest)
+    assert store.releases.whole(release, manifest)
+
+
 def test_collecting_keeps_what_is_linked_and_removes_all_else(store, install, layout):
     one, m1 = install("v1")
     two, m2 = install("v2")
@@ -99,6 +118,17 @@ def test_collecting_keeps_what_is_linked_and_removes_all_else(store, install, la
     assert {e.digest for e in store.missing(m3)} == {e.digest for e in m3.files} - shared
     assert not store.blobs.has(three)
     assert list(layout.partial.iterdir()) == []
+
+
+def test_collecting_keeps_further_releases_if_told_but_makes_room_with_them(store, install):
+    one, _ = install("v1")
+    two, m2 = install("v2")
+    store.releases.set_links(Links(two, None))
+    store.collect(store.releases.links(), (one, digest_of(b"never here")))
+    assert store.releases.listing() == {one, two}
+    store.collect(store.releases.links())
+    assert store.releases.listing() == {two}
+    assert store.missing(m2) == ()
 
 
 def test_nothing_is_collected_while_the_manifest_of_a_linked_release_is_unreadable(store, install, caplog):

@@ -44,7 +44,7 @@ def test_cells_are_rows_of_named_columns():
 def test_samples_are_spooled_without_pickles_and_nothing_else_is_left(tmp_path):
     recorder = recorded()
     path = tmp_path / "runs" / "r.npz"
-    size = recorder.spool(path)
+    size = recorder.spool(path, np.array([5, 6, 7]))
     assert os.listdir(path.parent) == ["r.npz"]
     assert size == path.stat().st_size
     with np.load(path, allow_pickle=False) as file:
@@ -54,10 +54,11 @@ def test_samples_are_spooled_without_pickles_and_nothing_else_is_left(tmp_path):
         assert tuple(file["span_columns"]) == SPAN_COLUMNS
         assert list(file["site_steps"]) == ["act", "step", "dec"]
         assert list(file["site_passes"]) == [-1, 0, -1]
+        assert list(file["responses"]) == [5, 6, 7]
 
 
 def test_a_run_without_spans_can_be_spooled(tmp_path):
-    Recorder((), 1, 0, lambda: 0).spool(tmp_path / "r.npz")
+    Recorder((), 1, 0, lambda: 0).spool(tmp_path / "r.npz", np.array([5]))
     with np.load(tmp_path / "r.npz", allow_pickle=False) as file:
         assert (file["ticks"].shape, file["spans"].shape) == ((0, WIDTH), (0, len(SPAN_COLUMNS)))
 
@@ -69,5 +70,5 @@ def test_a_disk_that_refuses_leaves_no_half_file(tmp_path, monkeypatch, number, 
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(error, match="samples of the run cannot be written"):
-        recorded().spool(tmp_path / "r.npz")
+        recorded().spool(tmp_path / "r.npz", np.array([5]))
     assert os.listdir(tmp_path) == []

@@ -9,7 +9,7 @@ from edgectl_agent.worker.loop import recorder as columns
 from edgectl_agent.worker.loop.summary import summarise
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import NonFiniteError
-from edgectl_protos.domain.loop import Deadlines, Execution, Mode, Overrun, SourceKind
+from edgectl_protos.domain.loop import Deadlines, Execution, Limit, Metric, Mode, Overrun, SourceKind
 from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Policy, Program, Repeat, Unnormalise
 from edgectl_testkit.bundles import ACTION_DIM, CHUNK, COMPONENT, STATE, tiny_component
 
@@ -25,7 +25,7 @@ def test_a_loop_that_keeps_up_responds_within_its_service_time(make_loop, spec):
     found = figures(make_loop(spec, repeat(4)), spec)
     assert (found.ticks, found.inferences) == (10, 5)
     assert found.response.max == found.service.max == pytest.approx(0.004)
-    assert found.misses.count == found.misses.skipped == found.starved_ticks == 0
+    assert found.misses.count == found.misses.skipped == found.starved_slots == 0
     assert found.measured_s == pytest.approx(0.1)
     assert found.rates.command_hz == pytest.approx(100)
     assert found.rates.replan_hz == found.rates.observation_hz == pytest.approx(50)
@@ -73,7 +73,53 @@ def test_under_skip_a_stall_charges_every_slot_it_delayed(make_loop, spec):
     # 45 ms, and for the four lost slots 41, 31, 21 and 11 ms until the next action; a closed loop saw one.
     assert found.response.n == 10
     assert found.response.max == pytest.approx(0.045)
-    assert found.starved_ticks == 5
+    assert found.starved_slots == 5
+
+
+def test_slots_that_a_stall_at_the_end_swallowed_are_charged_too(make_loop, spec):
+    spec = replace(spec, execution=Execution(use=1))
+    found = figures(make_loop(spec, chain(repeat(1, 6), [38], repeat(1))), spec)
+    assert (found.ticks, found.misses.skipped, found.starved_slots) == (7, 3, 4)
+    # The stall from 60 to 98 ms, and three slots for which nothing came until the end at 100 ms.
+    assert found.response.n == 10
+    assert found.response.max == pytest.approx(0.038)
+    assert (found.misses.count, found.misses.rate) == (4, pytest.approx(0.4))
+
+
+def test_a_run_counts_what_is_over_each_of_its_limits(make_loop, spec):
+    limits = (
+        Limit(Metric.TICK, "p99", 0.010),
+        Limit(Metric.TICK, "p50", 0.003),
+        Limit(Metric.AGE, "p95", 0.015),
+        Limit(Metric.MISSES, "rate", 0.05),
+        Limit(Metric.MISSES, "run", 2),
+        Limit(Metric.STARVATION, "rate", 0.0),
+    )
+    spec = replace(spec, execution=Execution(use=1), deadlines=Deadlines(limits))
+    found = figures(make_loop(spec, chain([1, 45, 5], repeat(1))), spec)
+    counts = [(each.limit.metric, each.limit.statistic, each.n, each.count) for each in found.exceedances]
+    assert counts == [
+        (Metric.TICK, "p99", 10, 5),
+        (Metric.TICK, "p50", 10, 6),
+        (Metric.AGE, "p95", 6, 1),
+        (Metric.MISSES, "rate", 10, 5),
+        (Metric.STARVATION, "rate", 10, 5),
+    ]
+    assert all(each.dispersion >= 1 for each in found.exceedances)
+
+
+def test_between_ticks_there_is_the_time_until_the_next(make_loop, spec):
+    left = []
+    make_loop(replace(spec, execution=Execution(use=1)), chain([4, 25], repeat(1))).measure(left.append)
+    assert [round(ns / MS) for ns in left[1:4]] == [6, 5, 9]
+
+
+def test_a_source_is_shown_at_its_own_speed_whatever_the_rate_of_the_loop(make_loop, spec):
+    sources = tuple(replace(source, fps=300.0) for source in spec.sources)
+    found = figures(make_loop(replace(spec, sources=sources, execution=Execution(use=1)), repeat(1)), spec)
+    # Of the 28 frames until the last tick each source was asked for ten.
+    assert found.unused_frames == 3 * 18
+    assert found.rates.observation_hz == pytest.approx(100)
 
 
 def test_under_burst_a_stall_charges_every_tick_it_delayed(make_loop, spec):
@@ -97,10 +143,10 @@ def test_a_late_wake_is_response_time_but_not_service_time(make_loop, spec, cloc
 
 
 def test_a_slower_deadline_than_the_period_is_judged_as_it_stands(make_loop, spec):
-    spec = replace(spec, execution=Execution(use=1), overrun=Overrun.BURST, deadlines=Deadlines(0.02))
+    spec = replace(spec, execution=Execution(use=1), overrun=Overrun.BURST, deadlines=Deadlines.of_tick(0.02))
     found = figures(make_loop(spec, chain([15, 1], repeat(1))), spec)
     assert found.misses.count == 0
-    assert found.starved_ticks == 1
+    assert found.starved_slots == 1
 
 
 def test_steps_run_on_inference_ticks_only_and_account_for_the_time(make_loop, spec):
@@ -232,7 +278,7 @@ def test_closed_mode_runs_without_pauses_and_judges_no_schedule(make_loop, spec)
     assert found.inferences == 25
     assert found.rates.replan_hz == pytest.approx(250)
     assert found.rates.observation_hz == pytest.approx(250)
-    assert (found.wake.n, found.jitter.n, found.starved_ticks) == (0, 0, 0)
+    assert (found.wake.n, found.jitter.n, found.starved_slots) == (0, 0, 0)
 
 
 def test_there_is_room_for_every_span_of_a_run(make_loop, spec):

@@ -25,16 +25,16 @@ def recording(release):
     return frames
 
 
-def test_paced_content_comes_in_sequence_with_the_moment_it_was_due(release, recording):
+def test_paced_content_goes_on_with_time_and_says_when_it_was_due(release, recording):
     source = opened(release, SourceKind.RECORDED, path="state.npy", fps=100.0)
     source.start(repeat=False)
     source.pace(Grid(1000 * MS, 50.0))
     seen = []
-    # Two reads within one frame time, one just after the next frame, and one three frames later.
-    for now in (1000, 1009, 1010.001, 1045):
+    # Two reads within one frame time, one just after the next frame, and one two frames later.
+    for now in (1000, 1009, 1010.001, 1035):
         seen.append((source.read(round(now * MS))[0], (source.stamp_ns - 1000 * MS) / MS))
-    assert seen == [(0, 0), (0, 0), (3, 10), (6, 40)]
-    assert source.distinct == 3
+    assert seen == [(0, 0), (0, 0), (3, 10), (9, 30)]
+    assert (source.distinct, source.unused) == (3, 1)
 
 
 def test_without_a_rate_of_its_own_a_source_has_the_rate_of_the_loop(release, recording):
@@ -43,6 +43,57 @@ def test_without_a_rate_of_its_own_a_source_has_the_rate_of_the_loop(release, re
     source.pace(Grid(0, 50.0))
     source.read(39 * MS)
     assert source.stamp_ns == 20 * MS
+
+
+def test_a_source_faster_than_the_loop_is_shown_at_its_own_speed(release):
+    np.save(release.directory / "state.npy", np.repeat(np.arange(30, dtype=np.float32), 3).reshape(30, 3))
+    source = opened(release, SourceKind.RECORDED, path="state.npy", fps=300.0)
+    source.start(repeat=False)
+    source.pace(Grid(0, 100.0))
+    seen = []
+    for tick in range(10):
+        source.skip(tick * 10 * MS)
+        seen.append(source.read(tick * 10 * MS)[0])
+    assert seen == [3 * tick for tick in range(10)]
+    assert (source.distinct, source.unused) == (10, 18)
+
+
+def test_frames_are_skipped_before_they_are_read_and_not_twice(release, recording):
+    source = opened(release, SourceKind.RECORDED, path="state.npy", fps=100.0)
+    source.start(repeat=False)
+    source.pace(Grid(0, 100.0))
+    assert source.read(0)[0] == 0
+    for now in (10, 20, 30):
+        source.skip(now * MS)
+    assert (source.unused, source.read(30 * MS)[0]) == (2, 9)
+    with pytest.raises(SourceError, match="ended at frame 4"):
+        source.skip(60 * MS)
+
+
+def test_a_video_goes_on_while_nobody_reads_it(release):
+    write_video(release.directory / "v.mp4", [40, 80, 120, 160, 200], size=(8, 10))
+    source = opened(release, SourceKind.VIDEO, CAMERAS[0], path="v.mp4", fps=100.0)
+    source.start(repeat=True)
+    source.pace(Grid(0, 50.0))
+    levels = [float(source.read(now * MS).mean()) for now in (0, 20, 40, 60)]
+    assert levels == pytest.approx([40, 120, 200, 80], abs=3)
+    source.close()
+
+
+def test_a_frame_was_taken_a_delay_before_it_came(release, recording):
+    source = opened(release, SourceKind.RECORDED, path="state.npy", delay_s=0.025)
+    source.start(repeat=False)
+    source.pace(Grid(1000 * MS, 50.0))
+    assert source.read(1021 * MS)[0] == 0
+    assert source.stamp_ns == (1020 - 25) * MS
+
+
+def test_frames_of_another_phase_come_between_the_ticks(release, recording):
+    source = opened(release, SourceKind.RECORDED, path="state.npy", phase_s=0.012)
+    source.start(repeat=False)
+    source.pace(Grid(1000 * MS, 50.0))
+    seen = [(source.read(now * MS)[0], source.stamp_ns / MS - 1000) for now in (1000, 1011, 1012, 1020, 1040)]
+    assert seen == [(0, -8), (0, -8), (3, 12), (3, 12), (6, 32)]
 
 
 def test_unpaced_every_read_is_a_new_frame_of_now(release, recording):

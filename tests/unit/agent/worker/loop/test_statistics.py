@@ -29,7 +29,9 @@ def test_percentiles_are_observed_values_in_seconds():
 
 
 def slots(ran_at, published_ms, total, rate=100.0):
-    return slots_of(np.array(ran_at), np.array(published_ms) * MS, Grid(0, rate), total)
+    return slots_of(
+        np.array(ran_at), np.array(published_ms) * MS, Grid(0, rate), total, over_ns=round(total * 1e9 / rate)
+    )
 
 
 def test_a_lost_slot_waits_for_the_next_tick_that_ran():
@@ -38,17 +40,20 @@ def test_a_lost_slot_waits_for_the_next_tick_that_ran():
     assert list(found.ran) == [True, False, False, True]
 
 
-def test_lost_slots_are_misses_whatever_the_deadline():
+def test_a_lost_slot_is_a_miss_where_its_response_is_late():
     found = slots([0, 3], [25, 31], 4)
-    misses = found.misses(100 * MS)
+    misses = found.misses(20 * MS)
     assert (misses.count, misses.rate, misses.longest_run, misses.skipped) == (2, 0.5, 2, 2)
+    assert list(found.starved(100 * MS)) == [False, True, True, False]
 
 
-def test_slots_after_the_last_tick_are_lost_too():
+def test_slots_after_the_last_tick_are_charged_the_time_to_the_end():
     found = slots([0, 1], [1, 59], 5)
+    assert list(found.responses_ns // MS) == [1, 49, 30, 20, 10]
     misses = found.misses(10 * MS)
+    # Nothing came for the last one within a period: its response is over it, by however little.
     assert (misses.count, misses.longest_run, misses.skipped) == (4, 4, 3)
-    assert found.starved(10 * MS) == 4
+    assert int(found.starved(10 * MS).sum()) == 4
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60))

@@ -95,6 +95,12 @@ def test_a_deviation_of_nearly_nothing_gives_zero_for_what_never_changes():
     np.testing.assert_array_equal(found, 0)
 
 
+def test_a_range_begins_at_its_shift_however_narrow_it_is():
+    arrays = {f"pre.state.{part}": np.full(3, value) for part, value in (("offset", 9), ("scale", 1e-9), ("shift", -1))}
+    found = normaliser(ELEMENTS, spec(3), spec(3), arrays)(np.full(3, 9, np.float32))
+    np.testing.assert_array_equal(found, -1)
+
+
 # --- actions ---
 
 

@@ -1,11 +1,23 @@
+from dataclasses import replace
+
 import pytest
 
 from edgectl_agent.worker.runtimes.base import bulk_precision, fits, sentence
+from edgectl_protos.domain.artifact import DType, TensorSpec
 
 
-def test_the_precision_of_most_kernels_is_that_of_the_graph():
-    assert bulk_precision(["fp32", "int8", "int8"]) == "int8"
-    assert bulk_precision([]) == "fp32"
+def test_the_precision_of_most_kernels_that_carry_weight_is_that_of_the_graph(component):
+    assert bulk_precision(["fp32", "int8", "int8"], ["fp32"] * 9, component) == "int8"
+    assert bulk_precision([], ["bf16"], component) == "bf16"
+    assert bulk_precision([], [], component) == "fp32"
+
+
+def test_without_such_kernels_a_type_of_the_graphs_own_ports_is_what_was_asked_for(component):
+    half = replace(component, outputs=(TensorSpec("action", DType.FLOAT16, (1, 2, 2)),))
+    assert bulk_precision([], ["fp16"], half) == "fp32"
+    assert bulk_precision([], ["fp16"], component) == "fp16"
+    assert bulk_precision(["fp16"], [], half) == "fp16"
+    assert bulk_precision([], ["fp32"], replace(half, scheme="int8")) == "fp32"
 
 
 @pytest.mark.parametrize(

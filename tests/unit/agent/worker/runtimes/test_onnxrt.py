@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from contracts.runtime import OnnxRuntimeContract
@@ -65,6 +66,24 @@ def test_a_precision_that_cannot_be_read_back_is_refused(tmp_path, component):
         OnnxRuntime().load(tmp_path / "free.onnx", replace(component, inputs=specs), 1)
 
 
+def test_a_graph_without_weights_need_not_run_on_zeros(tmp_path, component):
+    from onnx import TensorProto, helper, save
+
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [6])
+    shape = helper.make_tensor_value_info("shape", TensorProto.INT64, [2])
+    out = helper.make_tensor_value_info("action", TensorProto.FLOAT, [2, 3])
+    graph = helper.make_graph([helper.make_node("Reshape", ["x", "shape"], ["action"])], "g", [x, shape], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    save(model, tmp_path / "reshape.onnx")
+    specs = (TensorSpec("x", DType.FLOAT32, (6,)), TensorSpec("shape", DType.INT64, (2,)))
+    asked = replace(component, inputs=specs, outputs=(TensorSpec("action", DType.FLOAT32, (2, 3)),))
+    loaded = OnnxRuntime().load(tmp_path / "reshape.onnx", asked, 1)
+    assert (loaded.facts.precision, loaded.facts.first_inference_s) == ("fp32", 0.0)
+    x = np.arange(6, dtype=np.float32)
+    found = loaded.infer({"x": x, "shape": np.array([2, 3])})
+    np.testing.assert_array_equal(found["action"], x.reshape(2, 3))
+
+
 @pytest.mark.parametrize(
     ("sentence", "operator", "node"),
     [
@@ -88,8 +107,7 @@ def kernel(op, kind):
     return {"op_name": op, "provider": "CPUExecutionProvider", "input_type_shape": [{kind: [1]}]}
 
 
-def test_only_kernels_that_carry_weight_are_counted_if_there_are_any():
-    graph = [kernel("Relu", "float"), kernel("Add", "float"), kernel("QLinearConv", "uint8")]
-    assert list(kernel_precisions(graph)) == ["int8"]
-    assert list(kernel_precisions(graph[:2])) == ["fp32"] * 2
-    assert list(kernel_precisions([kernel("MatMul", "float16")])) == ["fp16"]
+def test_kernels_that_carry_weight_are_told_from_the_others():
+    graph = [kernel("Relu", "float"), kernel("Add", "int64"), kernel("QLinearConv", "uint8")]
+    assert kernel_precisions(graph) == (["int8"], ["fp32"])
+    assert kernel_precisions([kernel("MatMul", "float16")]) == (["fp16"], [])

@@ -88,11 +88,25 @@ def test_a_directory_without_processors_is_refused(written, name):
         card(written)
 
 
-def test_statistics_kept_in_the_weights_mean_an_old_lerobot(directory, tmp_path):
-    directory.weights["normalize_inputs.buffer_observation_state.mean"] = np.zeros(3, np.float32)
-    with pytest.raises(CheckpointFormatError, match=r"before 0\.4") as caught:
+@pytest.mark.parametrize(
+    ("shape", "taken"), [([3, 8, 10], (8, 10, 3)), ([8, 10, 3], (8, 10, 3)), ([1, 8, 10], (8, 10, 1))]
+)
+def test_frames_are_read_with_channels_first_or_last_and_one_or_three(directory, tmp_path, shape, taken):
+    directory.config["input_features"]["observation.images.top"]["shape"] = shape
+    for statistics in (directory.pre_statistics, directory.post_statistics):
+        for name in [name for name in statistics if name.startswith("observation.images.top.")]:
+            statistics[name] = statistics[name][: taken[-1]]
+    assert card(directory.write(tmp_path / "p")).policy.observations[0].shape == taken
+
+
+def test_a_camera_that_the_backbone_cannot_take_is_refused(directory, tmp_path):
+    directory.config["input_features"]["observation.images.top"]["shape"] = [1, 8, 10]
+    directory.pre_statistics = {
+        name: values[:1] if "top" in name else values for name, values in directory.pre_statistics.items()
+    }
+    directory.weights["model.backbone.conv1.weight"] = np.zeros((4, 3, 7, 7), np.float32)
+    with pytest.raises(CheckpointError, match=r"images\.top have 1 channels.*takes 3: LeRobot cannot"):
         card(directory.write(tmp_path / "p"))
-    assert "migrate_policy_normalization" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "policy_preprocessor_step_3_normalizer_processor.safetensors"])

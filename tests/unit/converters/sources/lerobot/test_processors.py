@@ -21,7 +21,8 @@ def arrays_of(path):
 
 
 def before(arrays, name, values):
-    return (values - arrays[f"{name}.offset"].astype(np.float64)) / arrays[f"{name}.scale"].astype(np.float64)
+    shift = arrays.get(f"{name}.shift", 0)
+    return (values - arrays[f"{name}.offset"].astype(np.float64)) / arrays[f"{name}.scale"].astype(np.float64) + shift
 
 
 def after(arrays, values):
@@ -62,6 +63,8 @@ def test_a_range_of_nothing_is_eps_wide_before_and_nothing_wide_after(directory,
     low = directory.pre_statistics[f"{STATE}.min"].astype(np.float64)
     arrays = arrays_of(directory.write(tmp_path / "p"))
     np.testing.assert_allclose(before(arrays, "state", low + 0.1), 2 * 0.1 / 0.25 - 1, rtol=1e-5)
+    # In float32 as well, where half an eps beside a large value is lost.
+    np.testing.assert_array_equal(before(arrays, "state", low), -1)
     # LeRobot replaces a difference of nothing by eps in both directions.
     low = directory.post_statistics["action.min"].astype(np.float64)
     np.testing.assert_allclose(after(arrays, np.array([1.0, 1.0])), low + 0.25, rtol=1e-6)
