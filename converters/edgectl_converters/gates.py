@@ -34,7 +34,7 @@ from edgectl_protos.worker.messages import (
 )
 from edgectl_protos.worker.process import WorkerProcess
 
-__all__ = ["HostWorker", "Proved", "capture", "prove", "trace"]
+__all__ = ["HostWorker", "Proved", "capture", "prove", "rounded", "trace"]
 
 T = TypeVar("T")
 
@@ -188,14 +188,14 @@ def _parity(report: ParityReport | None) -> list[GateResult]:
             excess=max(one.value / one.limit if one.limit else math.inf for one in failures),
         )
     return [
-        GateResult(f"parity.{one.statistic}", one.subject, _rounded(one.value), one.limit, True, one.at)
+        GateResult(f"parity.{one.statistic}", one.subject, rounded(one.value), one.limit, True, one.at)
         for one in report.figures
         if one.limit is not None
     ]
 
 
-def _rounded(value: float) -> float:
-    """So that the last digits, which differ from run to run, do not change the release."""
+def rounded(value: float) -> float:
+    """A figure without the last digits, which differ from run to run and would change the release."""
     return float(f"{value:.3g}")
 
 

@@ -29,7 +29,7 @@ from edgectl_protos.domain.bundle import (
 )
 from edgectl_protos.domain.loop import LoopSpec
 
-__all__ = ["LOOP", "Parts", "lay_out", "write_bundle"]
+__all__ = ["LOOP", "TRACE", "Parts", "lay_out", "write_bundle"]
 
 LOOP = "loop.json"
 TRACE = "trace.npz"

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from edgectl_converters.assignment import Assignment, Choice
-from edgectl_converters.gates import HostWorker, Proved, capture, prove, trace
+from edgectl_converters.gates import HostWorker, Proved, capture, prove, rounded, trace
 from edgectl_converters.golden import check_golden
 from edgectl_converters.job import (
     CALIBRATION_CALLS,
@@ -31,7 +31,7 @@ from edgectl_converters.loop_file import derive_loop
 from edgectl_converters.observations import Origin, check_footage, coinciding, is_frame, observe, origins_of, words_for
 from edgectl_converters.passes.base import Pass, PassRequest
 from edgectl_converters.process import ToolchainProcess
-from edgectl_converters.release import Parts, lay_out, write_bundle
+from edgectl_converters.release import TRACE, Parts, lay_out, write_bundle
 from edgectl_converters.sources.base import Export, ExportRequest
 from edgectl_converters.steps import Finished
 from edgectl_converters.targets.base import BuildRequest, Built, Ranking, RankRequest, Target
@@ -53,8 +53,6 @@ from edgectl_protos.domain.program_checks import check_components, check_program
 from edgectl_protos.worker.messages import Capture
 
 __all__ = ["Bundled", "Captured", "Stages", "Traced"]
-
-_TRACE = "trace.npz"
 
 T = TypeVar("T")
 
@@ -159,7 +157,7 @@ class Stages:
         def make(out: Path) -> Traced:
             self._progress("tracing the golden cases with the exported graphs as they are")
             try:
-                return Traced(trace(self._host_worker(), self._oracle_release(), out / _TRACE))
+                return Traced(trace(self._host_worker(), self._oracle_release(), out / TRACE))
             except (RuntimeMissingError, OperatorError, PrecisionError, BundleCorruptError) as exc:
                 return Traced(None, exc.message)
 
@@ -313,7 +311,7 @@ class Stages:
             )
         first = report.figures[0]
         note = f"agrees with {reference}: {first.subject} {first.at}".rstrip()
-        value, limit = float(f"{first.value:.3g}"), first.limit or 0.0
+        value, limit = rounded(first.value), first.limit or 0.0
         return (GateResult(f"oracle.{first.statistic}", name, value, limit, True, note),)
 
     def bundle(self) -> Finished[Bundled]:
@@ -353,7 +351,7 @@ class Stages:
             footage={} if scheme else job.footage,
             provenance=self._provenance(exported.report, builds, {name: one.report for name, one in built.items()}),
             options=builds[0].target.oracle or {} if scheme else {},
-            trace=traced.folder / _TRACE if traced is not None and traced.report.report is not None else None,
+            trace=traced.folder / TRACE if traced is not None and traced.report.report is not None else None,
         )
 
     def _provenance(self, export: Export, builds: tuple[Build, ...], built: dict[str, Built]) -> Provenance:
