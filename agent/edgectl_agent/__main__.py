@@ -83,6 +83,7 @@ def _config(options: argparse.Namespace) -> AgentConfig:
         board=options.board,
         stand_in_for=options.stand_in_for,
         interpreters=interpreters,
+        interpreters_file=options.interpreters_file,
         reserve_bytes=options.reserve_mib * MIB,
     )
 
@@ -103,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="RUNTIME=PYTHON",
         help="the Python that holds a runtime, when it is not this one; may be repeated",
+    )
+    run.add_argument(
+        "--interpreters-file",
+        type=Path,
+        metavar="FILE",
+        help='the same as JSON, {"interpreters": {RUNTIME: PYTHON}}; read again whenever it matters',
     )
     run.add_argument(
         "--reserve-mib",

@@ -88,7 +88,7 @@ class Agent:
         disk = disk or Disk()
         root = Path("/")
         layout = Layout(config.state_dir.absolute())
-        interpreters = Interpreters(config.interpreter, config.interpreters)
+        interpreters = Interpreters(config.interpreter, config.interpreters, config.interpreters_file)
         pool = WorkerPool(
             layout,
             arguments=config.worker_arguments,

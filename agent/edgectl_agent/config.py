@@ -43,7 +43,8 @@ def default_board() -> str:
 class AgentConfig:
     """One agent.
 
-    `interpreters` maps a runtime to the Python that holds it; the others are looked for in `interpreter`.
+    `interpreters` maps a runtime to the Python that holds it, and so does `interpreters_file`, which is read whenever
+    it is needed; the others are looked for in `interpreter`.
     Each interpreter must have edgectl-agent installed. `worker_arguments` start the worker in one of them.
     """
 
@@ -55,6 +56,7 @@ class AgentConfig:
 
     interpreter: str = sys.executable
     interpreters: Mapping[str, str] = field(default_factory=dict)
+    interpreters_file: Path | None = None
     worker_arguments: tuple[str, ...] = ("-m", "edgectl_agent.worker")
 
     rpc_threads: int = 16

@@ -46,6 +46,11 @@ class Choice:
         """The word for a component."""
         return dict(self.named).get(component, self.default)
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every word in it."""
+        return tuple(dict.fromkeys(filter(None, (self.default, *(word for _, word in self.named)))))
+
     def check_names(self, components: Sequence[str]) -> None:
         """Refuse a name that the policy does not have.
 

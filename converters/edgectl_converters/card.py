@@ -11,12 +11,16 @@ from pathlib import Path
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.policy import Policy
 
-__all__ = ["CheckpointCard", "Declared", "Sha256", "as_it_is", "digest_of_files", "sha256_of"]
+__all__ = ["ONNX", "PT2", "CheckpointCard", "Declared", "Sha256", "as_it_is", "digest_of_files", "sha256_of", "unread"]
+
+ONNX, PT2 = "onnx", "pt2"
+"""Forms in which components are exported for targets: an ONNX graph, a torch.export program."""
 
 Sha256 = Callable[[Path], Digest]
 """What gives the digest of a file: `sha256_of`, or one that remembers."""
 
 _READ_SIZE_BYTES = 1 << 20
+_HOST = "host"
 
 
 _EVERYWHERE = re.compile(r"policy|pretrained_model|last|checkpoints|snapshots|\d{6,}|[0-9a-f]{40}")
@@ -35,7 +39,8 @@ class Declared:
 @dataclass(frozen=True, slots=True)
 class CheckpointCard:
     """A checkpoint, sniffed. `source` names what reads it, `toolchain` the environment in which it is exported (`host`
-    is this one).
+    is this one). `forms` are those that components can be exported in, `carried` those of them that the checkpoint
+    carries, which take no toolchain.
 
     `size_bytes` is that of the weights; `digest` covers every file that a conversion reads. `components` are those that
     the export will have, in the order of their first use. `schemes`: what a graph is already, and in which others it
@@ -53,6 +58,8 @@ class CheckpointCard:
     notes: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ()
     declared: Declared = field(default_factory=Declared)
+    forms: tuple[str, ...] = (ONNX,)
+    carried: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -65,6 +72,10 @@ class CheckpointCard:
             path = path.parent
         return path.name.rpartition("--")[2] if path.name.startswith("models--") else path.name
 
+    def toolchain_of(self, forms: Iterable[str]) -> str:
+        """The environment in which these forms are exported."""
+        return _HOST if self.carried and set(forms) <= set(self.carried) else self.toolchain
+
 
 def as_it_is(card: CheckpointCard) -> str:
     """Why a graph that is quantised or in half precision already is built in no other scheme."""
@@ -72,6 +83,11 @@ def as_it_is(card: CheckpointCard) -> str:
         f"the graph is {card.schemes[0]} already and is taken as it is; it can be asked for as "
         f"{' or '.join(card.schemes)}, which says in what it must compute"
     )
+
+
+def unread(card: CheckpointCard, runtime: str, reads: Iterable[str]) -> str:
+    """Why a runtime's target cannot take this checkpoint in any of its forms."""
+    return f"{runtime} is built from {' or '.join(reads)}; this checkpoint gives {' and '.join(card.forms)}"
 
 
 def sha256_of(path: Path) -> Digest:

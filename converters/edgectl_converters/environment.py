@@ -63,8 +63,12 @@ def missing_packages(versions: dict[str, str], needed: Iterable[str]) -> list[st
     return [package for package in needed if not versions.get(package)]
 
 
-def make_environment(recipe: Recipe, base: Path, folder: Path, progress: Callable[[str], None]) -> dict[str, str]:
+def make_environment(
+    recipe: Recipe, base: Path, folder: Path, bridge: Path, progress: Callable[[str], None]
+) -> dict[str, str]:
     """Make it in its place (a virtual environment cannot be renamed); versions of what is in it. Nothing half is left.
+
+    Its Python finds edgectl's own packages in `bridge`.
 
     Raises:
         ToolchainError: a step of the installation failed.
@@ -78,6 +82,8 @@ def make_environment(recipe: Recipe, base: Path, folder: Path, progress: Callabl
         for what, options in recipe.steps:
             progress(f"{recipe.name} toolchain: {what}")
             _run(recipe, [*pip, *options])
+        for packages in folder.glob("lib/python*/site-packages"):
+            (packages / "edgectl.pth").write_text(f"{bridge}\n")
         found = probe(python, recipe.probe)
         missing = missing_packages(found.versions, recipe.needs) if found else ["a Python that runs"]
         if found is None or missing:

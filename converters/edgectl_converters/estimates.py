@@ -57,12 +57,11 @@ def planned_steps(job: Job, workshop: Workshop) -> tuple[PlannedStep, ...]:
 
 
 def _nodes(job: Job, workshop: Workshop, builds: tuple[Build, ...]) -> dict[str, _Node]:
-    card = job.card
-    made = workshop.toolchains.estimate(card.toolchain) if card.toolchain != HOST else ""
+    made = workshop.toolchains.estimate(job.export_toolchain) if job.export_toolchain != HOST else ""
     note = f"its toolchain is made first: {made}" if made else ""
     nodes = {
         job.export_key: _Node(
-            PlannedStep("export", job.name, job.source.name, card.toolchain, job.export_key, False, note=note),
+            PlannedStep("export", job.name, job.source.name, job.export_toolchain, job.export_key, False, note=note),
             Export,
             (),
         )

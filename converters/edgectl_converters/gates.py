@@ -7,7 +7,7 @@ device's own gate decides then, and the conversion goes on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,15 +80,15 @@ class HostWorker:
                 process.kill()
             process.stop()
 
-    def load(self, release: Path) -> Loaded:
-        """Have this release loaded, and no other.
+    def load(self, release: Path, interpreters: Mapping[str, str]) -> Loaded:
+        """Have this release loaded, and no other; `interpreters` are the Pythons of runtimes that live elsewhere.
 
         Raises:
             RuntimeMissingError: this host cannot run it: no agent, no runtime, or no kernels for a scheme.
             EdgectlError: the worker's own refusal.
         """
         try:
-            return self.ask(Load(str(release), self._threads), Loaded)
+            return self.ask(Load(str(release), self._threads, dict(interpreters)), Loaded)
         except WorkerError as exc:
             if "No module named" in self._log.read_text(errors="replace"):
                 raise RuntimeMissingError("the agent is not installed in the worker's Python on this host") from exc
@@ -115,8 +115,16 @@ class HostWorker:
         return self._process.ask(request, reply, timeout_s=self._timeout_s)
 
 
-def prove(worker: HostWorker, release: Path, manifest: Manifest, progress: Callable[[str], None]) -> list[GateResult]:
+def prove(
+    worker: HostWorker,
+    release: Path,
+    manifest: Manifest,
+    interpreters: Mapping[str, str],
+    progress: Callable[[str], None],
+) -> list[GateResult]:
     """Load the release, see in which precision it computes, and compare it with its golden cases.
+
+    `interpreters` are the Pythons of the runtimes that the worker's own does not hold.
 
     Raises:
         PrecisionError: a component would compute in another precision than its scheme says.
@@ -125,7 +133,7 @@ def prove(worker: HostWorker, release: Path, manifest: Manifest, progress: Calla
     """
     progress("loading the release in the device's worker")
     try:
-        loaded = worker.load(release)
+        loaded = worker.load(release, interpreters)
         used = [(facts, facts.precision == precision_of(facts.scheme)) for facts in loaded.components]
         report: ParityReport | None = None
         if all(right for _, right in used):
@@ -134,7 +142,7 @@ def prove(worker: HostWorker, release: Path, manifest: Manifest, progress: Calla
     except RuntimeMissingError as exc:
         return _pending(manifest, exc.message)
     except PrecisionError as exc:
-        if lacking := _without_kernels(worker, manifest):
+        if lacking := _without_kernels(worker, manifest, interpreters):
             return _pending(manifest, lacking)
         raise exc
     return [*(_precision(facts, right) for facts, right in used), *_parity(report)]
@@ -147,7 +155,7 @@ def trace(worker: HostWorker, release: Path, out: Path) -> ParityReport:
         RuntimeMissingError: this host cannot run the release.
         EdgectlError: the worker's own refusal.
     """
-    worker.load(release)
+    worker.load(release, {})
     return worker.ask(Trace(str(out)), TraceReply).report
 
 
@@ -160,7 +168,7 @@ def capture(
         RuntimeMissingError: this host cannot run the release.
         EdgectlError: the worker's own refusal.
     """
-    worker.load(release)
+    worker.load(release, {})
     calls = {}
     for request in requests:
         progress(f"capturing what enters {request.component}")
@@ -209,11 +217,11 @@ def _pending(manifest: Manifest, why: str) -> list[GateResult]:
     return [*gates, GateResult("parity.rmse", "executed", 0.0, limit, passed=False, note=note, pending=True)]
 
 
-def _without_kernels(worker: HostWorker, manifest: Manifest) -> str:
+def _without_kernels(worker: HostWorker, manifest: Manifest, interpreters: Mapping[str, str]) -> str:
     """Which kernels this host lacks; empty when the refusal has another reason."""
     offered = {facts.name: facts.precisions for facts in worker.ask(Probe(), ProbeReply).runtimes}
     for component in manifest.components:
         precision = precision_of(component.scheme)
-        if precision not in offered.get(component.runtime, ()):
+        if component.runtime not in interpreters and precision not in offered.get(component.runtime, ()):
             return f"{component.runtime} has no {precision} kernels on this host"
     return ""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgectl_converters.assignment import Assignment, Choice
-from edgectl_converters.card import CheckpointCard, as_it_is, digest_of_files
+from edgectl_converters.card import CheckpointCard, as_it_is, digest_of_files, unread
 from edgectl_converters.inspect import inspect
 from edgectl_converters.loop_file import derive_loop, load_loop
 from edgectl_converters.observations import instruction, match_footage
@@ -73,6 +73,8 @@ class Job:
     task: str
     resized: frozenset[str]
     name: str
+    forms: tuple[str, ...]
+    export_toolchain: str
     passes: tuple[tuple[Pass, str], ...]
     attempts: tuple[tuple[Build, ...], ...]
     oracle: tuple[Build, ...]
@@ -134,6 +136,8 @@ class Job:
             task=task,
             resized=resized,
             name=name,
+            forms=keys.forms,
+            export_toolchain=keys.export_toolchain,
             passes=keys.passes,
             attempts=keys.attempts,
             oracle=keys.oracle,
@@ -173,6 +177,10 @@ class _Keys:
         self.footage = str(digest_of_files(root, footage.values(), workshop.digests)) if root else ""
         self._seen = {"footage": self.footage, "task": task, "resized": sorted(resized) if footage else []}
         code = workshop.code
+        self.traceable = (oracle := self._find_oracle()) is not None
+        forms = {self._form(self._target(component)) for component in card.components}
+        self.forms = tuple(sorted(forms | ({self._form(oracle)} if oracle else set())))
+        self.export_toolchain = card.toolchain_of(self.forms)
         self.export = key_of(
             step="export",
             code=[code.digest(module_of(source(card.source))), code.digest("edgectl_converters.observations")],
@@ -182,22 +190,22 @@ class _Keys:
             dimensions=to_document(card.policy.dimensions),
             declared=to_document(card.declared),
             oracles=oracle_versions() if card.toolchain == HOST else {},
-            lock=self._lock(card.toolchain, ()),
+            forms=self.forms,
+            lock=self._lock(self.export_toolchain, ()),
             **self._seen,
         )
         passes = []
         last = self.export
         for name in PASSES:
             chosen = pass_of(name)
-            if not all(chosen.suits(self._target(component)) for component in card.components):
+            built = [self._target(component) for component in card.components]
+            if not all(chosen.suits(one) and self._form(one) in chosen.reads for one in built):
                 continue
             lock = self._lock(chosen.toolchain, chosen.packages)
             last = key_of(step="pass", name=name, code=code.digest(module_of(chosen)), lock=lock, export=last)
             passes.append((chosen, last))
         self.passes = tuple(passes)
         self._exported = last
-        oracle = self._find_oracle()
-        self.traceable = oracle is not None
         self.oracle = self._attempt(0, CAPTURE_SCHEME, oracle)
         judged = [
             *self._worker_code(build.target.name for build in self.oracle),
@@ -227,7 +235,7 @@ class _Keys:
         """The target whose runtime computes graphs as they were exported, if its packages are here."""
         for name in TARGETS:
             found = target(name)
-            if found.oracle is not None:
+            if found.oracle is not None and self._form(found):
                 try:
                     self._lock(found.toolchain, found.packages)
                 except ToolchainError:
@@ -256,6 +264,9 @@ class _Keys:
             key = key_of(step="build", variant=variant, **given)
             builds.append(Build(name, chosen, wanted, variant, calibrated, key, rank_key))
         return tuple(builds)
+
+    def _form(self, chosen: Target) -> str:
+        return chosen.form_of(self._card.forms)
 
     def _runtime(self, component: str) -> str:
         return self._assignment.runtime.of(component)
@@ -294,6 +305,10 @@ def _check_assignment(assignment: Assignment, card: CheckpointCard) -> None:
         schemes = target(runtime).schemes
         if card.schemes and scheme not in card.schemes:
             raise RouteError(as_it_is(card), hint=f"--scheme {card.schemes[0]}, or leave --scheme out")
+        if not target(runtime).form_of(card.forms):
+            raise RouteError(
+                unread(card, runtime, target(runtime).reads), hint="another runtime may: edgectl inspect CHECKPOINT"
+            )
         if scheme not in schemes:
             raise RouteError(
                 f"edgectl builds no {scheme} for {runtime}; it builds: {', '.join(schemes)}",

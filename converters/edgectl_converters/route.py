@@ -9,7 +9,7 @@ import itertools
 from dataclasses import dataclass
 
 from edgectl_converters.assignment import Assignment, Choice
-from edgectl_converters.card import CheckpointCard, as_it_is
+from edgectl_converters.card import CheckpointCard, as_it_is, unread
 from edgectl_converters.targets.registry import TARGETS, target
 from edgectl_profiles.match import misfits
 from edgectl_profiles.schema import BoardProfile
@@ -119,7 +119,7 @@ def _reason(card: CheckpointCard, profile: BoardProfile, facts: DeviceFacts | No
         runtime, scheme = assignment.runtime.of(component), assignment.scheme.of(component)
         if card.schemes and scheme not in card.schemes:
             return as_it_is(card)
-        reason = _unbuilt(profile, runtime, scheme)
+        reason = _unbuilt(card, profile, runtime, scheme)
         if not reason and facts is not None:
             reason = next(iter(misfits(profile, facts)), "") or _lacking(facts, runtime, scheme)
         if reason:
@@ -128,7 +128,7 @@ def _reason(card: CheckpointCard, profile: BoardProfile, facts: DeviceFacts | No
     return ""
 
 
-def _unbuilt(profile: BoardProfile, runtime: str, scheme: str) -> str:
+def _unbuilt(card: CheckpointCard, profile: BoardProfile, runtime: str, scheme: str) -> str:
     entry = profile.runtime(runtime)
     if runtime not in TARGETS:
         return "planned, edgectl does not build it yet" if entry is not None else "edgectl has no such runtime"
@@ -136,6 +136,8 @@ def _unbuilt(profile: BoardProfile, runtime: str, scheme: str) -> str:
         return f"the board {profile.board} does not list it"
     if scheme not in entry.schemes:
         return f"the board lists {', '.join(entry.schemes)} for it"
+    if not target(runtime).form_of(card.forms):
+        return unread(card, runtime, target(runtime).reads)
     built = target(runtime).schemes
     return "" if scheme in built else f"edgectl builds {', '.join(built)} for it"
 

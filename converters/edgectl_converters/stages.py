@@ -17,6 +17,7 @@ from typing import TypeVar
 from edgectl_converters.assignment import Assignment, Choice
 from edgectl_converters.gates import HostWorker, Proved, capture, prove, rounded, trace
 from edgectl_converters.golden import check_golden
+from edgectl_converters.homes import homes_of
 from edgectl_converters.job import (
     CALIBRATION_CALLS,
     CALIBRATION_CASES,
@@ -111,7 +112,7 @@ class Stages:
             if footage is not None:
                 check_footage(policy, footage, resized=job.resized)
             with self._shop.steps.work_folder() as work:
-                toolchain = self._shop.toolchains.get(job.card.toolchain, self._progress)
+                toolchain = self._shop.toolchains.get(job.export_toolchain, self._progress)
                 self._observe(work / "observations.npz", GOLDEN_CASES, GOLDEN_SEED)
                 request = ExportRequest(
                     source=job.source.name,
@@ -120,6 +121,7 @@ class Stages:
                     observations=str(work / "observations.npz"),
                     inputs_kind=words_for(self._origins()),
                     seed=GOLDEN_SEED,
+                    forms=job.forms,
                     declared=job.card.declared,
                 )
                 made = self._toolchain.run(toolchain, request, Export, self._progress)
@@ -243,16 +245,13 @@ class Stages:
         exported = self.exported()
         component = next(c for c in exported.report.components if c.name == build.component)
         chosen = build.target
-        if component.form not in chosen.reads:
-            raise RouteError(
-                f"{chosen.name} reads {', '.join(chosen.reads)}; {component.name} was exported as {component.form}"
-            )
+        form = chosen.form_of(component.files)
         calibration = str(self.captured().folder / f"{component.name}.npz") if build.calibrated else ""
         return BuildRequest(
             runtime=chosen.name,
             component=component.name,
-            form=component.form,
-            graph=str(exported.folder / component.file),
+            form=form,
+            graph=str(exported.folder / component.files[form]),
             inputs=component.inputs,
             outputs=component.outputs,
             scheme=build.scheme,
@@ -287,8 +286,12 @@ class Stages:
         traced = self._traced_gate()
         parts = self._parts(self._job.attempts[attempt])
         with self._shop.steps.work_folder() as work:
-            manifest = lay_out(parts, work / "release", self._shop.digests)
-            return (*traced, *prove(self._host_worker(), work / "release", manifest, self._progress))
+            release = work / "release"
+            manifest = lay_out(parts, release, self._shop.digests)
+            runtimes = {component.runtime for component in manifest.components}
+            homes = homes_of(sorted(runtimes), self._shop.toolchains, self._progress)
+            read_back = [gate for built, _ in parts.builds.values() for gate in built.gates]
+            return (*traced, *read_back, *prove(self._host_worker(), release, manifest, homes, self._progress))
 
     def _traced_gate(self) -> tuple[GateResult, ...]:
         """How far the oracle is from the golden actions. Two oracles that disagree prove nothing.
@@ -356,7 +359,7 @@ class Stages:
 
     def _provenance(self, export: Export, builds: tuple[Build, ...], built: dict[str, Built]) -> Provenance:
         job = self._job
-        chain = job.card.toolchain
+        chain = job.export_toolchain
         options = export.versions | ({"notes": "; ".join(export.notes)} if export.notes else {})
         tools = [ToolRun("export", job.source.name, options, chain, self._lock(chain))]
         tools += [

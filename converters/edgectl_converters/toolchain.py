@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import sys
@@ -29,6 +30,7 @@ __all__ = ["HOST", "Toolchain", "Toolchains"]
 HOST = "host"
 # What this package itself computes with; a target or source adds its own.
 _HOST_PACKAGES = ("numpy", "onnx", "safetensors")
+_OWN_PACKAGES = ("edgectl_converters", "edgectl_protos", "edgectl_agent")
 _READY = "edgectl-ready.json"
 """Written last into an environment that edgectl makes: without it the environment is not whole."""
 
@@ -181,7 +183,7 @@ class Toolchains:
             made = self._made(recipe)
             if made is None:
                 folder = self._folder(recipe)
-                versions = make_environment(recipe, base, folder, progress)
+                versions = make_environment(recipe, base, folder, _bridge(self._cache), progress)
                 (folder / _READY).write_bytes(canonical_bytes(_Ready(versions, str(base))))
                 made = self._made(recipe)
             assert made is not None, "it was made a moment ago"
@@ -297,16 +299,18 @@ def _lock_of(versions: dict[str, str]) -> str:
 
 
 def _bridge(cache: Path) -> Path:
-    """A folder with edgectl's own packages and nothing else of the host's site-packages."""
-    import edgectl_converters
-    import edgectl_protos
-
+    """A folder with edgectl's own packages and nothing else of the host's site-packages; the agent's worker is among
+    them where it is installed, since some runtimes live in a toolchain.
+    """
     bridge = cache / "bridge"
-    for package in (edgectl_converters, edgectl_protos):
-        link, target = bridge / package.__name__, Path(package.__path__[0])
+    for name in _OWN_PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            continue
+        link, target = bridge / name, Path(next(iter(spec.submodule_search_locations)))
         if not link.is_symlink() or link.resolve() != target.resolve():
             bridge.mkdir(parents=True, exist_ok=True)
-            aside = bridge / f".{package.__name__}-{os.getpid()}"
+            aside = bridge / f".{name}-{os.getpid()}"
             aside.symlink_to(target)
             aside.replace(link)
     return bridge

@@ -306,7 +306,7 @@ def prepare_direct(path: Path, footage: Path | None) -> tuple[str, str]:
     """The exported graph, and what normalises footage for the direct script; empty without footage."""
     converted(path, "openvino", "fp32", note, footage)
     export, folder = exported(path, "openvino", "fp32", footage)
-    graph = str(folder / export.components[0].file)
+    graph = str(folder / export.components[0].files["onnx"])
     if footage is None:
         return graph, ""
     calibration = WORK / f"calibration-{path.name}.npz"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgectl_converters.files import link_tree
 from edgectl_converters.passes.base import Pass, PassRequest
 from edgectl_converters.passes.fold_graph import Folding, fold_into_graph
-from edgectl_converters.sources.base import ARRAYS, GOLDEN, Export, ExportedComponent
+from edgectl_converters.sources.base import ARRAYS, GOLDEN, ONNX, Export, ExportedComponent
 from edgectl_converters.sources.npz import read_npz
 from edgectl_converters.targets.base import Target
 from edgectl_protos.domain.artifact import DType, TensorSpec
@@ -54,7 +54,7 @@ class FoldFrames(Pass):
     """Host-side processing of frames into the graph."""
 
     name: ClassVar[str] = "fold"
-    reads: ClassVar[tuple[str, ...]] = ("onnx",)
+    reads: ClassVar[tuple[str, ...]] = (ONNX,)
     packages: ClassVar[tuple[str, ...]] = ("onnx", "numpy")
 
     def suits(self, target: Target) -> bool:
@@ -69,15 +69,15 @@ class FoldFrames(Pass):
         found = {
             component.name: _foldings(export, component, arrays, folder)
             for component in export.components
-            if component.form in self.reads
+            if ONNX in component.files
         }
         changed = [component for component in export.components if found.get(component.name)]
         for component in changed:
             progress(f"folding the processing of {', '.join(found[component.name])} into {component.name}")
             foldings = {port: chains[0].folding for port, chains in found[component.name].items()}
-            (out / component.file).parent.mkdir(parents=True, exist_ok=True)
-            fold_into_graph(folder / component.file, out / component.file, foldings)
-        link_tree(folder, out, without=frozenset(component.file for component in changed))
+            (out / component.files[ONNX]).parent.mkdir(parents=True, exist_ok=True)
+            fold_into_graph(folder / component.files[ONNX], out / component.files[ONNX], foldings)
+        link_tree(folder, out, without=frozenset(component.files[ONNX] for component in changed))
         return _rewritten(export, found) if changed else export
 
 
@@ -176,7 +176,7 @@ def _component(component: ExportedComponent, ports: dict[str, list[_Chain]]) -> 
         TensorSpec(spec.name, DType.UINT8, ports[spec.name][0].folding.shape) if spec.name in ports else spec
         for spec in component.inputs
     )
-    return replace(component, inputs=inputs)
+    return replace(component, inputs=inputs, files={ONNX: component.files[ONNX]})
 
 
 def _arrays(folder: Path) -> Arrays:

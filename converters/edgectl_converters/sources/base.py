@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from edgectl_converters.card import CheckpointCard, Declared, Sha256
+from edgectl_converters.card import ONNX, PT2, CheckpointCard, Declared, Sha256
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.errors import UsageError
 from edgectl_protos.domain.policy import Policy, Program
 
-__all__ = ["ARRAYS", "GOLDEN", "Export", "ExportRequest", "ExportedComponent", "Source"]
+__all__ = ["ARRAYS", "GOLDEN", "ONNX", "PT2", "Export", "ExportRequest", "ExportedComponent", "Source"]
 
 ARRAYS = "arrays.npz"
 GOLDEN = "golden.npz"
@@ -29,7 +29,8 @@ class ExportRequest:
 
     `observations` is an .npz of raw observations, `[case, *observed shape]` for each feature (texts as a unicode
     array), for which golden actions are wanted; empty where the checkpoint brings its own. `inputs_kind` says in words
-    what they are, such as `recorded` or `top recorded; state synthetic`. `declared` is that of the card.
+    what they are, such as `recorded` or `top recorded; state synthetic`. `declared` is that of the card,
+    `forms` are those that targets read.
     """
 
     source: str
@@ -39,17 +40,20 @@ class ExportRequest:
     inputs_kind: str
     seed: int
     declared: Declared = field(default_factory=Declared)
+    forms: tuple[str, ...] = (ONNX,)
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedComponent:
-    """One component in the hub form: `form` is `onnx` or `pt2`, `file` its path in the export's folder, `stored` what
-    it is already (int8, fp16), empty for fp32.
+    """One component: `files` is its path in the export's folder by form, `stored` what it is already (int8, fp16),
+    empty for fp32.
+
+    An `onnx` graph has the ports by name. A `pt2` is a torch.export program of fixed shapes, called positionally with
+    the inputs in their order, its flat outputs in theirs.
     """
 
     name: str
-    form: str
-    file: str
+    files: dict[str, str]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     stored: str = ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgectl_converters.card import CheckpointCard, Declared, Sha256, digest_of_files
 from edgectl_converters.sources.bare_graph import bare_policy, bare_program
-from edgectl_converters.sources.base import GOLDEN, Export, ExportedComponent, ExportRequest, Source
+from edgectl_converters.sources.base import GOLDEN, ONNX, Export, ExportedComponent, ExportRequest, Source
 from edgectl_converters.sources.frame_ranges import golden_ranges, golden_spread, graph_ranges
 from edgectl_converters.sources.golden_file import check_golden
 from edgectl_converters.sources.npz import read_npz
@@ -138,7 +138,7 @@ class OnnxSource(Source):
         policy = bare_policy(self.name, graph.inputs, graph.outputs, graph.states)
         program = bare_program(COMPONENT, policy, graph.inputs, graph.outputs, graph.states)
         stored = graph.schemes[0] if graph.schemes else ""
-        component = ExportedComponent(COMPONENT, "onnx", _FILE, graph.inputs, graph.outputs, stored)
+        component = ExportedComponent(COMPONENT, {ONNX: _FILE}, graph.inputs, graph.outputs, stored)
         component, program = _with_leading_one(model, component, program)
         _set_outputs(model, component.outputs)
         save_graph(model, out / _FILE)

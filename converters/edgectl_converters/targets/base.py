@@ -7,12 +7,12 @@ wrote: the gate does, in the device's own worker.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from edgectl_protos.domain.artifact import TensorSpec, precision_of
-from edgectl_protos.domain.bundle import BuildRecipe
+from edgectl_protos.domain.artifact import TensorSpec, has_integer_weights, precision_of
+from edgectl_protos.domain.bundle import BuildRecipe, GateResult
 from edgectl_protos.domain.parity import Tolerance
 
 __all__ = ["BuildRequest", "Built", "RankRequest", "Ranking", "Target"]
@@ -31,9 +31,9 @@ scaled by 2 % must not pass at fp32, nor one by 15 % at int8."""
 class BuildRequest:
     """What is built, into the folder `out`: all that is written there belongs to the component.
 
-    `graph` is the component's file in the form `form`. `calibration` is an .npz of what enters the component, `<port>`
-    with the call first; empty where the scheme needs none. `ranking` are layers, the most sensitive first, where the
-    variant needs it.
+    `graph` is the component's file in the form `form`, one of those that the target reads. `calibration` is an .npz of
+    what enters the component, `<port>` with the call first; empty where the scheme needs none. `ranking` are layers,
+    the most sensitive first, where the variant needs it.
     """
 
     runtime: str
@@ -67,6 +67,7 @@ class Ranking:
 class Built:
     """An artifact. `entry` is what the runtime opens, a path in the folder, empty for the folder itself. `options` go
     to the device's runtime, `settings` are for provenance, `states` are those that the runtime keeps by itself.
+    `gates` are what was read back from it: operators on the delegate, tensors loaded, precisions of weights.
     """
 
     entry: str
@@ -74,6 +75,7 @@ class Built:
     settings: dict[str, str] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     recipe: BuildRecipe | None = None
+    gates: tuple[GateResult, ...] = ()
 
 
 class Target(abc.ABC):
@@ -81,8 +83,10 @@ class Target(abc.ABC):
 
     name: ClassVar[str]
     toolchain: ClassVar[str] = "host"
+    home: ClassVar[str] = "host"
+    """The toolchain whose interpreter holds its runtime, where the agent's own cannot."""
     reads: ClassVar[tuple[str, ...]]
-    """Forms of a component that it takes: onnx, pt2."""
+    """Forms of a component that it takes, in order of preference: onnx, pt2 …"""
     schemes: ClassVar[tuple[str, ...]]
     takes_bytes: ClassVar[bool] = True
     """Whether a graph may take frames as the camera gives them, uint8 [1, H, W, C]."""
@@ -90,6 +94,10 @@ class Target(abc.ABC):
     """Options with which its runtime computes a graph as it was exported; None: it is no oracle for other runtimes."""
     packages: ClassVar[tuple[str, ...]]
     """Distributions that `build` imports: their versions key the cache, and one that is missing is an error."""
+
+    def form_of(self, forms: Collection[str]) -> str:
+        """The form that it takes of these; empty if none."""
+        return next((form for form in self.reads if form in forms), "")
 
     def variants(self, scheme: str) -> tuple[str, ...]:
         """Ways to build this scheme, the fastest artifact first; the first that passes its gate is taken."""
@@ -109,7 +117,7 @@ class Target(abc.ABC):
 
     def tolerance(self, scheme: str) -> Tolerance:
         """What the policy's actions may differ by from the golden ones."""
-        return _TOLERANCES.get(precision_of(scheme), _INTEGER)
+        return _INTEGER if has_integer_weights(scheme) else _TOLERANCES.get(precision_of(scheme), _INTEGER)
 
     @abc.abstractmethod
     def build(self, request: BuildRequest, progress: Callable[[str], None]) -> Built:

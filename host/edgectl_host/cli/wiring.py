@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgectl_host.transport.base import DeviceClient
     from edgectl_host.transport.local import LocalAgent
     from edgectl_host.workflows.convert import Subject
+    from edgectl_host.workflows.progress import Progress
 
 __all__ = ["Wiring"]
 
@@ -71,9 +72,24 @@ class Wiring:
 
     def local_agent(self) -> LocalAgent:
         """The embedded agent."""
+        from edgectl_converters.homes import ready_homes
         from edgectl_host.transport.local import LocalAgent
 
-        return LocalAgent(self.config.local_agent_dir, self.config.local_socket)
+        return LocalAgent(
+            self.config.local_agent_dir, self.config.local_socket, interpreters=lambda: ready_homes(self.toolchains())
+        )
+
+    def prepare_local(self, devices: Sequence[Device], runtime: Choice | None, progress: Progress) -> None:
+        """Make the toolchains in which runtimes live that are asked for on the embedded agent."""
+        from edgectl_converters.homes import homes_of
+        from edgectl_host.fleet.inventory import LOCAL
+        from edgectl_host.workflows.progress import Update
+
+        asked = {*runtime.words} if runtime is not None else set()
+        for device in devices:
+            words = {*device.runtime.words} if device.runtime is not None else set()
+            if device.name == LOCAL:
+                homes_of(sorted(asked or words), self.toolchains(), lambda text: progress(Update(LOCAL, text)))
 
     def runs(self) -> RunStore:
         """The database of runs."""

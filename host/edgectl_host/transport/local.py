@@ -8,14 +8,16 @@ second deploy work; `edgectl agent stop` ends it, and an agent of another versio
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -48,19 +50,21 @@ def agent_command() -> list[str]:
 
 
 class LocalAgent:
-    """Starts, finds and stops the embedded agent."""
+    """Starts, finds and stops the embedded agent. `interpreters` are the Pythons of runtimes that its own lacks."""
 
     def __init__(
         self,
         state_dir: Path,
         socket_path: Path,
         *,
+        interpreters: Callable[[], Mapping[str, str]] = dict,
         command: Callable[[], list[str]] = agent_command,
         ready_timeout_s: float = 10.0,
         stop_timeout_s: float = 10.0,
     ) -> None:
         self._state_dir = state_dir
         self._socket_path = socket_path
+        self._interpreters = interpreters
         self._command = command
         self._ready_timeout_s = ready_timeout_s
         self._stop_timeout_s = stop_timeout_s
@@ -85,6 +89,7 @@ class LocalAgent:
         Raises:
             DeviceError: it ended, or did not answer in time; its last words are in the message.
         """
+        self._tell_interpreters()
         client = self._connect()
         if client is not None:
             return client
@@ -125,9 +130,10 @@ class LocalAgent:
     def _start(self) -> GrpcDeviceClient:
         self._state_dir.mkdir(parents=True, exist_ok=True)
         command = [*self._command(), "run", "--state-dir", str(self._state_dir), "--listen", self.address]
+        command += ["--device", "local", "--interpreters-file", str(self._interpreters_file)]
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                [*command, "--device", "local"],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -151,6 +157,20 @@ class LocalAgent:
             f"the local agent did not answer within {self._ready_timeout_s:.0f} s:\n{self._log_tail()}",
             hint=f"its log: {self.log}",
         )
+
+    @property
+    def _interpreters_file(self) -> Path:
+        return self._state_dir / "interpreters.json"
+
+    def _tell_interpreters(self) -> None:
+        """Write down where runtimes live, for an agent that reads it whenever it matters."""
+        told = json.dumps({"interpreters": dict(self._interpreters())}, indent=1, sort_keys=True)
+        file = self._interpreters_file
+        if not file.is_file() or file.read_text() != told:
+            self._state_dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self._state_dir, prefix=".interpreters-", delete=False) as aside:
+                aside.write(told)
+            os.replace(aside.name, file)
 
     @contextmanager
     def _starting(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgectl_converters.card import CheckpointCard, Declared
+from edgectl_converters.card import ONNX, CheckpointCard, Declared
 from edgectl_converters.conversion import Workshop
 from edgectl_converters.inspect import inspect
 from edgectl_converters.route import RoutePlan, RouteRequest, plan_routes
@@ -37,5 +37,5 @@ def inspect_checkpoint(
     profile = load(board)
     card = inspect(path, workshop.digests, declared, footage)
     workshop.digests.save()
-    toolchain = find_toolchain(workshop.toolchains, card.toolchain)
+    toolchain = find_toolchain(workshop.toolchains, card.toolchain_of((ONNX,)))
     return Inspection(card, toolchain, plan_routes(card, profile, None, RouteRequest()))

@@ -17,6 +17,7 @@ __all__ = [
     "FileEntry",
     "TensorSpec",
     "check_scheme",
+    "has_integer_weights",
     "precision_of",
     "safe_path",
 ]
@@ -25,7 +26,7 @@ CHUNK_SIZE_BYTES = 1 << 20
 """Chunks of an upload: one gRPC frame each, and the unit of resumption."""
 
 _SCHEME = re.compile(r"[a-z0-9]+(?:[-_./][a-z0-9]+)*")
-_INTEGER = re.compile(r"w(\d+)(?:g\d+)?(?:[/]?a(\d+))?")
+_WRITTEN_OUT = re.compile(r"w(?P<weights>\d+)(?:g\d+)?(?P<slash>/)?(?:a(?P<activations>\d+))?(?:-dynamic)?")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -114,8 +115,10 @@ class FileEntry:
 def check_scheme(scheme: str) -> str:
     """The scheme, if it can be one. A scheme says what a component is stored and computed in.
 
-    `fp32`, `fp16`, `bf16` and `int8` (weights and activations, static), or weights, group and activations written out:
-    `w8a8`, `w4g64/a16`. It is text, so that one which this version does not know is kept and shown.
+    `fp32`, `fp16`, `bf16`, `int8` (weights and activations, ranges of activations fixed) and `int8-dynamic` (ranges
+    found at each call), or weights, group and activations written out: `w4g32a8-dynamic` with activations as integers,
+    `w4g64/a16` with a slash before activations in floating point; `w16/a32` are weights in half precision, computed in
+    float32. It is text, so that one which this version does not know is kept and shown.
 
     Raises:
         RouteError: it is not of that form.
@@ -127,11 +130,17 @@ def check_scheme(scheme: str) -> str:
 
 def precision_of(scheme: str) -> str:
     """The precision in which the bulk of a component of this scheme is computed: fp32, fp16, bf16, int8 …"""
-    found = _INTEGER.fullmatch(scheme)
+    found = _WRITTEN_OUT.fullmatch(scheme)
     if found is None:
-        return scheme
-    activations = found[2] or found[1]
-    return {"8": "int8", "16": "fp16", "32": "fp32"}.get(activations, f"int{activations}")
+        return scheme.removesuffix("-dynamic")
+    bits = found["activations"] or found["weights"]
+    return f"fp{bits}" if found["slash"] else f"int{bits}"
+
+
+def has_integer_weights(scheme: str) -> bool:
+    """Whether weights of this scheme are rounded to integers."""
+    found = _WRITTEN_OUT.fullmatch(scheme)
+    return scheme.startswith("int") if found is None else int(found["weights"]) <= 8
 
 
 def safe_path(path: str) -> PurePosixPath:

@@ -90,9 +90,15 @@ def worst_error(export: Export, out: Path) -> float:
     runtime, arrays, golden = OnnxRuntime(), dict(np.load(out / ARRAYS)), dict(np.load(out / GOLDEN))
     graphs = {
         one.name: runtime.load(
-            out / one.file,
+            out / one.files["onnx"],
             Component(
-                one.name, "onnxrt", "fp32", one.file, one.inputs, one.outputs, Tolerance(5e-3, 2.5e-2, 5e-3, 0.0)
+                one.name,
+                "onnxrt",
+                "fp32",
+                one.files["onnx"],
+                one.inputs,
+                one.outputs,
+                Tolerance(5e-3, 2.5e-2, 5e-3, 0.0),
             ),
             2,
             alone=False,

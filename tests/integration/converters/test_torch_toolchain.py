@@ -102,11 +102,11 @@ def modules(torch_toolchain, tmp_path_factory) -> Path:
     return folder
 
 
-def export(toolchain, path, folder, observations="", kind="synthetic"):
+def export(toolchain, path, folder, observations="", kind="synthetic", forms=("onnx",)):
     """Run the export in the toolchain's process; its report, or the failure."""
     out = folder / "out"
     out.mkdir()
-    request = ExportRequest("pt2", str(path), str(out), str(observations), kind, 0)
+    request = ExportRequest("pt2", str(path), str(out), str(observations), kind, 0, forms=forms)
     (folder / KIND).write_bytes(canonical_bytes(Kind("export")))
     (folder / REQUEST).write_bytes(canonical_bytes(request))
     command = [str(toolchain.python), "-m", "edgectl_converters.worker"]
@@ -122,9 +122,9 @@ def run_cases(report, out):
     """The golden cases through the device's executor; found and expected tensors by name."""
     (part,) = report.components
     component = Component(
-        part.name, "reference", "fp32", part.file, part.inputs, part.outputs, Tolerance(0.0, 0.0, 0.0, 0.0)
+        part.name, "reference", "fp32", part.files["onnx"], part.inputs, part.outputs, Tolerance(0.0, 0.0, 0.0, 0.0)
     )
-    graph = ReferenceRuntime().load(out / part.file, component, 1)
+    graph = ReferenceRuntime().load(out / part.files["onnx"], component, 1)
     executor = Executor(report.policy, report.program, {}, {part.name: graph}, path_of=lambda name: out / name)
     golden = dict(np.load(out / "golden.npz"))
     found = {key[4:]: [] for key in golden if key.startswith("out.")}
@@ -196,3 +196,37 @@ def test_the_recorded_graph_of_the_unit_tests_is_what_torch_writes(torch_toolcha
     known = json.loads(recorded.read_text())
     assert written["schema_version"] == known["schema_version"]
     assert written["graph_module"]["signature"].keys() == known["graph_module"]["signature"].keys()
+
+
+RUN = """
+import sys, numpy as np, torch
+program, golden = torch.export.load(sys.argv[1]).module(), np.load(sys.argv[2])
+for case in range(4):
+    action, hidden = program(*(torch.from_numpy(golden[f"in.{name}"][case][None]) for name in sys.argv[3:]))
+    assert np.array_equal(action.detach()[0].numpy(), golden["out.action"][case]), case
+print(sorted(program.state_dict()))
+"""
+
+
+def test_a_program_is_written_flat_for_targets_that_read_torchs_form(torch_toolchain, modules, tmp_path):
+    found = export(torch_toolchain, modules / "fixed.pt2", tmp_path, forms=("onnx", "pt2"))
+    (part,) = found.components
+    file = tmp_path / "out" / part.files["pt2"]
+    names = [spec.name for spec in part.inputs]
+    command = [str(torch_toolchain.python), "-W", "ignore", "-c", RUN, str(file)]
+    done = subprocess.run(
+        [*command, str(modules / "fixed.golden.npz"), *names],
+        env=torch_toolchain.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "weight" in done.stdout
+    with zipfile.ZipFile(file) as archive:
+        assert not any(b"save_modules.py" in archive.read(name) for name in archive.namelist())
+
+
+def test_a_script_is_no_program(modules):
+    assert Pt2Source().card(modules / "script.pt", sha256_of).forms == ("onnx",)
+    assert Pt2Source().card(modules / "fixed.pt2", sha256_of).forms == ("onnx", "pt2")

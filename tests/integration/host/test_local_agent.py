@@ -18,10 +18,10 @@ def agents():
     with short_folder() as folder:
         made = []
 
-        def make(home: str = "home") -> LocalAgent:
+        def make(home: str = "home", **interpreters: str) -> LocalAgent:
             environ = {"EDGECTL_HOME": str(folder / home), "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
             config = HostConfig.from_environment(environ, uid=os.getuid())
-            made.append(LocalAgent(config.local_agent_dir, config.local_socket))
+            made.append(LocalAgent(config.local_agent_dir, config.local_socket, interpreters=lambda: interpreters))
             return made[-1]
 
         yield make
@@ -39,6 +39,15 @@ def test_it_is_started_once_found_again_and_stopped(agents):
     assert agents().stop() == first.pid
     after = agents().status()
     assert (after.pid, after.hello) == (None, None)
+
+
+def test_a_running_agent_learns_where_a_runtime_lives_now(agents):
+    with agents().ensure_running() as client:
+        pid = agents().status().pid
+        assert not client.facts().runtime("reference").problem
+    with agents(reference="/no/such/python").ensure_running() as client:
+        assert agents(reference="/no/such/python").status().pid == pid
+        assert "/no/such/python" in client.facts(refresh=True).runtime("reference").problem
 
 
 def test_it_outlives_a_stale_socket_and_a_kill(agents):

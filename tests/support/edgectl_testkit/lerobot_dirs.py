@@ -185,7 +185,7 @@ class LeRobotDir:
         return Export(
             policy=checkpoint.policy,
             program=assemble(checkpoint, (call,), (chunk,), "chunk", 0),
-            components=(ExportedComponent("act", "onnx", "act.onnx", tuple(ports), (output,)),),
+            components=(ExportedComponent("act", {"onnx": "act.onnx"}, tuple(ports), (output,)),),
             reference="numpy",
             inputs_kind="synthetic",
             cases=cases,

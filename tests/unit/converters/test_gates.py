@@ -76,7 +76,7 @@ class Answers:
 
     def prove(self, worker=None):
         with worker or self.worker as running:
-            return prove(running, self.release, self.manifest, lambda text: None)
+            return prove(running, self.release, self.manifest, {}, lambda text: None)
 
 
 def loaded(precision="fp32"):
@@ -203,7 +203,7 @@ def test_one_process_serves_a_conversion(answers):
         trace(worker, answers.release, answers.folder / "trace.npz")
         capture(worker, answers.release, (Capture("act", "in.npz", "out.npz", 8),), lambda text: None)
         worker.unload()
-        prove(worker, answers.release, answers.manifest, lambda text: None)
+        prove(worker, answers.release, answers.manifest, {}, lambda text: None)
     assert answers.asked == ["start", "Load", "Trace", "Load", "Capture", "Unload", "Load", "Parity"]
 
 
@@ -217,7 +217,7 @@ def test_after_a_worker_that_died_another_is_started(answers):
     with answers.worker as worker:
         with pytest.raises(WorkerError, match="died during Probe"):
             worker.ask(Probe(), ProbeReply)
-        assert worker.load(answers.release) == loaded()
+        assert worker.load(answers.release, {}) == loaded()
     assert answers.asked == ["start", "Probe", "start", "Load"]
 
 
@@ -230,5 +230,5 @@ def test_a_user_who_gives_up_leaves_no_process(answers):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), answers.worker as worker:
-        prove(worker, answers.release, answers.manifest, give_up)
+        prove(worker, answers.release, answers.manifest, {}, give_up)
     assert not running[-1].alive

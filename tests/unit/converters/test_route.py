@@ -62,6 +62,11 @@ def test_fp16_on_x86_is_refused_with_what_there_is():
         plan.best()
 
 
+def test_a_checkpoint_without_a_form_that_a_target_reads_says_which_it_has():
+    plan = plan_routes(replace(CARD, forms=("pt2",)), X86, FACTS, RouteRequest(Choice("openvino")))
+    assert reason(plan, "openvino") == "openvino is built from onnx; this checkpoint gives pt2"
+
+
 def test_a_planned_runtime_says_so():
     plan = plan_routes(CARD, load("jetson-orin-nano"), None, RouteRequest())
     assert "planned" in reason(plan, "tensorrt")

@@ -252,6 +252,7 @@ def test_its_processes_see_edgectl_and_nothing_else_of_the_host(toolchains, tmp_
     assert done.stdout.strip() == "False"
     assert environ["HF_HUB_OFFLINE"] == "1"
     assert sorted(path.name for path in Path(environ["PYTHONPATH"]).iterdir()) == [
+        "edgectl_agent",
         "edgectl_converters",
         "edgectl_protos",
     ]

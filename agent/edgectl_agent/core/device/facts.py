@@ -106,7 +106,7 @@ class Identity:
 
 
 class Facts:
-    """The facts of this device. Runtimes are probed on the first call and remembered."""
+    """The facts of this device. Runtimes are asked for on the first call, and where they live elsewhere since."""
 
     def __init__(self, identity: Identity, telemetry: Telemetry, probe: Probe, *, root: Path) -> None:
         self._identity = identity
@@ -126,7 +126,7 @@ class Facts:
             if self._known is None:
                 self._known = self._read(self._probe.runtimes())
             elif refresh:
-                self._known = replace(self._known, **self._telemetry.sample())
+                self._known = replace(self._known, runtimes=self._probe.runtimes(), **self._telemetry.sample())
             return self._known
 
     def runtimes(self) -> tuple[RuntimeFacts, ...]:

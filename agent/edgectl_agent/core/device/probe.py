@@ -1,4 +1,4 @@
-"""Which runtimes there are: asked of a short-lived worker in each configured interpreter."""
+"""Which runtimes there are: asked of a short-lived worker in each configured interpreter, and remembered."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class Probe:
         self._pool = pool
         self._interpreters = interpreters
         self._timeout_s = timeout_s
+        self._answers: dict[str, tuple[RuntimeFacts, ...]] = {}
 
     def runtimes(self) -> tuple[RuntimeFacts, ...]:
-        """Every runtime, from the interpreter that is meant to hold it.
+        """Every runtime, from the interpreter that is meant to hold it now.
 
         Raises:
             WorkerError: the worker of the default interpreter died, or did not answer.
@@ -46,8 +47,12 @@ class Probe:
         return offered.get(name, missing)
 
     def _ask(self, python: str) -> tuple[RuntimeFacts, ...]:
-        worker = self._pool.start(python, key=_KEY)
-        try:
-            return worker.ask(messages.Probe(), messages.ProbeReply, timeout_s=self._timeout_s).runtimes
-        finally:
-            self._pool.end(_KEY)
+        known = self._answers.get(python)
+        if known is None:
+            worker = self._pool.start(python, key=_KEY)
+            try:
+                known = worker.ask(messages.Probe(), messages.ProbeReply, timeout_s=self._timeout_s).runtimes
+            finally:
+                self._pool.end(_KEY)
+            self._answers[python] = known
+        return known

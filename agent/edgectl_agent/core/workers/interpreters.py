@@ -6,15 +6,26 @@ frame each way.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.bundle import Manifest
+from edgectl_protos.domain.errors import DocumentError
 from edgectl_protos.domain.policy import Call, Generate, Program, flat_steps
 
 __all__ = ["Interpreters", "Seat", "calls_of"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    interpreters: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +38,33 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Interpreters:
-    """`default`, unless `by_runtime` names another one."""
+    """`default`, unless `named` has another one for a runtime, or `file`, a JSON object of runtime → Python that may
+    change while the agent runs.
+    """
 
     default: str
-    by_runtime: Mapping[str, str]
+    named: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
 
-    def of(self, runtime: str) -> str:
-        """The Python that holds a runtime."""
-        return self.by_runtime.get(runtime, self.default)
+    @property
+    def by_runtime(self) -> dict[str, str]:
+        """The Pythons of those runtimes that the default one does not hold, as of now."""
+        if self.file is None:
+            return dict(self.named)
+        try:
+            found = from_bytes(_Named, self.file.read_bytes(), what=self.file.name).interpreters
+        except FileNotFoundError:
+            found = {}
+        except (OSError, DocumentError) as exc:
+            _LOG.error("%s cannot be read: %s", self.file, exc)
+            found = {}
+        return {**found, **self.named}
 
     def seat(self, manifest: Manifest) -> Seat:
         """Where a release is loaded. Of two that are called equally often, the one that is called first."""
         calls = calls_of(manifest.program)
-        pythons = {component.name: self.of(component.runtime) for component in manifest.components}
+        named = self.by_runtime
+        pythons = {one.name: named.get(one.runtime, self.default) for one in manifest.components}
         wanted: Counter[str] = Counter()
         for name, count in calls.items():
             wanted[pythons[name]] += count

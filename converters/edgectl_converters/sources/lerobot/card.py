@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgectl_converters.card import CheckpointCard, Sha256, digest_of_files, sha256_of
+from edgectl_converters.card import ONNX, PT2, CheckpointCard, Sha256, digest_of_files, sha256_of
 from edgectl_converters.sources.lerobot.buffers import buffers_of, has_buffers
 from edgectl_converters.sources.lerobot.carried_export import (
     carried_export_files,
@@ -114,11 +114,12 @@ def card(path: Path, sha256: Sha256 = sha256_of) -> CheckpointCard:
         notes.append("statistics are read from the weights, where LeRobot before 0.4 kept them")
     if config.ignored:
         notes.append(f"LeRobot's {config.type} does not read {', '.join(config.ignored)}")
+    carried: tuple[str, ...] = ()
     if has_carried_export(path):
         problem = carried_export_problem(path, checkpoint.policy, files, sha256)
         notes.append(f"carried export not used: {problem}" if problem else "carries its export: no torch needed")
         if not problem:
-            toolchain = "host"
+            carried = (ONNX,)
             files = [*files, *carried_export_files(path)]
     return CheckpointCard(
         path=path,
@@ -130,6 +131,8 @@ def card(path: Path, sha256: Sha256 = sha256_of) -> CheckpointCard:
         digest=digest_of_files(path, files, sha256),
         components=COMPONENTS[config.type],
         notes=tuple(notes),
+        forms=(ONNX, PT2),
+        carried=carried,
     )
 
 

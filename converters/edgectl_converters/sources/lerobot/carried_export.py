@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgectl_converters.card import Sha256, sha256_of
+from edgectl_converters.card import ONNX, Sha256, sha256_of
 from edgectl_converters.sources.base import ARRAYS, GOLDEN, Export
 from edgectl_converters.sources.lerobot.foreign import read_tensors
 from edgectl_protos.codec.document import MAX_BYTES, from_bytes, to_document
@@ -36,7 +36,7 @@ __all__ = [
 
 FOLDER = "edgectl_export"
 DOCUMENT = "export.json"
-_FORMAT = 2
+_FORMAT = 3
 _MAX_INSIDE_BYTES = (2 << 30) - (1 << 20)
 # Smaller ones are not worth a reference.
 _MIN_REFERENCED_BYTES = 256
@@ -115,7 +115,7 @@ def write_carried_export(
     aside.mkdir()
     references = {}
     for component in export.components:
-        references[component.name] = _strip(exported / component.file, aside / component.file, by_digest)
+        references[component.name] = _strip(exported / component.files[ONNX], aside / component.files[ONNX], by_digest)
     others = [name for name in _names_of(export) if not (aside / name).exists()]
     for name in others:
         shutil.copyfile(exported / name, aside / name)
@@ -145,7 +145,7 @@ def restore(checkpoint: Path, weights: Path, out: Path) -> Export:
         tensors = read_tensors(weights)
         for component in carried.export.components:
             references = carried.initializers.get(component.name, {})
-            _fill(folder / component.file, out / component.file, references, tensors)
+            _fill(folder / component.files[ONNX], out / component.files[ONNX], references, tensors)
         for name in _names_of(carried.export):
             if not (out / name).exists():
                 shutil.copyfile(folder / name, out / name)
@@ -175,7 +175,7 @@ def _read(checkpoint: Path) -> _Carried:
 
 def _names_of(export: Export) -> list[str]:
     """The files of an export's folder."""
-    names = [component.file for component in export.components]
+    names = [component.files[ONNX] for component in export.components]
     return list(dict.fromkeys([*names, *export.program.files, ARRAYS, GOLDEN]))
 
 

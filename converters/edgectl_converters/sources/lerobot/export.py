@@ -80,7 +80,7 @@ def export(request: ExportRequest, progress: Progress) -> Export:
     with running(checkpoint):
         example = batches_of(loaded, checkpoint, raw, 0)
         with kind.split(loaded, checkpoint, example, pad_id) as split:
-            components = tuple(_component(part, out, progress) for part in split.parts)
+            components = tuple(_component(part, out, request.forms, progress) for part in split.parts)
     program = assemble(checkpoint, split.steps, split.tensors, split.chunk, pad_id)
     _check(checkpoint, program, components)
     progress("computing golden actions with LeRobot")
@@ -104,13 +104,14 @@ def export(request: ExportRequest, progress: Progress) -> Export:
     )
 
 
-def _component(part: Part, out: Path, progress: Progress) -> ExportedComponent:
-    progress(f"exporting {part.name} to ONNX")
+def _component(part: Part, out: Path, forms: tuple[str, ...], progress: Progress) -> ExportedComponent:
+    progress(f"exporting {part.name} as {' and '.join(forms)}")
     try:
-        return export_part(part, out)
+        return export_part(part, out, forms)
     except Exception as exc:  # torch's exporter raises whatever its passes do
         raise CheckpointError(
-            f"torch cannot export {part.name} to ONNX: {type(exc).__name__}: {str(exc).splitlines()[:1]}",
+            f"torch cannot export {part.name} as {' and '.join(forms)}: "
+            f"{type(exc).__name__}: {str(exc).splitlines()[:1]}",
             hint="is the net your own? make it traceable by torch.export, or report it with the checkpoint's config",
         ) from exc
 

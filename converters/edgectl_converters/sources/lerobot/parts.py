@@ -8,13 +8,14 @@ module's scope.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgectl_converters.sources.base import ExportedComponent
+from edgectl_converters.sources.base import ONNX, PT2, ExportedComponent
+from edgectl_converters.sources.torch_program import write_program
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.policy import Step
 
@@ -89,30 +90,40 @@ def make_part(
     return Part(name, module, inputs, dict(zip(outputs, values, strict=True)), within, rewrite)
 
 
-def export_part(part: Part, folder: Path) -> ExportedComponent:
-    """Write `<name>.onnx` into the folder."""
+def export_part(part: Part, folder: Path, forms: Collection[str]) -> ExportedComponent:
+    """Write `<name>.<form>` into the folder for each of the forms."""
     import torch
 
     # The fast path of attention cannot be traced.
     torch.backends.mha.set_fastpath_enabled(False)
-    file = f"{part.name}.onnx"
+    files = {form: f"{part.name}.{form}" for form in forms}
     with torch.no_grad(), part.within():
         exported = torch.export.export(part.module, tuple(part.inputs.values()), strict=False)
         if part.rewrite is not None:
             part.rewrite(exported)
-        program = torch.onnx.export(
-            exported,
-            (),
-            dynamo=True,
-            input_names=list(part.inputs),
-            output_names=list(part.outputs),
-            opset_version=_OPSET,
-            external_data=False,
-            verbose=False,
-        )
+        if PT2 in files:
+            write_program(exported, folder / files[PT2])
+        if ONNX in files:
+            _write_onnx(exported, part, folder / files[ONNX])
+    return ExportedComponent(part.name, files, port_specs(part.inputs), port_specs(part.outputs))
+
+
+def _write_onnx(exported: Any, part: Part, file: Path) -> None:
+    import torch
+
+    program = torch.onnx.export(
+        exported,
+        (),
+        dynamo=True,
+        input_names=list(part.inputs),
+        output_names=list(part.outputs),
+        opset_version=_OPSET,
+        external_data=False,
+        verbose=False,
+    )
+    assert program is not None
     _forget_sources(program.model.graph)
-    program.save(str(folder / file))
-    return ExportedComponent(part.name, "onnx", file, port_specs(part.inputs), port_specs(part.outputs))
+    program.save(str(file))
 
 
 def _forget_sources(graph: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from edgectl_converters.card import CheckpointCard, Sha256
+from edgectl_converters.card import ONNX, CheckpointCard, Sha256
 from edgectl_converters.sources.base import Export, ExportRequest, Source
 from edgectl_converters.sources.lerobot import card as cards
 from edgectl_converters.sources.lerobot.carried_export import (
@@ -75,7 +75,7 @@ class LeRobotSource(Source):
             ToolchainError: the environment lacks a package.
         """
         path = Path(request.checkpoint)
-        if has_carried_export(path):
+        if request.forms == (ONNX,) and has_carried_export(path):
             checkpoint = cards.read_checkpoint(path)
             if not carried_export_problem(path, checkpoint.policy, cards.checkpoint_files(checkpoint)):
                 progress("restoring the carried export")

@@ -7,7 +7,7 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
-from edgectl_converters.sources.base import ARRAYS, GOLDEN, Export, ExportedComponent, ExportRequest
+from edgectl_converters.sources.base import ARRAYS, GOLDEN, ONNX, Export, ExportedComponent, ExportRequest
 from edgectl_converters.sources.golden_file import check_golden
 from edgectl_converters.sources.parts.graphs import write_part
 from edgectl_converters.sources.parts.opened import Opened
@@ -37,7 +37,7 @@ def export_parts(opened: Opened, request: ExportRequest, progress: Callable[[str
         progress(f"checking the graph {name}")
         part = opened.parts[name]
         written = write_part(part, out)
-        components.append(ExportedComponent(name, "onnx", written, part.inputs, part.outputs, part.stored))
+        components.append(ExportedComponent(name, {ONNX: written}, part.inputs, part.outputs, part.stored))
     if meaning.arrays:
         arrays: Any = dict(sorted(meaning.arrays.items()))
         np.savez(out / ARRAYS, **arrays)
@@ -52,7 +52,7 @@ def export_parts(opened: Opened, request: ExportRequest, progress: Callable[[str
         call = single_call(program)
         assert call is not None  # Opened.read refused anything else
         part = opened.parts[call.component]
-        cases, found = golden_of(out / components[0].file, part, call, program, Path(request.observations))
+        cases, found = golden_of(out / components[0].files[ONNX], part, call, program, Path(request.observations))
         reference, kind, notes = found.reference, request.inputs_kind, found.notes
     np.savez(out / GOLDEN, **cases)
     return Export(

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgectl_converters.sources.base import GOLDEN, Export, ExportedComponent, ExportRequest
+from edgectl_converters.sources.base import GOLDEN, ONNX, PT2, Export, ExportedComponent, ExportRequest
 from edgectl_converters.sources.golden_file import check_golden
 from edgectl_converters.sources.npz import read_npz
 from edgectl_converters.sources.parts.graphs import read_part, write_part
 from edgectl_converters.sources.pt2.archive import Kind
 from edgectl_converters.sources.pt2.source import COMPONENT, TorchModule
+from edgectl_converters.sources.torch_program import write_program
 from edgectl_protos.domain.errors import CheckpointError, NonFiniteError, OperatorError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _OPERATORS = (
 
 
 def export_module(module: TorchModule, request: ExportRequest, progress: Callable[[str], None]) -> Export:
-    """Write `policy.onnx` and `golden.npz` into the request's folder.
+    """Write `policy.onnx`, `policy.pt2` where it is asked for, and `golden.npz` into the request's folder.
 
     Raises:
         CheckpointError: torch cannot load the module, or it takes other inputs than its golden cases say.
@@ -71,6 +72,10 @@ def export_module(module: TorchModule, request: ExportRequest, progress: Callabl
         file = write_part(part, out)
     finally:
         shutil.rmtree(raw)
+    files = {ONNX: file}
+    if PT2 in request.forms:
+        files[PT2] = "policy.pt2"
+        write_program(_flat(module, run, cases), out / files[PT2])
     if module.golden is not None:
         golden: Any = check_golden(module.golden, module.policy, module.program)
         reference = module.golden.name
@@ -85,7 +90,7 @@ def export_module(module: TorchModule, request: ExportRequest, progress: Callabl
     return Export(
         policy=module.policy,
         program=module.program,
-        components=(ExportedComponent(COMPONENT, "onnx", file, part.inputs, part.outputs),),
+        components=(ExportedComponent(COMPONENT, files, part.inputs, part.outputs),),
         reference=reference,
         inputs_kind=kind,
         cases=len(golden[f"out.{module.program.action}"]),
@@ -227,6 +232,25 @@ def _write_onnx(module: TorchModule, loaded: Any, cases: Arrays, file: Path) -> 
         torch.onnx.export(loaded, arguments, str(file), dynamo=False, opset_version=_OPSET, **names)
     except Exception as exc:  # torch raises anything; this is the boundary to its exporter
         raise _refused(exc, f"{module.path.name} cannot be exported to ONNX") from exc
+
+
+def _flat(module: TorchModule, run: Run, cases: Arrays) -> Any:
+    """The program again, with its inputs in a row, of the shapes of the first case."""
+    import torch
+
+    names = [spec.name for spec in module.inputs]
+
+    class Flat(torch.nn.Module):  # type: ignore[misc]
+        """Ports in their order."""
+
+        def forward(self, *values: Any) -> Any:
+            return tuple(run(dict(zip(names, values, strict=True))))
+
+    feeds = _tensors(module, cases, 0, rows=False)
+    try:
+        return torch.export.export(Flat(), tuple(feeds[name] for name in names), strict=False)
+    except Exception as exc:  # torch raises anything; this is the boundary to its exporter
+        raise _refused(exc, f"{module.path.name} cannot be exported again") from exc
 
 
 def _refused(error: BaseException, what: str) -> CheckpointError | OperatorError:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from edgectl_converters.card import CheckpointCard, Sha256, digest_of_files
+from edgectl_converters.card import ONNX, PT2, CheckpointCard, Sha256, digest_of_files
 from edgectl_converters.sources.bare_graph import bare_policy, bare_program
 from edgectl_converters.sources.base import Export, ExportRequest, Source
 from edgectl_converters.sources.frame_ranges import golden_ranges, golden_spread
@@ -87,6 +87,7 @@ class Pt2Source(Source):
             digest=digest_of_files(path.parent, [path, *([golden] if golden else [])], sha256),
             components=(COMPONENT,),
             notes=tuple(notes),
+            forms=(ONNX, PT2) if archive.kind is Kind.EXPORTED else (ONNX,),
         )
 
     def spread(self, path: Path) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:

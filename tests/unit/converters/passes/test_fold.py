@@ -53,7 +53,7 @@ def tiny(tmp_path):
     folder.mkdir()
     (folder / "act.onnx").write_bytes(tiny_graph())
     part = tiny_component()
-    component = ExportedComponent(part.name, "onnx", "act.onnx", part.inputs, part.outputs)
+    component = ExportedComponent(part.name, {"onnx": "act.onnx"}, part.inputs, part.outputs)
     return Export(tiny_policy(), tiny_program(), (component,), "numpy", "synthetic", 3), folder
 
 
@@ -137,8 +137,7 @@ def vision(folder, *, history=1, fit=Fit.STRETCH, anchor=Anchor.CENTRE, scales=(
         steps += [Call(f"vision{index}", "vision", {"planes": f"p{index}"}, {"flat": ("action", "f1")[index]})]
     component = ExportedComponent(
         "vision",
-        "onnx",
-        "vision.onnx",
+        {"onnx": "vision.onnx"},
         (TensorSpec("planes", DType.FLOAT32, port),),
         (TensorSpec("flat", DType.FLOAT32, (1, size)),),
     )

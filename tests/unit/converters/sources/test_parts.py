@@ -112,9 +112,9 @@ def run_cases(exported, out):
     graphs = {}
     for part in exported.components:
         component = Component(
-            part.name, "reference", "fp32", part.file, part.inputs, part.outputs, Tolerance(0.0, 0.0, 0.0, 0.0)
+            part.name, "reference", "fp32", part.files["onnx"], part.inputs, part.outputs, Tolerance(0.0, 0.0, 0.0, 0.0)
         )  # fmt: skip
-        graphs[part.name] = runtime.load(out / part.file, component, 1)
+        graphs[part.name] = runtime.load(out / part.files["onnx"], component, 1)
     arrays = dict(np.load(out / "arrays.npz")) if exported.program.arrays else {}
     executor = Executor(exported.policy, exported.program, arrays, graphs, path_of=lambda name: out / name)
     golden = dict(np.load(out / "golden.npz"))

@@ -49,6 +49,7 @@ def test_the_agent_is_told_its_state_its_socket_and_its_name(agent, tmp_path):
         agent("import sys; print(sys.argv[1:]); sys.exit(1)").ensure_running()
     listen = f"unix:{tmp_path}/a.sock"
     expected = ["run", "--state-dir", f"{tmp_path}/state", "--listen", listen, "--device", "local"]
+    expected += ["--interpreters-file", f"{tmp_path}/state/interpreters.json"]
     assert str(expected) in info.value.message
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgectl_protos.domain.artifact import Digest, check_scheme, precision_of, safe_path
+from edgectl_protos.domain.artifact import Digest, check_scheme, has_integer_weights, precision_of, safe_path
 from edgectl_protos.domain.errors import BundleError, BundlePathError, RouteError
 
 
@@ -36,12 +36,19 @@ def test_an_ordinary_path_is_kept():
     [
         *(("fp32", "fp32"), ("fp16", "fp16"), ("bf16", "bf16"), ("int8", "int8")),
         *(("w8a8", "int8"), ("w4g64/a16", "fp16"), ("w8/a32", "fp32"), ("w4a4", "int4")),
+        *(("int8-dynamic", "int8"), ("w4g32a8-dynamic", "int8"), ("w8a16", "int16"), ("w16/a32", "fp32")),
         # Of a newer version: kept as it is.
         ("nvfp4", "nvfp4"),
     ],
 )
 def test_a_scheme_says_in_what_precision_is_computed(scheme, precision):
     assert precision_of(check_scheme(scheme)) == precision
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int8-dynamic", "w8a16", "w4g32/a32", "w8/a16"])
+def test_weights_that_are_rounded_to_integers_are_told_from_shorter_floats(scheme):
+    assert has_integer_weights(scheme)
+    assert not any(has_integer_weights(other) for other in ("fp32", "fp16", "bf16", "w16/a32"))
 
 
 @pytest.mark.parametrize("text", ["", "FP32", "w4 g64", "w4//a16", "/fp32", "fp32-", "x" * 41, "fp32\n"])

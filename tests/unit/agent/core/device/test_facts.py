@@ -68,13 +68,14 @@ def test_a_machine_that_says_nothing_gives_empty_facts_and_no_error(tmp_path):
     assert found.machine_id
 
 
-def test_runtimes_are_probed_once_and_what_changes_is_read_again_only_when_asked(tmp_path):
+def test_runtimes_and_what_changes_are_asked_for_again_only_when_that_is_wanted(tmp_path):
     probe = CountingProbe()
     device = read("pi5", tmp_path, probe=probe)
     first = device.get()
     assert device.get() is first
-    assert device.get(refresh=True).runtimes == first.runtimes
     assert probe.asked == 1
+    assert device.get(refresh=True).runtimes == first.runtimes
+    assert probe.asked == 2
 
 
 def test_a_failed_probe_is_tried_again(tmp_path):

@@ -42,6 +42,15 @@ def test_a_broken_interpreter_costs_its_own_runtime_only(make):
     assert "/no/such/python" in found["tensorrt"].problem
 
 
+def test_an_interpreter_is_asked_once(make, tmp_path):
+    probe = make({"stub": sys.executable})
+    probe.runtimes()
+    logs = sorted(tmp_path.rglob("*.log"))
+    assert probe.runtimes()
+    assert logs
+    assert sorted(tmp_path.rglob("*.log")) == logs
+
+
 def test_a_broken_default_interpreter_is_an_error(make):
     with pytest.raises(WorkerError, match="/no/such/python"):
         make({}, default="/no/such/python").runtimes()

@@ -27,6 +27,16 @@ def test_one_runtime_is_loaded_where_it_lives(seat):
     assert seat(Part("full", "tensorrt")) == Seat("/jetpack/python", {})
 
 
+def test_a_file_may_name_others_while_the_agent_runs(tmp_path):
+    file = tmp_path / "interpreters.json"
+    pythons = Interpreters("/agent/python", {"tensorrt": "/jetpack/python"}, file)
+    assert pythons.by_runtime == {"tensorrt": "/jetpack/python"}
+    file.write_text('{"interpreters": {"executorch": "/torch/python", "tensorrt": "/other/python"}}')
+    assert pythons.by_runtime == {"executorch": "/torch/python", "tensorrt": "/jetpack/python"}
+    file.write_text("{")
+    assert pythons.by_runtime == {"tensorrt": "/jetpack/python"}
+
+
 def test_the_worker_runs_where_an_inference_calls_most_often_and_borrows_the_rest(seat):
     parts = (Part("vision", "onnxrt"), Part("prefix", "executorch"), Part("step", "tensorrt", passes=10))
     assert seat(*parts) == Seat("/jetpack/python", {"onnxrt": "/agent/python", "executorch": "/torch/python"})

@@ -1,0 +1,61 @@
+"""Runtimes that live in a toolchain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgectl_converters import homes
+from edgectl_converters.homes import homes_of, ready_homes
+from edgectl_converters.targets.reference import ReferenceTarget
+from edgectl_converters.toolchain import Toolchain
+from edgectl_protos.domain.errors import ToolchainError
+
+
+class Elsewhere(ReferenceTarget):
+    """A target whose runtime needs another interpreter."""
+
+    home = "torch"
+
+
+class Chains:
+    """Toolchains that note what is made."""
+
+    def __init__(self, lock: str) -> None:
+        self.lock = lock
+        self.made: list[str] = []
+
+    def find(self, name):
+        if self.lock == "gone":
+            raise ToolchainError("gone")
+        return Toolchain(name, Path(f"/{name}/python"), self.lock, "")
+
+    def get(self, name, progress):
+        self.made.append(name)
+        return Toolchain(name, Path(f"/{name}/python"), "made", "")
+
+
+@pytest.fixture
+def one_elsewhere(monkeypatch):
+    monkeypatch.setattr(homes, "TARGETS", {"here": "", "there": ""})
+    monkeypatch.setattr(homes, "target", {"here": ReferenceTarget, "there": Elsewhere}.__getitem__)
+
+
+def test_the_toolchain_of_a_runtime_that_lives_in_one_is_made(one_elsewhere):
+    chains = Chains("")
+    assert homes_of(["here", "there", "unknown"], chains, print) == {"there": "/torch/python"}
+    assert chains.made == ["torch"]
+
+
+def test_a_runtime_of_the_agents_own_interpreter_needs_none(one_elsewhere):
+    chains = Chains("")
+    assert homes_of(["here"], chains, print) == {}
+    assert chains.made == []
+
+
+@pytest.mark.parametrize(("lock", "found"), [("made", {"there": "/torch/python"}), ("", {}), ("gone", {})])
+def test_those_are_ready_whose_toolchain_is_there(one_elsewhere, lock, found):
+    chains = Chains(lock)
+    assert ready_homes(chains) == found
+    assert chains.made == []
