@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from edgectl_protos.domain.artifact import check_scheme
 from edgectl_protos.domain.errors import UsageError
 
-__all__ = ["Assignment", "Choice"]
+__all__ = ["Assignment", "BoardOption", "Choice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,22 @@ class Choice:
         return ",".join([*(f"{name}={word}" for name, word in self.named), *([self.default] if self.default else [])])
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class BoardOption:
+    """What a runtime's target reads of the board."""
+
+    runtime: str
+    key: str
+    value: str
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Runtimes and schemes. Devices with equal assignments share one release."""
+    """Runtimes, schemes, and what targets read of the board. Devices with equal assignments share one release."""
 
     runtime: Choice
     scheme: Choice
+    board: tuple[BoardOption, ...] = ()
 
     def __post_init__(self) -> None:
         for _, scheme in (("", self.scheme.default), *self.scheme.named):
@@ -81,5 +91,10 @@ class Assignment:
         """One runtime and one scheme for all, or each as `Choice.parse` reads it."""
         return cls(Choice.parse(runtime), Choice.parse(scheme))
 
+    def options_of(self, runtime: str) -> dict[str, str]:
+        """What the board says to the target of a runtime."""
+        return {option.key: option.value for option in self.board if option.runtime == runtime}
+
     def __str__(self) -> str:
-        return f"{self.runtime} {self.scheme}"
+        board = ",".join(f"{option.key}={option.value}" for option in self.board)
+        return " ".join(filter(None, (str(self.runtime), str(self.scheme), board and f"({board})")))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgectl_converters.assignment import Assignment, Choice
@@ -47,7 +47,9 @@ CAPTURE_SCHEME = "fp32"
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One component to be built, with its key; `rank_key` is that of the ranking of its layers, if it needs one."""
+    """One component to be built, with its key; `rank_key` is that of the ranking of its layers, if it needs one,
+    `options` what its target reads of the board.
+    """
 
     component: str
     target: Target
@@ -56,6 +58,7 @@ class Build:
     calibrated: bool
     key: str
     rank_key: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +253,8 @@ class _Keys:
             variants = chosen.variants(wanted)
             variant = variants[min(index, len(variants) - 1)]
             calibrated = chosen.needs_calibration(wanted)
+            # The oracle runs on this host, whatever the board is.
+            options = {} if only else self._assignment.options_of(chosen.name)
             given = {
                 "code": self._workshop.code.digest(module_of(chosen)),
                 "export": self._exported,
@@ -258,11 +263,12 @@ class _Keys:
                 "scheme": wanted,
                 "calibration": self.capture if calibrated else "",
                 "lock": self._lock(chosen.toolchain, chosen.packages),
+                "options": options,
             }
             # The same for every variant that needs it.
             rank_key = key_of(step="rank", **given) if chosen.needs_ranking(variant) else ""
             key = key_of(step="build", variant=variant, **given)
-            builds.append(Build(name, chosen, wanted, variant, calibrated, key, rank_key))
+            builds.append(Build(name, chosen, wanted, variant, calibrated, key, rank_key, options))
         return tuple(builds)
 
     def _form(self, chosen: Target) -> str:

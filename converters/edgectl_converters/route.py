@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from edgectl_converters.assignment import Assignment, Choice
+from edgectl_converters.assignment import Assignment, BoardOption, Choice
 from edgectl_converters.card import CheckpointCard, as_it_is, unread
 from edgectl_converters.targets.registry import TARGETS, target
 from edgectl_profiles.match import misfits
@@ -90,7 +90,8 @@ def plan_routes(
     names = [asked.default] if asked and asked.default else [entry.name for entry in profile.runtimes]
     routes, rejected = [], []
     for name, scheme in itertools.product(names, schemes):
-        assignment = Assignment(Choice(name, asked.named if asked else ()), Choice(scheme, wanted.named))
+        runtime = Choice(name, asked.named if asked else ())
+        assignment = Assignment(runtime, Choice(scheme, wanted.named), _board_options(card, profile, runtime))
         for choice in (assignment.runtime, assignment.scheme):
             choice.check_names(card.components)
         reason = _reason(card, profile, facts, assignment)
@@ -104,6 +105,17 @@ def plan_routes(
         notes = (f"stand-in for {facts.stand_in_for}",) if facts and facts.stand_in_for else ()
         routes.append(Route(assignment, disk, memory, notes))
     return RoutePlan(profile.board, tuple(routes), tuple(rejected))
+
+
+def _board_options(card: CheckpointCard, profile: BoardProfile, runtime: Choice) -> tuple[BoardOption, ...]:
+    """What the board says of those options that the targets of these runtimes read."""
+    found = []
+    for name in sorted({runtime.of(component) for component in card.components}):
+        entry = profile.runtime(name)
+        if entry is not None and name in TARGETS:
+            told = profile.facts() | entry.options
+            found += [BoardOption(name, key, told[key]) for key in sorted(target(name).reads_options) if key in told]
+    return tuple(found)
 
 
 def weight_bytes(scheme: str) -> float:

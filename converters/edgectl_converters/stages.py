@@ -258,6 +258,7 @@ class Stages:
             variant=build.variant,
             calibration=calibration,
             out=str(out),
+            options=dict(build.options),
         )
 
     def proved(self) -> Finished[Proved]:

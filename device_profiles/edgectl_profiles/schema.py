@@ -17,16 +17,19 @@ __all__ = ["BoardProfile", "BoardRuntime", "parse_profile"]
 
 class BoardRuntime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A runtime on this board, with the schemes for which it has kernels there. How far it was proved there is not
-    typed by hand: that comes from recorded runs.
+    typed by hand: that comes from recorded runs. `options` are this runtime's choices here, such as its provider.
     """
 
     name: str
     schemes: tuple[str, ...]
     note: str = ""
+    options: dict[str, str] = {}
 
 
 class BoardProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A kind of device. `runtimes` stand in order of preference; `cpu` is a part of the processor's name."""
+    """A kind of device. `runtimes` stand in order of preference; `cpu` is a part of the processor's name, `options` are
+    facts that a build may have to know, such as the number of its SoC.
+    """
 
     board: str
     title: str
@@ -36,6 +39,11 @@ class BoardProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu: tuple[str, ...] = ()
     memory_gb: float = 0.0
     note: str = ""
+    options: dict[str, str] = {}
+
+    def facts(self) -> dict[str, str]:
+        """What a target may be told about the board."""
+        return self.options | {"board": self.board}
 
     def runtime(self, name: str) -> BoardRuntime | None:
         """The runtime of this name, if the board lists it."""

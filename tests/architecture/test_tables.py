@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgectl_agent.worker.runtimes import registry as runtimes
 from edgectl_converters.targets import registry as targets
+from edgectl_profiles import library
 from edgectl_protos.domain import errors
 from edgectl_testkit.documents import check_section
 
@@ -21,3 +22,10 @@ def test_the_exit_codes_of_the_documentation_are_those_of_the_errors():
 
 def test_every_target_has_its_runtime_on_the_device():
     assert set(targets.TARGETS) == set(runtimes.RUNTIMES)
+
+
+def test_what_a_board_says_to_a_runtime_is_read_by_its_target():
+    for board in map(library.load, library.names()):
+        for runtime in board.runtimes:
+            if runtime.name in targets.TARGETS:
+                assert set(runtime.options) <= set(targets.target(runtime.name).reads_options), board.board

@@ -33,7 +33,7 @@ class BuildRequest:
 
     `graph` is the component's file in the form `form`, one of those that the target reads. `calibration` is an .npz of
     what enters the component, `<port>` with the call first; empty where the scheme needs none. `ranking` are layers,
-    the most sensitive first, where the variant needs it.
+    the most sensitive first, where the variant needs it. `options` are what the board says of those that it reads.
     """
 
     runtime: str
@@ -47,6 +47,7 @@ class BuildRequest:
     calibration: str
     out: str
     ranking: tuple[str, ...] = ()
+    options: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ class Target(abc.ABC):
     reads: ClassVar[tuple[str, ...]]
     """Forms of a component that it takes, in order of preference: onnx, pt2 …"""
     schemes: ClassVar[tuple[str, ...]]
+    reads_options: ClassVar[tuple[str, ...]] = ()
+    """What it has to know of the board, by the names in its profile: another value is another artifact."""
     takes_bytes: ClassVar[bool] = True
     """Whether a graph may take frames as the camera gives them, uint8 [1, H, W, C]."""
     oracle: ClassVar[Mapping[str, str] | None] = None

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgectl_converters.assignment import Assignment
+from edgectl_converters.assignment import Assignment, BoardOption
 from edgectl_converters.bundle import blob_path, read_bundle
 from edgectl_converters.card import Declared
 from edgectl_converters.conversion import (
@@ -22,6 +22,7 @@ from edgectl_converters.conversion import (
     plan_conversion,
     run_conversion,
 )
+from edgectl_converters.job import Job
 from edgectl_converters.loop_file import derive_loop, dump_loop
 from edgectl_converters.observations.opened import open_footage
 from edgectl_converters.plan import ConvertRequest
@@ -231,6 +232,19 @@ def test_anything_that_decides_the_actions_makes_another_release(bench, change):
     after = bench.convert()
     assert not after.cached
     assert after.release != before
+
+
+def test_what_the_board_says_makes_another_build_and_the_same_oracle(bench):
+    def job(*options):
+        assignment = replace(Assignment.of("onnxrt", "int8"), board=options)
+        return Job.read(bench.request(assignment=assignment), bench.shop())
+
+    plain, told = job(), job(BoardOption("onnxrt", "soc", "Q1"), BoardOption("other", "sm", "8.7"))
+    assert [dict(build.options) for attempt in told.attempts for build in attempt] == [{"soc": "Q1"}] * 6
+    for one, other in zip(plain.attempts, told.attempts, strict=True):
+        assert one[0].key != other[0].key
+        assert (one[0].rank_key != other[0].rank_key) == bool(one[0].rank_key)
+    assert [(build.key, build.options) for build in plain.oracle] == [(build.key, {}) for build in told.oracle]
 
 
 def test_a_name_changes_the_release_and_nothing_is_built_again(bench):

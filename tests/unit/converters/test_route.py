@@ -3,11 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgectl_converters.assignment import Choice
 from edgectl_converters.card import CheckpointCard
 from edgectl_converters.route import RouteRequest, plan_routes
+from edgectl_converters.targets.registry import target
 from edgectl_profiles.library import load
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.device import DeviceFacts, RuntimeFacts
@@ -137,6 +139,26 @@ def test_components_may_differ_and_each_is_asked_about():
     best = plan_routes(CARD, X86, FACTS, fine).best().assignment
     assert [best.runtime.of(name) for name in CARD.components] == ["openvino", "onnxrt"]
     assert [best.scheme.of(name) for name in CARD.components] == ["int8", "fp32"]
+
+
+def test_a_way_carries_what_its_targets_read_of_the_board_and_nothing_else(monkeypatch):
+    first, *others = X86.runtimes
+    told = {"soc": "Q1", "sm": "8.7"}
+    runtimes = (msgspec.structs.replace(first, options={"device": "NPU", "soc": "Q2"}), *others)
+    board = msgspec.structs.replace(X86, options=told, runtimes=runtimes)
+    assert not plan_routes(CARD, board, FACTS, RouteRequest()).best().assignment.options_of("reference")
+    for name in ("openvino", "onnxrt"):
+        monkeypatch.setattr(type(target(name)), "reads_options", ("soc", "device"))
+    found = {
+        str(route.assignment.runtime): route.assignment
+        for route in plan_routes(CARD, board, FACTS, RouteRequest()).routes
+    }
+    assert found["openvino"].options_of("openvino") == {"device": "NPU", "soc": "Q2"}
+    assert found["onnxrt"].options_of("onnxrt") == {"soc": "Q1"}
+    assert found["onnxrt"].options_of("openvino") == {}
+    assert str(found["onnxrt"]) == "onnxrt fp32 (soc=Q1)"
+    mixed = plan_routes(CARD, board, FACTS, RouteRequest(Choice.parse("step=onnxrt,openvino"))).best().assignment
+    assert (mixed.options_of("onnxrt")["soc"], mixed.options_of("openvino")["soc"]) == ("Q1", "Q2")
 
 
 def test_a_component_that_the_policy_lacks_is_named():

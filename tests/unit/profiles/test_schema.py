@@ -10,8 +10,9 @@ board: bench
 title: A bench
 arch: x86_64
 isa: [avx2]
+options: {soc: Q1}
 runtimes:
-  - {name: onnxrt, schemes: [fp32, int8], note: fast}
+  - {name: onnxrt, schemes: [fp32, int8], note: fast, options: {unit: npu}}
 """
 
 
@@ -27,6 +28,8 @@ def test_a_sound_file_is_read(tmp_path):
     assert profile.runtime("onnxrt") is profile.runtimes[0]
     assert profile.runtime("other") is None
     assert profile.isa == ("avx2",)
+    assert profile.facts()["soc"] == "Q1"
+    assert profile.runtimes[0].options == {"unit": "npu"}
 
 
 @pytest.mark.parametrize(
