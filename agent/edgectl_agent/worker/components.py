@@ -69,12 +69,7 @@ def load_components(release: Release, runtimes: Mapping[str, Runtime], threads: 
             graphs[name] = graph
             if name in generating:
                 generators[name] = CachedGenerator(graph, component)
-            found = graph.facts
-            facts.append(
-                ComponentFacts(
-                    name, component.runtime, found.version, component.scheme, found.precision, found.provider
-                )
-            )
+            facts.append(graph.facts.of(component))
     except BaseException:
         for graph in graphs.values():
             graph.close()

@@ -8,7 +8,6 @@ from edgectl_agent.worker.release import Array
 from edgectl_agent.worker.runtimes.base import Graph
 from edgectl_agent.worker.runtimes.registry import create
 from edgectl_agent.worker.shared_memory import map_memory
-from edgectl_protos.domain.device import ComponentFacts
 from edgectl_protos.domain.errors import StateError
 from edgectl_protos.worker import messages
 
@@ -31,11 +30,7 @@ class LentGraphs:
             graph = runtime.load(Path(request.artifact), component, request.threads, alone=request.alone)
         inputs, outputs = map_memory(Path(request.memory), component)
         self._graphs.append((graph, inputs, outputs))
-        found = graph.facts
-        facts = ComponentFacts(
-            component.name, component.runtime, found.version, component.scheme, found.precision, found.provider
-        )
-        return messages.GraphOpened(len(self._graphs) - 1, facts, found.first_inference_s)
+        return messages.GraphOpened(len(self._graphs) - 1, graph.facts.of(component), graph.facts.first_inference_s)
 
     def infer(self, request: messages.InferGraph) -> messages.GraphInferred:
         """Run a graph once on what stands in its memory."""

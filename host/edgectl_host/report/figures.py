@@ -270,6 +270,7 @@ _CURES = {
     Disturbance.THROTTLED: "the CPU was slowed down for its heat: cool the device, then: edgectl profile",
     Disturbance.CLOCK_STEPPED: "the wall clock was set while the loop ran: let it settle, then: edgectl profile",
     Disturbance.SUSPENDED: "the machine slept while the loop ran: keep it awake, then: edgectl profile",
+    Disturbance.SIMULATED: "a simulator shows values and no times: deploy to the device itself: edgectl deploy",
 }
 _OVER = {
     Metric.TICK: ("ticks", "late"),

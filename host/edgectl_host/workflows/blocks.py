@@ -170,8 +170,10 @@ def conditions_of(blocks: Sequence[Blocks]) -> tuple[str, ...]:
         if len(values) > 1:
             found.append(f"{name}: {', then '.join(values)}")
     for each in blocks:
-        disturbances = _interference([record.summary for record in each.records]).disturbances
-        found += [f"{each.label}: {disturbance.value}" for disturbance in disturbances]
+        summaries = [record.summary for record in each.records]
+        if summaries:
+            whole = replace(summaries[-1], interference=_interference(summaries))
+            found += [f"{each.label}: {disturbance.value}" for disturbance in whole.disturbances]
     warmths = [record.summary.temperature_start_c for record in records]
     known = [warmth for warmth in warmths if warmth is not None]
     if known and max(known) - min(known) > _MAX_WARMING_C:

@@ -24,7 +24,10 @@ class RuntimeFacts:
 
 @dataclass(frozen=True, slots=True)
 class ComponentFacts:
-    """One component as it was loaded: what was asked for, and what its runtime really uses, read back from it."""
+    """One component as it was loaded: what was asked for, and what its runtime really uses, read back from it.
+
+    `simulated`: the processor that it is for is simulated here, so that values are evidence and times are none.
+    """
 
     name: str
     runtime: str
@@ -32,6 +35,7 @@ class ComponentFacts:
     scheme: str
     precision: str
     provider: str
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

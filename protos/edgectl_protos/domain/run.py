@@ -179,6 +179,8 @@ class Disturbance(enum.Enum):
     THROTTLED = "throttled"
     CLOCK_STEPPED = "clock stepped"
     SUSPENDED = "machine slept"
+    SIMULATED = "simulated"
+    """The processor that a component is for is simulated."""
 
 
 _MAX_WAITED_SHARE = 0.02
@@ -238,6 +240,12 @@ class RunSummary:
     interference: Interference = Interference()
     agent_version: str = ""
 
+    @property
+    def disturbances(self) -> tuple[Disturbance, ...]:
+        """What makes its times no evidence of the loop."""
+        simulated = any(component.simulated for component in self.components)
+        return (*self.interference.disturbances, *([Disturbance.SIMULATED] if simulated else []))
+
 
 class RunPhase(enum.Enum):
     """What a run is doing."""
@@ -293,7 +301,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """INCONCLUSIVE if the machine disturbed the run; else FAIL if a check fails, INCONCLUSIVE if one is, else PASS."""
+    """INCONCLUSIVE if the run was disturbed; else FAIL if a check fails, INCONCLUSIVE if one is, else PASS."""
 
     outcome: Outcome
     checks: tuple[Check, ...]
@@ -308,7 +316,7 @@ def judge(summary: RunSummary, deadlines: Deadlines | None = None) -> Verdict:
     the run's own, those are judged whose time the run counted: p95 and p99 of one time are two shares of one count.
     """
     checks = tuple(_check(summary, limit) for limit in (deadlines or summary.loop.deadlines).statements)
-    disturbances = summary.interference.disturbances
+    disturbances = summary.disturbances
     if disturbances:
         unsure = tuple(replace(check, outcome=Outcome.INCONCLUSIVE, deciding_ticks=None) for check in checks)
         return Verdict(Outcome.INCONCLUSIVE, unsure, disturbances)

@@ -20,7 +20,7 @@ import numpy as np
 from edgectl_agent.worker.release import Array
 from edgectl_protos.domain.artifact import DType, TensorSpec, precision_of
 from edgectl_protos.domain.bundle import Component
-from edgectl_protos.domain.device import RuntimeFacts
+from edgectl_protos.domain.device import ComponentFacts, RuntimeFacts
 from edgectl_protos.domain.errors import (
     BundleError,
     DeviceError,
@@ -50,13 +50,26 @@ class LoadedFacts:
     """What the runtime really uses, read back from it: fp32, fp16, bf16 or int8, and the provider.
 
     `first_inference_s` is the time of the first inference if loading had to run one, else 0; it is not part of the time
-    it takes to load.
+    it takes to load. `simulated`: the processor that the artifact is for is simulated.
     """
 
     precision: str
     provider: str
     version: str
     first_inference_s: float = 0.0
+    simulated: bool = False
+
+    def of(self, component: Component) -> ComponentFacts:
+        """The facts of a component that was loaded so."""
+        return ComponentFacts(
+            name=component.name,
+            runtime=component.runtime,
+            runtime_version=self.version,
+            scheme=component.scheme,
+            precision=self.precision,
+            provider=self.provider,
+            simulated=self.simulated,
+        )
 
 
 class Graph(abc.ABC):

@@ -135,7 +135,9 @@ class _RemoteGraph(Graph):
             # Mapped twice or not at all by now; the file itself is not needed.
             memory.unlink(missing_ok=True)
         found = opened.facts
-        facts = LoadedFacts(found.precision, found.provider, found.runtime_version, opened.first_inference_s)
+        facts = LoadedFacts(
+            found.precision, found.provider, found.runtime_version, opened.first_inference_s, found.simulated
+        )
         super().__init__(component.runtime, component, facts)
         self._process = process
         self._graph = opened.graph

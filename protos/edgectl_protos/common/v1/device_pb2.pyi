@@ -21,20 +21,22 @@ class RuntimeFacts(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., providers: _Optional[_Iterable[str]] = ..., precisions: _Optional[_Iterable[str]] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class ComponentFacts(_message.Message):
-    __slots__ = ("name", "runtime", "runtime_version", "scheme", "precision", "provider")
+    __slots__ = ("name", "runtime", "runtime_version", "scheme", "precision", "provider", "simulated")
     NAME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
     SCHEME_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    SIMULATED_FIELD_NUMBER: _ClassVar[int]
     name: str
     runtime: str
     runtime_version: str
     scheme: str
     precision: str
     provider: str
-    def __init__(self, name: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., scheme: _Optional[str] = ..., precision: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
+    simulated: bool
+    def __init__(self, name: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., scheme: _Optional[str] = ..., precision: _Optional[str] = ..., provider: _Optional[str] = ..., simulated: _Optional[bool] = ...) -> None: ...
 
 class DeviceFacts(_message.Message):
     __slots__ = ("device", "machine_id", "board", "arch", "os", "kernel", "libc", "python", "cpu_model", "cpu_count", "isa", "memory_bytes", "disk_free_bytes", "governor", "temperature_c", "load_1min", "preempt_rt", "runtimes", "stand_in_for")

@@ -112,6 +112,11 @@ def test_a_limit_that_the_run_did_not_count_is_named():
     assert "deploy --loop" in cures(record)[0]
 
 
+def simulated():
+    summary = run_summary()
+    return replace(summary, components=(replace(summary.components[0], simulated=True),))
+
+
 def test_a_disturbed_run_says_by_what_and_the_cure():
     record = of(replace(run_summary(), interference=Interference(waited_share=0.31, others_cpus=1.2, suspended_s=3.0)))
     assert outcome_word(record) == "INCONCLUSIVE"
@@ -126,7 +131,14 @@ def test_a_disturbed_run_says_by_what_and_the_cure():
 
 def test_every_disturbance_has_a_cure():
     seen = Interference(waited_share=1.0, others_cpus=1.0, throttle_events=3, clock_step_s=60.0, suspended_s=60.0)
-    assert len(cures(of(replace(run_summary(), interference=seen)))) == len(Disturbance)
+    assert len(cures(of(replace(simulated(), interference=seen)))) == len(Disturbance)
+
+
+def test_a_run_on_a_simulator_says_so_and_judges_no_time():
+    record = of(simulated())
+    assert outcome_word(record) == "INCONCLUSIVE"
+    assert verdict_parts(record)[0] == "simulated"
+    assert "to the device itself" in cures(record)[0]
 
 
 def test_a_source_that_knows_when_its_frames_were_taken_has_its_capture_in_the_age():

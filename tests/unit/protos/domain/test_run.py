@@ -141,6 +141,14 @@ def test_a_disturbed_run_is_neither_a_pass_nor_a_failure(seen, disturbance, coun
     assert {check.outcome for check in verdict.checks} == {Outcome.INCONCLUSIVE}
 
 
+def test_the_times_of_a_simulator_are_neither_a_pass_nor_a_failure():
+    own, summary = run_summary().loop.deadlines.limits[0], run_summary()
+    assert judge(counted(summary, Exceedances(own, 2100, 0, 1.0))).outcome is Outcome.PASS
+    components = (replace(summary.components[0], simulated=True), *summary.components)
+    verdict = judge(replace(counted(summary, Exceedances(own, 2100, 0, 1.0)), components=components))
+    assert (verdict.outcome, verdict.disturbances) == (Outcome.INCONCLUSIVE, (Disturbance.SIMULATED,))
+
+
 def test_threads_that_wait_for_each_other_are_no_busy_machine():
     assert Interference(waited_share=0.4, others_cpus=0.01).disturbances == ()
 
