@@ -203,7 +203,8 @@ import sys, numpy as np, torch
 program, golden = torch.export.load(sys.argv[1]).module(), np.load(sys.argv[2])
 for case in range(4):
     action, hidden = program(*(torch.from_numpy(golden[f"in.{name}"][case][None]) for name in sys.argv[3:]))
-    assert np.array_equal(action.detach()[0].numpy(), golden["out.action"][case]), case
+    error = np.abs(action.detach()[0].numpy() - golden["out.action"][case]).max()
+    assert error <= 1e-6, (case, error)
 print(sorted(program.state_dict()))
 """
 

@@ -61,7 +61,8 @@ def export_module(module: TorchModule, request: ExportRequest, progress: Callabl
     out = Path(request.out)
     progress(f"loading {module.path.name} with torch {torch.__version__}")
     loaded = _load(module)
-    run = _runner(module, loaded)
+    called = loaded.module() if module.archive.kind is Kind.EXPORTED else loaded
+    run = _runner(module, loaded, called)
     cases, kind = _inputs(module, loaded, request)
     progress("exporting to ONNX")
     raw = out / "raw"
@@ -75,7 +76,7 @@ def export_module(module: TorchModule, request: ExportRequest, progress: Callabl
     files = {ONNX: file}
     if PT2 in request.forms:
         files[PT2] = "policy.pt2"
-        write_program(_flat(module, run, cases), out / files[PT2])
+        write_program(_flat(module, called, run, cases), out / files[PT2])
     if module.golden is not None:
         golden: Any = check_golden(module.golden, module.policy, module.program)
         reference = module.golden.name
@@ -109,7 +110,7 @@ def _load(module: TorchModule) -> Any:
         raise _refused(exc, f"torch cannot load {module.path.name}") from exc
 
 
-def _runner(module: TorchModule, loaded: Any) -> Run:
+def _runner(module: TorchModule, loaded: Any, called: Any) -> Run:
     from torch.utils import _pytree as pytree
 
     if module.archive.kind is Kind.SCRIPT:
@@ -122,7 +123,6 @@ def _runner(module: TorchModule, loaded: Any) -> Run:
                 hint="name them in.<input> as the arguments of forward are called",
             )
         return lambda feeds: list(pytree.tree_leaves(loaded(**feeds)))
-    called = loaded.module()
     # Constants that the module was exported with stand between the tensors.
     slots = [
         spec.arg for spec in loaded.graph_signature.input_specs if spec.kind.name in ("USER_INPUT", "CONSTANT_INPUT")
@@ -234,14 +234,18 @@ def _write_onnx(module: TorchModule, loaded: Any, cases: Arrays, file: Path) -> 
         raise _refused(exc, f"{module.path.name} cannot be exported to ONNX") from exc
 
 
-def _flat(module: TorchModule, run: Run, cases: Arrays) -> Any:
+def _flat(module: TorchModule, called: Any, run: Run, cases: Arrays) -> Any:
     """The program again, with its inputs in a row, of the shapes of the first case."""
     import torch
 
     names = [spec.name for spec in module.inputs]
 
     class Flat(torch.nn.Module):  # type: ignore[misc]
-        """Ports in their order."""
+        """Ports in their order; the weights stay those of the module that `run` calls."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.called = called
 
         def forward(self, *values: Any) -> Any:
             return tuple(run(dict(zip(names, values, strict=True))))
