@@ -118,7 +118,7 @@ def test_a_carried_export_is_the_same_graph_without_torch(checkpoint, shop, tmp_
     shutil.copytree(checkpoint, copy)
     folder = export_checkpoint(copy, shop, print)
     assert (folder / "act.onnx").stat().st_size < (copy / "model.safetensors").stat().st_size / 10
-    assert inspect(copy).toolchain == "host"
+    assert inspect(copy).toolchain_of(("onnx",)) == "host"
     run_conversion(ConvertRequest(copy, Assignment.of("onnxrt", "fp32")), shop, print)
     (one, first), (two, second) = exports(shop)
     assert first == second

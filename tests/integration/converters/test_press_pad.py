@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
     ],
 )
 def test_it_passes_its_gates_and_two_caches_give_one_release(tmp_path, runtime, scheme):
-    assert inspect(EXAMPLE / "policy").toolchain == "host"
+    assert inspect(EXAMPLE / "policy").toolchain_of(("onnx",)) == "host"
     request = ConvertRequest(EXAMPLE / "policy", Assignment.of(runtime, scheme), footage=EXAMPLE / "footage")
     releases = set()
     for name in ("one", "two"):

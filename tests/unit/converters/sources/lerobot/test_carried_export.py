@@ -29,7 +29,8 @@ def initializers(model):
 
 def test_a_checkpoint_that_carries_its_export_needs_no_torch(carrying):
     found = card(carrying)
-    assert found.toolchain == "host"
+    assert found.toolchain_of(("onnx",)) == "host"
+    assert found.toolchain_of(("onnx", "pt2")) == "lerobot-0.4"
     assert any("no torch" in note for note in found.notes)
 
 
@@ -80,7 +81,7 @@ def test_a_changed_checkpoint_file_puts_the_export_aside_with_a_note(carrying, n
     else:
         path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     found = card(carrying)
-    assert found.toolchain == "lerobot-0.4"
+    assert found.toolchain_of(("onnx",)) == "lerobot-0.4"
     assert any("not used" in note and name in note for note in found.notes)
 
 
@@ -94,7 +95,7 @@ def test_a_damaged_part_of_the_export_puts_it_aside(carrying, name, damage):
     if damage == "flip":
         path.write_bytes(bytes(data))
     found = card(carrying)
-    assert found.toolchain == "lerobot-0.4"
+    assert found.toolchain_of(("onnx",)) == "lerobot-0.4"
     assert any(name in note for note in found.notes)
 
 
@@ -102,7 +103,7 @@ def test_a_damaged_part_of_the_export_puts_it_aside(carrying, name, damage):
 def test_a_senseless_export_json_puts_it_aside_and_never_raises(carrying, text):
     (carrying / "edgectl_export/export.json").write_text(text)
     found = card(carrying)
-    assert found.toolchain == "lerobot-0.4"
+    assert found.toolchain_of(("onnx",)) == "lerobot-0.4"
     assert any("not used" in note for note in found.notes)
 
 
@@ -174,7 +175,7 @@ def edit(carrying, change):
 )
 def test_an_export_that_does_not_hold_together_is_put_aside_and_says_why(carrying, change, seen):
     found = edit(carrying, change)
-    assert found.toolchain == "lerobot-0.4"
+    assert found.toolchain_of(("onnx",)) == "lerobot-0.4"
     assert any("not used" in note and seen in note for note in found.notes), found.notes
 
 
@@ -191,4 +192,4 @@ def test_any_bytes_as_export_json_put_it_aside(tmp_path_factory, data):
     path = LeRobotDir().write(tmp_path_factory.mktemp("any") / "p")
     (path / "edgectl_export").mkdir()
     (path / "edgectl_export/export.json").write_bytes(data)
-    assert card(path).toolchain == "lerobot-0.4"
+    assert card(path).toolchain_of(("onnx",)) == "lerobot-0.4"
