@@ -1,7 +1,7 @@
 """What happens inside a program: which calls it makes, what enters and leaves them.
 
 An oracle (the exported graphs, run as they are) writes a trace of the golden cases; a device compares its own with it.
-Keys of the .npz, case first: `<call>.in.<port>` for what no component makes, `<call>.out.<port>`, and
+Keys of the .npz, case first: `<call>.in.<port>` for what no component makes, `<call>.out.<port>`, `actions`, and
 `contrast.<name>`, the actions of the first cases for another observation at equal noise. Calls are numbered in the
 order of one run. Of a large tensor a sample is kept, evenly spread; of one that the program's own steps read, all.
 """
@@ -33,8 +33,9 @@ from edgectl_protos.domain.policy import (
     writes_of,
 )
 
-__all__ = ["CONTRAST", "CallSite", "Recording", "Standing", "calls_of", "contrasts", "write_trace"]
+__all__ = ["ACTIONS", "CONTRAST", "CallSite", "Recording", "Standing", "calls_of", "contrasts", "write_trace"]
 
+ACTIONS = "actions"
 CONTRAST = "contrast."
 _SAMPLE = 4096
 _CONTRAST_CASES = 4

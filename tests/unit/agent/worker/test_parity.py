@@ -438,12 +438,24 @@ def bent(trace, key, change):
         ("contrast.another top", lambda rows: np.full_like(rows, np.nan)),
         ("contrast.another observation", lambda rows: np.full_like(rows, np.inf)),
         ("6.out.v", lambda rows: rows[:, :, :2]),
+        ("actions", lambda rows: rows[:, :2]),
+        ("actions", lambda rows: np.full_like(rows, np.nan)),
     ],
 )
 def test_a_trace_of_another_shape_is_refused(flow, key, change):
     trace = run_trace(flow, Maker(flow), ignore)[1]
     with pytest.raises((BundleError, ShapeError, NonFiniteError)):
         parity(with_trace(flow, bent(trace, key, change)))
+
+
+def test_the_processing_is_compared_with_what_the_oracle_did_and_not_with_the_reference(flow):
+    trace = run_trace(flow, Maker(flow), ignore)[1]
+    assert "processing" in failing(parity(with_trace(flow, bent(trace, "actions", lambda rows: rows * 1.01))))
+    rewritten = flow.path(flow.manifest.golden.path)
+    golden = dict(np.load(rewritten))
+    golden["out.action"] = golden["out.action"] + 3e-3 * golden["out.action"].std(axis=(0, 1))
+    np.savez(rewritten, **golden)
+    assert parity(with_trace(flow, trace)).failures == ()
 
 
 def test_a_trace_of_values_in_another_order_fails_and_breaks_nothing(flow):
