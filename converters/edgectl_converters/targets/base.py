@@ -7,22 +7,32 @@ wrote: the gate does, in the device's own worker.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from edgectl_protos.domain.artifact import TensorSpec, has_integer_weights, precision_of
+from edgectl_protos.domain.artifact import TensorSpec, integer_weight_bits, precision_of
 from edgectl_protos.domain.bundle import BuildRecipe, GateResult
 from edgectl_protos.domain.parity import Tolerance
 
 __all__ = ["BuildRequest", "Built", "RankRequest", "Ranking", "Target"]
 
+
+def _error_at(cosine: float) -> float:
+    """The error of a tensor in parts of its deviation at which its cosine is this one: `‖a-b‖² = 2 (1 - cos) ‖a‖²` of
+    vectors of one length, and a deviation is never more than the root mean square.
+    """
+    return math.sqrt(2 * (1 - cosine))
+
+
 _TOLERANCES = {
-    "fp32": Tolerance(rmse=5e-3, worst=2.5e-2, inner=5e-3, unequal=0.0),
-    "fp16": Tolerance(rmse=2e-2, worst=0.1, inner=5e-2, unequal=5e-3),
-    "bf16": Tolerance(rmse=5e-2, worst=0.25, inner=0.15, unequal=1e-2),
+    "fp32": Tolerance(rmse=5e-3, worst=2.5e-2, inner=_error_at(0.99999), unequal=0.0),
+    "fp16": Tolerance(rmse=2e-2, worst=0.1, inner=_error_at(0.9999), unequal=5e-3),
+    "bf16": Tolerance(rmse=5e-2, worst=0.25, inner=_error_at(0.999), unequal=1e-2),
 }
-_INTEGER = Tolerance(rmse=0.10, worst=0.5, inner=0.30, unequal=2e-2)
+_INT8 = Tolerance(rmse=0.10, worst=0.5, inner=_error_at(0.999), unequal=2e-2)
+_INT4 = replace(_INT8, inner=_error_at(0.99))
 """In parts of each dimension's scale. fp32 differs by 1e-6 between runtimes and bf16 by about 1e-2; a dimension that is
 scaled by 2 % must not pass at fp32, nor one by 15 % at int8."""
 
@@ -120,7 +130,10 @@ class Target(abc.ABC):
 
     def tolerance(self, scheme: str) -> Tolerance:
         """What the policy's actions may differ by from the golden ones."""
-        return _INTEGER if has_integer_weights(scheme) else _TOLERANCES.get(precision_of(scheme), _INTEGER)
+        bits = integer_weight_bits(scheme)
+        if bits:
+            return _INT4 if bits <= 4 else _INT8
+        return _TOLERANCES.get(precision_of(scheme), _INT8)
 
     @abc.abstractmethod
     def build(self, request: BuildRequest, progress: Callable[[str], None]) -> Built:

@@ -17,7 +17,7 @@ __all__ = [
     "FileEntry",
     "TensorSpec",
     "check_scheme",
-    "has_integer_weights",
+    "integer_weight_bits",
     "precision_of",
     "safe_path",
 ]
@@ -137,10 +137,13 @@ def precision_of(scheme: str) -> str:
     return f"fp{bits}" if found["slash"] else f"int{bits}"
 
 
-def has_integer_weights(scheme: str) -> bool:
-    """Whether weights of this scheme are rounded to integers."""
+def integer_weight_bits(scheme: str) -> int:
+    """To how many bits weights of this scheme are rounded; 0 where they stay floating-point numbers."""
+    if scheme.removesuffix("-dynamic") == "int8":
+        return 8
     found = _WRITTEN_OUT.fullmatch(scheme)
-    return scheme.startswith("int") if found is None else int(found["weights"]) <= 8
+    bits = int(found["weights"]) if found else 0
+    return bits if bits <= 8 else 0
 
 
 def safe_path(path: str) -> PurePosixPath:
