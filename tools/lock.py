@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import tomllib
+
+from edgectl_converters.homes import lives_here
+
 ROOT = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = ("protos", "device_profiles", "converters", "agent", "host")
 
@@ -23,12 +27,22 @@ def main() -> int:
     """All pins."""
     projects = [f"{name}/pyproject.toml" for name in DISTRIBUTIONS]
     compile_pins("requirements/uv.txt", "-", stdin="uv\n")
-    compile_pins("requirements/run.txt", *projects, "--all-extras", "--group", "build")
+    extras = [f"--extra={extra}" for extra in own_extras()]
+    compile_pins("requirements/run.txt", *projects, *extras, "--group", "build")
     dev = ["--group", "build", "--group", "dev", "-c", "requirements/run.txt"]
-    compile_pins("requirements/dev.txt", *projects, "--all-extras", *dev)
+    compile_pins("requirements/dev.txt", *projects, *extras, *dev)
     for recipe in sorted((ROOT / "converters/edgectl_converters/toolchains").glob("*/toolchain.json")):
         compile_toolchain(recipe)
     return 0
+
+
+def own_extras() -> list[str]:
+    """Every extra but those of runtimes that live in a toolchain, with torch or with what takes long to compile."""
+    found = set()
+    for name in DISTRIBUTIONS:
+        project = tomllib.loads((ROOT / name / "pyproject.toml").read_text())["project"]
+        found |= set(project.get("optional-dependencies", {}))
+    return sorted(filter(lives_here, found))
 
 
 def compile_toolchain(recipe: Path) -> None:

@@ -36,6 +36,7 @@ from edgectl_agent.core.runs import Runs
 from edgectl_agent.core.store.atomic import Disk
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.store import Store
+from edgectl_agent.core.workers.builds import Builds
 from edgectl_agent.core.workers.interpreters import Interpreters
 from edgectl_agent.core.workers.pool import WorkerPool
 from edgectl_agent.core.workers.sessions import Sessions
@@ -108,6 +109,14 @@ class Agent:
             Outbox(layout.outbox, disk, kept=config.events_kept),
             kept=config.deployments_kept,
         )
+        builds = Builds(
+            layout,
+            store,
+            pool,
+            interpreters,
+            timeout_s=config.build_timeout_s,
+            spare_bytes=config.build_spare_bytes,
+        )
         occupancy = Occupancy()
         deployer = Deployer(
             Course(
@@ -120,10 +129,13 @@ class Agent:
             Installer(
                 store,
                 sessions,
+                builds,
+                register.note,
                 parity_timeout_s=config.parity_timeout_s,
                 smoke_timeout_s=config.smoke_timeout_s,
             ),
             sessions,
+            builds,
             facts.runtimes,
             cancel_wait_s=config.cancel_wait_s,
         )

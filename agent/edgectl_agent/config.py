@@ -76,6 +76,10 @@ class AgentConfig:
 
     probe_timeout_s: float = 180.0
     load_timeout_s: float = 600.0
+    build_timeout_s: float = 7200.0
+    """A builder that works on one component for longer is ended."""
+    build_spare_bytes: int = 256 * MIB
+    """A builder is ended before it leaves the machine less memory than this: a loop may be running beside it."""
     parity_timeout_s: float = 1800.0
     smoke_timeout_s: float = 300.0
     run_margin_s: float = 900.0

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgectl_converters.card import sha256_of
+from edgectl_converters.files import link_or_copy
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.artifact import CHUNK_SIZE_BYTES, Chunk, Digest, FileEntry
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
@@ -20,6 +21,7 @@ __all__ = [
     "chunks_of",
     "copy_bundle",
     "is_bundle",
+    "lay_out_bundle",
     "read_bundle",
     "read_manifest",
     "write_manifest",
@@ -79,6 +81,18 @@ def copy_bundle(bundle: Path, out: Path) -> None:
         raise BundleError(f"{out} cannot be written: {exc.strerror or exc}") from exc
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def lay_out_bundle(bundle: Path, folder: Path) -> None:
+    """Lay a bundle out as it lies on a device: files at their paths beside the manifest, linked where that works.
+
+    Raises:
+        BundleError: the manifest is not valid.
+    """
+    manifest, data = read_manifest(bundle)
+    for entry in manifest.files:
+        link_or_copy(blob_path(bundle, entry.digest), folder / entry.path)
+    (folder / MANIFEST_NAME).write_bytes(data)
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:

@@ -16,12 +16,13 @@ from edgectl_converters.estimates import planned_steps
 from edgectl_converters.inspect import inspect
 from edgectl_converters.job import Job
 from edgectl_converters.plan import Conversion, ConversionPlan, ConvertRequest
+from edgectl_converters.refusals import keep_refusal
 from edgectl_converters.sources.lerobot.source import LeRobotSource, carry
 from edgectl_converters.stages import Bundled, Stages
 from edgectl_converters.targets.registry import TARGETS
 from edgectl_converters.workshop import Progress, Workshop
 from edgectl_protos.domain.artifact import Digest
-from edgectl_protos.domain.errors import RouteError
+from edgectl_protos.domain.errors import OperatorError, RouteError
 
 __all__ = ["Progress", "Workshop", "export_checkpoint", "find_conversion", "plan_conversion", "run_conversion"]
 
@@ -65,8 +66,12 @@ def run_conversion(request: ConvertRequest | ConversionPlan, workshop: Workshop,
     found = _found(job, workshop, started)
     if found is not None:
         return found
-    with Stages(job, workshop, progress) as stages:
-        return _conversion(stages.bundle().folder, started, cached=False)
+    try:
+        with Stages(job, workshop, progress) as stages:
+            return _conversion(stages.bundle().folder, started, cached=False)
+    except OperatorError as exc:
+        keep_refusal(job.card, job.assignment, workshop, exc)
+        raise
 
 
 def export_checkpoint(

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from edgectl_converters.gates import Proved
 from edgectl_converters.job import Build, Job
 from edgectl_converters.plan import PlannedStep
-from edgectl_converters.route import weight_bytes
 from edgectl_converters.sources.base import Export
 from edgectl_converters.stages import Bundled, Captured, Traced
 from edgectl_converters.steps import StepCache
 from edgectl_converters.targets.base import Built, Ranking
 from edgectl_converters.toolchain import HOST
 from edgectl_converters.workshop import Workshop
+from edgectl_protos.domain.roofline import weight_bytes
 
 __all__ = ["planned_steps"]
 

@@ -34,10 +34,12 @@ from edgectl_protos.worker.messages import (
 )
 from edgectl_protos.worker.process import WorkerProcess
 
-__all__ = ["HostWorker", "Proved", "capture", "prove", "rounded", "trace"]
+__all__ = ["SIMULATED", "HostWorker", "Proved", "capture", "prove", "rounded", "trace"]
 
 T = TypeVar("T")
 
+SIMULATED = ", simulated"
+"""How the note of a precision gate ends whose component ran in a simulator of its processor."""
 _STOP_S = 5.0
 _PENDING = "pending on the device"
 
@@ -182,7 +184,8 @@ def _precision(facts: ComponentFacts, right: bool) -> GateResult:
             f"{facts.name}: {facts.runtime} computes in {facts.precision}, {facts.scheme} was asked for",
             hint=f"ask for what it does: --scheme {facts.precision}",
         )
-    return GateResult("precision", facts.name, 1.0, 1.0, True, f"{facts.precision} read back from {facts.runtime}")
+    where = f"{facts.runtime}{SIMULATED if facts.simulated else ''}"
+    return GateResult("precision", facts.name, 1.0, 1.0, True, f"{facts.precision} read back from {where}")
 
 
 def _parity(report: ParityReport | None) -> list[GateResult]:

@@ -58,8 +58,9 @@ def inspect(
         return replace(card, notes=(f"read from {inside.relative_to(path)}", *card.notes))
     what = "directory without a config.json" if path.is_dir() else f"file ending in {path.suffix or 'nothing'!r}"
     raise CheckpointFormatError(
-        f"{path} is a {what}; edgectl reads LeRobot policy directories and ONNX graphs",
-        hint="point at the folder that holds config.json and model.safetensors, or at an .onnx file",
+        f"{path} is a {what}; edgectl reads LeRobot policy directories, ONNX graphs, torch "
+        "programs and language models",
+        hint="point at the folder that holds config.json and model.safetensors, or at an .onnx, .pt2 or .gguf file",
     )
 
 

@@ -41,6 +41,7 @@ _E = TypeVar("_E", bound=enum.Enum)
 __all__ = ["derive_loop", "dump_loop", "load_loop", "parse_duration_s", "parse_loop", "parse_rate_hz"]
 
 _DEFAULT_RATE_HZ = 30.0
+_ANSWERS_HZ, _ANSWERS_S = 1.0, 20.0
 _HINT = "see docs/loop.md, or start from: edgectl init CHECKPOINT"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|µs|ms|s|min)")
 # Decimal, so that what is printed in milliseconds is read back as the same number of seconds.
@@ -114,6 +115,17 @@ def derive_loop(
             sources.append(SourceSpec(feature.name, SourceKind.SYNTHETIC, seed=index, on_end=OnEnd.REPEAT))
         else:
             sources.append(SourceSpec(feature.name, found[1], found[0].name, on_end=OnEnd.REPEAT))
+    if policy.is_text:
+        # An answer is asked for when the last one is there, and has no period.
+        return LoopSpec(
+            name=policy.type,
+            rate_hz=_ANSWERS_HZ,
+            sources=tuple(sources),
+            execution=Execution(policy.n_action_steps),
+            deadlines=Deadlines.of_tick(1.0 / _ANSWERS_HZ),
+            measure_s=_ANSWERS_S,
+            mode=Mode.CLOSED,
+        )
     return LoopSpec(
         name=policy.type,
         rate_hz=rate_hz,

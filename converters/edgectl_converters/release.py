@@ -102,6 +102,7 @@ class Parts:
             options={**built.options, **self.options},
             states=built.states,
             recipe=built.recipe,
+            work=exported.work,
         )
 
 

@@ -1,12 +1,13 @@
 """Which way leads from this checkpoint to this device: pure, ranked, and every rejected way says why.
 
-Ranked by the board's own order of runtimes. The scheme is fp32 unless another is asked for.
+Ranked by the board's own order of runtimes. The scheme is fp32 unless another is asked for; with `every`, all that a
+runtime has on the board or is built in stand beside each other.
 """
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from edgectl_converters.assignment import Assignment, BoardOption, Choice
 from edgectl_converters.card import CheckpointCard, as_it_is, unread
@@ -16,22 +17,26 @@ from edgectl_profiles.schema import BoardProfile
 from edgectl_protos.domain.artifact import precision_of
 from edgectl_protos.domain.device import DeviceFacts
 from edgectl_protos.domain.errors import RouteError
+from edgectl_protos.domain.roofline import weight_bytes
 
-__all__ = ["Rejected", "Route", "RoutePlan", "RouteRequest", "plan_routes", "weight_bytes"]
+__all__ = ["Rejected", "Route", "RoutePlan", "RouteRequest", "memory_estimate", "plan_routes"]
 
 DEFAULT_SCHEME = "fp32"
-# Bytes of a weight, and what a runtime was seen to hold beside the weights (runtime, activations).
-_WEIGHT_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 4.0, "int8": 1.0}
+# What a runtime was seen to hold beside the weights (itself, activations).
 _RUNTIME_BYTES = 150 << 20
 _WORKING_FACTOR = 1.6
 
 
 @dataclass(frozen=True, slots=True)
 class RouteRequest:
-    """What the user asked for; None leaves it to the board."""
+    """What the user asked for; None leaves it to the board. `every`: all schemes of all runtimes are looked at.
+    `refused`: what was tried before, by runtime and scheme, and why it does not lead there.
+    """
 
     runtime: Choice | None = None
     scheme: Choice | None = None
+    every: bool = False
+    refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +89,22 @@ def plan_routes(
         UsageError: a component is named that the policy does not have.
     """
     wanted = request.scheme or Choice("")
-    # A graph that is quantised already has its own; where no runtime has it, those in which it may be computed.
-    schemes = (wanted.default,) if wanted.default else card.schemes or (DEFAULT_SCHEME,)
     asked = request.runtime
     names = [asked.default] if asked and asked.default else [entry.name for entry in profile.runtimes]
+    if request.every:
+        names = list(dict.fromkeys((*names, *TARGETS)))
     routes, rejected = [], []
-    for name, scheme in itertools.product(names, schemes):
+    ways = [(name, scheme) for name in names for scheme in _schemes(card, profile, name, request)]
+    for name, scheme in ways:
         runtime = Choice(name, asked.named if asked else ())
         assignment = Assignment(runtime, Choice(scheme, wanted.named), _board_options(card, profile, runtime))
         for choice in (assignment.runtime, assignment.scheme):
             choice.check_names(card.components)
         reason = _reason(card, profile, facts, assignment)
         disk = int(card.parameters * max(weight_bytes(assignment.scheme.of(name)) for name in card.components))
-        memory = int(disk * _WORKING_FACTOR) + _RUNTIME_BYTES
-        if not reason and facts is not None:
-            reason = _too_big(disk, memory, facts)
+        memory = memory_estimate(disk)
+        if not reason:
+            reason = request.refused.get((name, scheme), "") or _too_big(disk, memory, profile, facts)
         if reason:
             rejected.append(Rejected(assignment, reason))
             continue
@@ -118,11 +124,20 @@ def _board_options(card: CheckpointCard, profile: BoardProfile, runtime: Choice)
     return tuple(found)
 
 
-def weight_bytes(scheme: str) -> float:
-    """Bytes of one weight in this scheme."""
-    if scheme.startswith("w") and (digits := scheme[1:].split("g")[0].split("a")[0].rstrip("/")).isdecimal():
-        return int(digits) / 8
-    return _WEIGHT_BYTES.get(scheme, 4.0)
+def memory_estimate(disk_bytes: int) -> int:
+    """What a process holds that runs a release whose artifacts take so much."""
+    return int(disk_bytes * _WORKING_FACTOR) + _RUNTIME_BYTES
+
+
+def _schemes(card: CheckpointCard, profile: BoardProfile, name: str, request: RouteRequest) -> tuple[str, ...]:
+    if request.scheme is not None and request.scheme.default:
+        return (request.scheme.default,)
+    # A graph that is quantised already has its own; where no runtime has it, those in which it may be computed.
+    if card.schemes or not request.every:
+        return card.schemes or (DEFAULT_SCHEME,)
+    entry = profile.runtime(name)
+    built = target(name).schemes if name in TARGETS else ()
+    return tuple(dict.fromkeys((*(entry.schemes if entry else ()), *built)))
 
 
 def _reason(card: CheckpointCard, profile: BoardProfile, facts: DeviceFacts | None, assignment: Assignment) -> str:
@@ -131,7 +146,7 @@ def _reason(card: CheckpointCard, profile: BoardProfile, facts: DeviceFacts | No
         runtime, scheme = assignment.runtime.of(component), assignment.scheme.of(component)
         if card.schemes and scheme not in card.schemes:
             return as_it_is(card)
-        reason = _unbuilt(card, profile, runtime, scheme)
+        reason = _unbuilt(card, profile, runtime, scheme) or _unloadable(profile, runtime, facts)
         if not reason and facts is not None:
             reason = next(iter(misfits(profile, facts)), "") or _lacking(facts, runtime, scheme)
         if reason:
@@ -145,13 +160,27 @@ def _unbuilt(card: CheckpointCard, profile: BoardProfile, runtime: str, scheme: 
     if runtime not in TARGETS:
         return "planned, edgectl does not build it yet" if entry is not None else "edgectl has no such runtime"
     if entry is None:
-        return f"the board {profile.board} does not list it"
+        return f"no kernels there: the board {profile.board} does not list it"
     if scheme not in entry.schemes:
         return f"the board lists {', '.join(entry.schemes)} for it"
     if not target(runtime).form_of(card.forms):
         return unread(card, runtime, target(runtime).reads)
     built = target(runtime).schemes
     return "" if scheme in built else f"edgectl builds {', '.join(built)} for it"
+
+
+def _unloadable(profile: BoardProfile, runtime: str, facts: DeviceFacts | None) -> str:
+    """Whether the C library is older than the runtime's wheels take."""
+    entry = profile.runtime(runtime)
+    has = facts.libc.removeprefix("glibc ") if facts is not None else profile.glibc
+    if entry is None or not entry.glibc or not has or _numbers(has) >= _numbers(entry.glibc):
+        return ""
+    where = facts.device if facts is not None else profile.board
+    return f"does not load on {where}: its wheels need glibc {entry.glibc}, there is {has}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
 def _lacking(facts: DeviceFacts, name: str, scheme: str) -> str:
@@ -166,8 +195,11 @@ def _lacking(facts: DeviceFacts, name: str, scheme: str) -> str:
     return ""
 
 
-def _too_big(disk: int, memory: int, facts: DeviceFacts) -> str:
-    for what, needed, there in (("memory", memory, facts.memory_bytes), ("disk", disk, facts.disk_free_bytes)):
+def _too_big(disk: int, memory: int, profile: BoardProfile, facts: DeviceFacts | None) -> str:
+    """What there is too little of: on the device, or by the board's file where no device was asked."""
+    owner = "the device" if facts is not None else "the board"
+    has_memory = facts.memory_bytes if facts is not None else profile.memory_gb * 1e9
+    for what, needed, there in (("memory", memory, has_memory), ("disk", disk, facts.disk_free_bytes if facts else 0)):
         if there and needed > there:
-            return f"needs about {needed / 1e9:.1f} GB of {what}, the device has {there / 1e9:.1f} GB"
+            return f"needs about {needed / 1e9:.1f} GB of {what}, {owner} has {there / 1e9:.1f} GB"
     return ""

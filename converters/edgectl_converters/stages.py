@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import TypeVar
 
 from edgectl_converters.assignment import Assignment, Choice
+from edgectl_converters.floors import Counted, CountedComponent, work_key
 from edgectl_converters.gates import HostWorker, Proved, capture, prove, rounded, trace
 from edgectl_converters.golden import check_golden
-from edgectl_converters.homes import homes_of
+from edgectl_converters.homes import homes_of, seat_of
 from edgectl_converters.job import (
     CALIBRATION_CALLS,
     CALIBRATION_CASES,
@@ -33,12 +34,13 @@ from edgectl_converters.observations import Origin, check_footage, coinciding, i
 from edgectl_converters.passes.base import Pass, PassRequest
 from edgectl_converters.process import ToolchainProcess
 from edgectl_converters.release import TRACE, Parts, lay_out, write_bundle
-from edgectl_converters.sources.base import Export, ExportRequest
+from edgectl_converters.sources.base import ONNX, Export, ExportedComponent, ExportRequest
 from edgectl_converters.steps import Finished
 from edgectl_converters.targets.base import BuildRequest, Built, Ranking, RankRequest, Target
 from edgectl_converters.toolchain import HOST
+from edgectl_converters.work import count
 from edgectl_converters.workshop import Progress, Workshop
-from edgectl_protos.domain.bundle import GateResult, Provenance, ToolRun
+from edgectl_protos.domain.bundle import GateResult, Manifest, Provenance, ToolRun
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     GateError,
@@ -51,6 +53,7 @@ from edgectl_protos.domain.errors import (
 )
 from edgectl_protos.domain.parity import ParityReport
 from edgectl_protos.domain.program_checks import check_components, check_program
+from edgectl_protos.domain.roofline import Work, calls_of
 from edgectl_protos.worker.messages import Capture
 
 __all__ = ["Bundled", "Captured", "Stages", "Traced"]
@@ -126,13 +129,30 @@ class Stages:
                 )
                 made = self._toolchain.run(toolchain, request, Export, self._progress)
                 dimensions = job.card.policy.dimensions or made.policy.dimensions
-                export = replace(made, policy=replace(made.policy, dimensions=dimensions))
+                counted = tuple(replace(one, work=_work(one, out)) for one in made.components)
+                export = replace(made, policy=replace(made.policy, dimensions=dimensions), components=counted)
             check_program(export.policy, export.program)
             check_components(export.program, export.policy, {c.name: (c.inputs, c.outputs) for c in export.components})
             check_golden(export, out)
+            self._keep_work(export)
             return export
 
         return self._step(job.export_key, Export, make, "export", job.name, job.source.name)
+
+    def _keep_work(self, export: Export) -> None:
+        """Keep what was counted, for plans that are made before anything is converted."""
+        calls = calls_of(export.program)
+        components = (CountedComponent(one.name, calls.get(one.name, 0), one.work) for one in export.components)
+        counted, card = Counted(tuple(components)), self._job.card
+        self._shop.steps.make(
+            work_key(card),
+            Counted,
+            lambda _: counted,
+            kind="count",
+            subject=self._job.name,
+            tool=self._job.source.name,
+            weight=card.size_bytes,
+        )
 
     def exported(self) -> Finished[Export]:
         """The export after all passes."""
@@ -292,7 +312,8 @@ class Stages:
             runtimes = {component.runtime for component in manifest.components}
             homes = homes_of(sorted(runtimes), self._shop.toolchains, self._progress)
             read_back = [gate for built, _ in parts.builds.values() for gate in built.gates]
-            return (*traced, *read_back, *prove(self._host_worker(), release, manifest, homes, self._progress))
+            worker, elsewhere = self._judge(manifest, homes)
+            return (*traced, *read_back, *prove(worker, release, manifest, elsewhere, self._progress))
 
     def _traced_gate(self) -> tuple[GateResult, ...]:
         """How far the oracle is from the golden actions. Two oracles that disagree prove nothing.
@@ -414,16 +435,27 @@ class Stages:
             np.savez(file, allow_pickle=False, **drawn.arrays)
         return drawn.frames
 
+    def _judge(self, manifest: Manifest, homes: Mapping[str, str]) -> tuple[HostWorker, Mapping[str, str]]:
+        """The worker that judges a release, and the Pythons of runtimes that its own does not hold."""
+        seat = seat_of(manifest)
+        if seat == HOST or not self._shop.worker:
+            return self._host_worker(), homes
+        toolchain = self._shop.toolchains.get(seat, self._progress)
+        command = (str(toolchain.python), *self._shop.worker[1:])
+        pythons = {one.runtime: homes.get(one.runtime, self._shop.worker[0]) for one in manifest.components}
+        worker = self._held.enter_context(self._start(command, toolchain.environment()))
+        return worker, {name: python for name, python in pythons.items() if python != command[0]}
+
     def _host_worker(self) -> HostWorker:
         if self._worker is None:
-            shop = self._shop
-            folder = self._held.enter_context(shop.steps.work_folder())
-            environment = shop.toolchains.host().environment()
-            worker = HostWorker(
-                shop.worker, environment, folder / "log", threads=shop.threads, timeout_s=shop.timeout_s
-            )
-            self._worker = self._held.enter_context(worker)
+            host = self._shop.toolchains.host()
+            self._worker = self._held.enter_context(self._start(self._shop.worker, host.environment()))
         return self._worker
+
+    def _start(self, command: tuple[str, ...], environment: dict[str, str]) -> HostWorker:
+        shop = self._shop
+        folder = self._held.enter_context(shop.steps.work_folder())
+        return HostWorker(command, environment, folder / "log", threads=shop.threads, timeout_s=shop.timeout_s)
 
     def _step(
         self,
@@ -448,6 +480,11 @@ class Stages:
             found = self._shop.steps.make(key, report, make, kind=kind, subject=subject, tool=tool, weight=weight)
         self._done[key] = found  # type: ignore[assignment]
         return found
+
+
+def _work(component: ExportedComponent, folder: Path) -> Work | None:
+    """The work of one call, of a form in which it can be counted."""
+    return count(folder / component.files[ONNX]) if ONNX in component.files else None
 
 
 def _refusal(refused: dict[str, GateError]) -> GateError:

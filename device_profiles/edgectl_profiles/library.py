@@ -24,16 +24,24 @@ def names() -> tuple[str, ...]:
 
 @cache
 def load(name: str) -> BoardProfile:
-    """The profile of a board.
+    """The profile of a board, by its name or by another one that its file gives.
 
     Raises:
         ProfileError: it is not known, or its file is not valid.
     """
-    if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names())}"
-        raise ProfileError(f"no board {name!r}", hint=hint)
-    return parse_profile(_BOARDS / f"{name}.yaml")
+    if name in names():
+        return parse_profile(_BOARDS / f"{name}.yaml")
+    known = _aliases()
+    if name in known:
+        return load(known[name])
+    near = difflib.get_close_matches(name, (*names(), *known), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names())}"
+    raise ProfileError(f"no board {name!r}", hint=hint)
+
+
+@cache
+def _aliases() -> dict[str, str]:
+    return {alias: name for name in names() for alias in load(name).aliases}
 
 
 def detect(facts: DeviceFacts) -> str:
@@ -44,7 +52,7 @@ def detect(facts: DeviceFacts) -> str:
     """
     if facts.stand_in_for or facts.board:
         return load(facts.stand_in_for or facts.board).board
-    fitting = [profile for profile in map(load, names()) if not misfits(profile, facts)]
+    fitting = [profile for profile in map(load, names()) if profile.detected and not misfits(profile, facts)]
     if not fitting:
         raise ProfileError(
             f"no board fits {facts.device} ({facts.arch}, {facts.cpu_model})",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgectl_agent.worker.runtimes.registry import RUNTIMES
+from edgectl_converters.targets.registry import target
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("protos", "device_profiles", "converters", "agent", "host")
@@ -44,8 +45,8 @@ def test_a_runtime_has_both_its_files_both_extras_and_both_contract_bindings(run
     assert (ROOT / f"converters/edgectl_converters/targets/{runtime}.py").is_file()
     assert (ROOT / f"agent/edgectl_agent/worker/runtimes/{runtime}.py").is_file()
     for project in ("converters", "agent"):
-        # One whose pins need a toolchain of its own brings that instead of an extra on the host.
-        toolchain = ROOT / f"converters/edgectl_converters/toolchains/{runtime}/toolchain.json"
+        # One whose pins need a toolchain has that instead of an extra on the host.
+        toolchain = ROOT / f"converters/edgectl_converters/toolchains/{target(runtime).toolchain}/toolchain.json"
         extra = re.search(rf"^{runtime} = \[", (ROOT / project / "pyproject.toml").read_text(), re.MULTILINE)
         assert extra or (project == "converters" and toolchain.is_file())
     for binding, contract in (

@@ -60,6 +60,8 @@ class RuntimeContract:
     entry: str = "model.onnx"
     """What the runtime opens, below the component's folder; empty for the folder itself."""
     tolerance: float = 1e-5
+    precision: str = "fp32"
+    """In which `files` computes."""
 
     # --- what a runtime that reads no ONNX overrides ---
 
@@ -190,8 +192,8 @@ class RuntimeContract:
 
     # --- facts ---
 
-    def test_reads_back_the_precision_of_an_fp32_graph(self, graph):
-        assert graph.facts.precision == "fp32"
+    def test_reads_back_the_precision_of_the_graph(self, graph):
+        assert graph.facts.precision == self.precision
         assert graph.facts.provider
         assert graph.facts.version
 
@@ -200,7 +202,7 @@ class RuntimeContract:
         assert (facts.name, facts.problem) == (self.runtime_name, "")
         assert facts.version
         assert facts.providers
-        assert "fp32" in facts.precisions
+        assert self.precision in facts.precisions
 
     # --- refusals ---
 

@@ -1,4 +1,5 @@
-"""kill -9 of the daemon at every durable write of an install over an installed release, and of a rollback.
+"""kill -9 of the daemon at every durable write of an install over an installed release, and of a rollback. A part of
+each release is built by the device.
 
 The writes are counted on a first try; each becomes two tests. They are counted from the start of the daemon, so
 that its own writes at start are cases too. After each death the real agent starts on what is left, and:
@@ -13,6 +14,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -24,13 +26,14 @@ import pytest
 
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Digest
-from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
+from edgectl_protos.domain.bundle import MANIFEST_NAME, BuildRecipe, Manifest
 from edgectl_protos.domain.deployment import TERMINAL, State
 from edgectl_protos.domain.errors import EdgectlError
+from edgectl_protos.worker.derived import STAMP_NAME, Stamp
 from edgectl_testkit.faults import CountingDisk
 from edgectl_testkit.raw_client import RawClient
 from edgectl_testkit.serve import serve, short_folder
-from edgectl_testkit.stub_bundles import stub_bundle
+from edgectl_testkit.stub_bundles import Part, stub_bundle
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,11 @@ def prepared() -> Prepared:
     folder = Path(tempfile.mkdtemp(prefix="edg-kill-"))
     # Made at collection: no fixture may ever run.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    bundles = {name: stub_bundle(folder / name, name=name) for name in ("v0", "v1", "v2")}
+    part = Part(recipe=BuildRecipe("stub"))
+    bundles = {
+        name: stub_bundle(folder / name, name=name, parts=(part,), wishes={"steps": [0.5, 1.0]})
+        for name in ("v0", "v1", "v2")
+    }
     with serve(folder / "state") as address, RawClient(address) as client:
         for number in (0, 1):
             assert client.deploy(bundles[f"v{number}"], f"d-{number}").state is State.COMMITTED
@@ -113,6 +120,15 @@ def check_whole(state: Path, release: Digest) -> None:
         assert hashlib.sha256((folder / entry.path).read_bytes()).hexdigest() == entry.digest.hex
 
 
+def check_built(state: Path) -> None:
+    """Everything that was built and can be seen is whole."""
+    for folder in (state / "derived").glob("[0-9a-f]*"):
+        stamp = from_bytes(Stamp, (folder / STAMP_NAME).read_bytes(), what=STAMP_NAME)
+        assert stamp.files
+        for entry in stamp.files:
+            assert hashlib.sha256((folder / entry.path).read_bytes()).hexdigest() == entry.digest.hex
+
+
 def release_of(bundle: Path) -> Digest:
     return Digest(hashlib.sha256((bundle / MANIFEST_NAME).read_bytes()).hexdigest())
 
@@ -122,6 +138,7 @@ def test_the_count_covers_an_installation_and_a_rollback():
     for name in ("rename d-2.json", "rename current", "rename previous", "append"):
         assert name in install
     assert install.count("rename d-2.json") >= 9
+    assert any(re.fullmatch(r"rename [0-9a-f]{64}", write) for write in install[install.index("append") :])
     for name in ("rename d-1.json", "rename current", "rename previous", "append"):
         assert name in rollback
 
@@ -138,6 +155,7 @@ def test_an_agent_that_is_killed_leaves_the_old_release_or_the_new(tmp_path, act
     check_whole(state, Digest((state / "current").readlink().name))
     for folder in (state / "releases").glob("[0-9a-f]*"):
         check_whole(state, Digest(folder.name))
+    check_built(state)
 
     with serve(state, lease_s=0.0) as address, RawClient(address) as client:
         deployments, _, _ = client.listing()
@@ -160,5 +178,7 @@ def test_an_agent_that_is_killed_leaves_the_old_release_or_the_new(tmp_path, act
         assert client.listing()[1:] == (str(v2), str(was_installed))
     check_whole(state, v2)
     check_whole(state, was_installed)
+    check_built(state)
+    assert len(list((state / "derived").iterdir())) >= 2
     assert not list((state / "partial").iterdir())
     assert not list(state.rglob(".tmp-*"))

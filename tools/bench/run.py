@@ -6,6 +6,7 @@ table. Needs the lerobot toolchain (made on first use). Nothing else should run 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -22,29 +23,34 @@ sys.path[:0] = [str(ROOT / "tests" / "support"), str(Path(__file__).parent)]
 
 import numpy as np  # noqa: E402
 from blocks import Spread, interleave  # noqa: E402
-from roofline import measured_rate, operations  # noqa: E402
+from llama_bench import build  # noqa: E402
 from steady import steady_lines  # noqa: E402
 from subjects import (  # noqa: E402
     CONFIG,
     EXAMPLE,
     THREADS,
     WORK,
-    calls_of,
     checkpoint,
     closed_run,
     converted,
     exported,
     laid_out,
+    language_model,
     run,
     toolchain,
 )
 
 from edgectl_converters.job import CALIBRATION_CASES  # noqa: E402
-from edgectl_converters.sources.base import ARRAYS  # noqa: E402
-from edgectl_protos.domain.bundle import folder_of  # noqa: E402
-from edgectl_protos.domain.errors import GateError  # noqa: E402
+from edgectl_converters.products import write_products  # noqa: E402
+from edgectl_converters.sources.base import ARRAYS, GOLDEN  # noqa: E402
+from edgectl_converters.targets.registry import TARGETS, target  # noqa: E402
+from edgectl_host.workflows.measure_rates import rate_of  # noqa: E402
+from edgectl_protos.codec.document import from_bytes  # noqa: E402
+from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest, folder_of  # noqa: E402
+from edgectl_protos.domain.errors import GateError, PrecisionError  # noqa: E402
 from edgectl_protos.domain.loop import LoopOverrides  # noqa: E402
 from edgectl_protos.domain.policy import Normalise  # noqa: E402
+from edgectl_protos.domain.roofline import calls_of  # noqa: E402
 from edgectl_protos.domain.run import SAMPLE_FLOORS  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -120,10 +126,11 @@ def contest(
             continue
         release = laid_out(conversion)
         observations.setdefault(first, str(release / "golden.npz"))
-        if not floor and runtime == "onnxrt" and scheme == "fp32":
-            graphs = {name: next((release / folder_of(name)).glob("*.onnx")) for name in calls_of(conversion)}
-            total = sum(operations(graphs[name]) * calls for name, calls in calls_of(conversion).items())
-            floors = [f"{hint} {total / measured_rate(hint, THREADS) * 1e3:.0f} ms" for hint in ("f32", "bf16")]
+        if not floor:
+            calls = calls_of(conversion.manifest.program)
+            works = {component.name: component.work for component in conversion.manifest.components}
+            total = sum(work.operations * calls[name] for name, work in works.items() if work is not None)
+            floors = [f"{name} {total / rate * 1e3:.0f} ms" for name, rate in product_rates().items()]
             floor = f"{total / 1e9:.1f} GFLOP an inference; at the rate of large products here: {', '.join(floors)}"
         command = [sys.executable, str(HERE / "edgectl_blocks.py"), str(release), str(release / "golden.npz"), "2"]
         ours[f"edgectl {runtime} {scheme}"] = (command, dict(PINNED))
@@ -274,6 +281,35 @@ def bench_steady() -> None:
         say(f"    {line}")
 
 
+def bench_tokens() -> None:
+    """(t) Decoding against llama-bench; only where it is asked for, since it compiles for ten minutes."""
+    say("(t) a decoded token, against llama-bench on the same file and threads; interleaved blocks")
+    reader = next(name for name in TARGETS if "gguf" in target(name).reads)
+    chain = toolchain(target(reader).home, note)
+    program = build(chain.python, chain.versions["llama-cpp-python"], WORK, note)
+    model = language_model("qwen3", note)
+    for scheme in target(reader).schemes[:3]:
+        release = laid_out(converted(model, reader, scheme, note))
+        manifest = from_bytes(Manifest, (release / MANIFEST_NAME).read_bytes(), what=MANIFEST_NAME)
+        with np.load(release / GOLDEN) as golden:
+            depth = int(np.count_nonzero(golden["out.ids"][0]))
+        file = release / manifest.components[0].folder / manifest.components[0].entry
+        tokens = manifest.policy.action.shape[0] - 1
+        for threads in sorted({1, THREADS}):
+            ours = [str(chain.python), str(HERE / "token_blocks.py"), str(release), str(threads)]
+            theirs = [sys.executable, str(HERE / "llama_bench.py"), str(program), str(file)]
+            theirs += [str(threads), str(depth), str(tokens)]
+            commands = {"edgectl": (ours, chain.environment()), "llama-bench": (theirs, dict(os.environ))}
+            medians = interleave(commands, blocks=11, inferences=10, log=WORK / "blocks.log")
+            ratios = [a / b for a, b in zip(medians["llama-bench"], medians["edgectl"], strict=True)]
+            rates = {name: 1 / statistics.median(values) for name, values in medians.items()}
+            say(
+                f"    {scheme}, {threads} threads: edgectl {rates['edgectl']:.1f}, llama-bench "
+                f"{rates['llama-bench']:.1f} tokens/s; {statistics.median(ratios):.3f}× "
+                f"({min(ratios):.3f} to {max(ratios):.3f})"
+            )
+
+
 BENCHES = {
     "a": bench_loop,
     "b": bench_vendor,
@@ -282,10 +318,24 @@ BENCHES = {
     "e": bench_agent,
     "f": bench_help,
     "g": bench_steady,
+    "t": bench_tokens,
 }
 
 
 # --- helpers
+
+
+@functools.cache
+def product_rates() -> dict[str, float]:
+    """Operations a second of large matrix products by OpenVINO, by scheme; of those that this processor has."""
+    products, rates = write_products(WORK / "products.onnx"), {}
+    for scheme in ("fp32", "bf16"):
+        conversion = converted(products, "openvino", scheme, note)
+        try:
+            rates[scheme] = rate_of(conversion.manifest, closed_run(laid_out(conversion), measure_s=4.0))
+        except PrecisionError:
+            note(f"no {scheme} here")
+    return rates
 
 
 def vendor_median_s(runtime: str, release: Path) -> float:

@@ -18,7 +18,6 @@ from edgectl_converters.toolchain import Toolchain, Toolchains
 from edgectl_converters.workshop import Workshop
 from edgectl_host.config import HostConfig
 from edgectl_protos.domain.loop import LoopOverrides, Mode
-from edgectl_protos.domain.policy import flat_steps
 from edgectl_protos.domain.run import RunSummary
 from edgectl_protos.worker import messages
 from edgectl_protos.worker.process import WorkerProcess
@@ -32,6 +31,7 @@ THREADS = 2
 CONFIG = HostConfig.from_environment(os.environ, uid=os.getuid())
 WORKER = (sys.executable, "-m", "edgectl_agent.worker")
 _MAKER = Path(__file__).parent / "lerobot_checkpoint.py"
+_LANGUAGE_MAKER = ROOT / "tests" / "support" / "edgectl_testkit" / "language_models.py"
 
 
 def workshop() -> Workshop:
@@ -52,6 +52,17 @@ def checkpoint(policy: str, version: str, note: Callable[[str], None]) -> Path:
         chain = toolchain(f"lerobot-{version}", note)
         shutil.rmtree(folder, ignore_errors=True)
         command = [str(chain.python), str(_MAKER), policy, str(folder)]
+        subprocess.run(command, check=True, env=chain.environment(), stdout=subprocess.DEVNULL)
+    return folder
+
+
+def language_model(family: str, note: Callable[[str], None]) -> Path:
+    """A language model of 86 M random weights, made once by transformers."""
+    folder = WORK / family
+    if not (folder / "tokenizer.json").exists():
+        note(f"making {family} with transformers")
+        chain = toolchain("transformers", note)
+        command = [str(chain.python), str(_LANGUAGE_MAKER), family, str(folder), "bench"]
         subprocess.run(command, check=True, env=chain.environment(), stdout=subprocess.DEVNULL)
     return folder
 
@@ -77,16 +88,6 @@ def laid_out(conversion: Conversion) -> Path:
     """The release as it lies on a device."""
     folder = WORK / "releases" / f"{conversion.manifest.name}-{conversion.release.short}"
     return folder if folder.exists() else release_dir(conversion.bundle_dir, folder)
-
-
-def calls_of(conversion: Conversion) -> dict[str, int]:
-    """How often one inference runs each component."""
-    calls: dict[str, int] = {}
-    for step, passes in flat_steps(conversion.manifest.program.steps):
-        component = getattr(step, "component", "")
-        if component:
-            calls[component] = calls.get(component, 0) + passes
-    return calls
 
 
 def run(release: Path, overrides: LoopOverrides) -> RunSummary:

@@ -44,7 +44,7 @@ _MOST_DIMENSIONS = 64
 @dataclass(frozen=True, slots=True)
 class Expected:
     """The golden actions [case, chunk, dimension], those of each contrast (of the first cases, maybe), and how many
-    of a chunk are executed. `drawn`: the policy draws noise.
+    of a chunk are executed. `drawn`: the policy draws noise. `text`: what is done is a text of token ids.
     """
 
     actions: Array
@@ -52,6 +52,7 @@ class Expected:
     dimensions: tuple[Dimension, ...]
     use: int
     drawn: bool
+    text: bool = False
 
 
 def dimensions_of(policy: Policy, count: int) -> tuple[Dimension, ...]:
@@ -72,6 +73,8 @@ def compare_actions(
     if found.size != actions.size or len(found) != len(actions):
         raise ShapeError(f"the action is {list(found.shape)} here, {list(actions.shape)} in the golden cases")
     found = found.reshape(actions.shape)
+    if expected.text:
+        return (_compare_text(found, actions, tolerance),), ()
     if actions.dtype.kind in "iub":
         unequal = float(np.mean(found != actions))
         return (ParityFigure("action", "unequal", unequal, tolerance.unequal),), ()
@@ -118,6 +121,23 @@ def compare_tensor(
     scale = max(deviation if deviation > _STILL * size else size, floor) if size else 1.0
     rmse = float(np.sqrt(np.mean((here - there) ** 2))) if there.size else 0.0
     return ParityFigure(subject, "rmse", rmse / scale, limit + floor / scale, at)
+
+
+def _compare_text(found: Array, expected: Array, tolerance: Tolerance) -> ParityFigure:
+    """The share of tokens from the first wrong one of its text on: what follows it answers another text.
+
+    Those that are expected to be negative are not judged: the reference itself can hardly tell two tokens apart there.
+    A tolerance of all of them is none: the share is shown, and not judged.
+    """
+    there = expected.reshape(len(expected), -1)
+    wrong = (found.reshape(there.shape) != there) & (there >= 0)
+    judged = (there >= 0).sum(axis=1)
+    right = np.where(wrong.any(axis=1), wrong.argmax(axis=1), judged)
+    lost = judged - right
+    case = int(lost.argmax())
+    at = f"case {case + 1} from token {right[case] + 1}" if lost.any() else ""
+    limit = None if tolerance.unequal >= 1.0 else tolerance.unequal
+    return ParityFigure("text", "after a wrong token", float(lost.sum() / max(1, judged.sum())), limit, at)
 
 
 class _Judge:

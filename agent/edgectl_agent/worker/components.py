@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgectl_agent.worker.derived import artifact_of
 from edgectl_agent.worker.release import Release
 from edgectl_agent.worker.runtimes.base import Graph, Runtime
 from edgectl_agent.worker.runtimes.generator import CachedGenerator, Generator
@@ -48,8 +49,10 @@ def import_runtimes(release: Release, interpreters: Mapping[str, str]) -> dict[s
     return runtimes
 
 
-def load_components(release: Release, runtimes: Mapping[str, Runtime], threads: int) -> LoadedComponents:
-    """Load every component, in the order of its first use.
+def load_components(
+    release: Release, runtimes: Mapping[str, Runtime], threads: int, derived_dir: str = ""
+) -> LoadedComponents:
+    """Load every component, in the order of its first use; what this device built is found in `derived_dir`.
 
     Raises:
         EdgectlError: what a runtime refuses; nothing is left loaded.
@@ -63,12 +66,12 @@ def load_components(release: Release, runtimes: Mapping[str, Runtime], threads: 
         for name in manifest.program.components:
             component = manifest.component(name)
             assert component is not None, "a manifest that exists holds what its program runs"
-            graph = runtimes[component.runtime].load(
-                release.artifact(component), component, threads, alone=len(manifest.components) == 1
-            )
+            runtime = runtimes[component.runtime]
+            artifact = artifact_of(release, component, runtime, derived_dir)
+            graph = runtime.load(artifact, component, threads, alone=len(manifest.components) == 1)
             graphs[name] = graph
             if name in generating:
-                generators[name] = CachedGenerator(graph, component)
+                generators[name] = graph if isinstance(graph, Generator) else CachedGenerator(graph, component)
             facts.append(graph.facts.of(component))
     except BaseException:
         for graph in graphs.values():

@@ -79,6 +79,7 @@ class GoldenCases:
             dimensions=dimensions_of(policy, actions.shape[2]),
             use=release.loop.execution.use,
             drawn=bool(release.manifest.program.noise),
+            text=policy.is_text,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,7 +44,7 @@ from edgectl_protos.domain.policy import (
     writes_of,
 )
 
-__all__ = ["CallHook", "Compiler", "Operation"]
+__all__ = ["CallHook", "Compiler", "Generating", "Operation"]
 
 Operation = Callable[[Values], None]
 
@@ -58,8 +59,20 @@ class CallHook(Protocol):
         """What came out of it."""
 
 
+@dataclass(slots=True)
+class Generating:
+    """A step that generates at most `tokens` tokens; `prompt_tokens` are those of its last prompt."""
+
+    step: str
+    component: str
+    generator: Generator
+    tokens: int
+    prompt_tokens: int = 0
+
+
 class Compiler:
-    """Makes operations over these tensors and loaded components. `sites` says where the spans of each belong.
+    """Makes operations over these tensors and loaded components. `sites` says where the spans of each belong,
+    `generations` which of them generate.
 
     The first step that runs a component has its graph; every other one a fork of it.
     """
@@ -76,6 +89,7 @@ class Compiler:
         hook: CallHook | None,
     ) -> None:
         self.sites: list[Site] = []
+        self.generations: list[Generating] = []
         self._tensors = tensors
         self._graphs = graphs
         self._generators = generators
@@ -274,10 +288,13 @@ class Compiler:
         if generator is None:
             raise ProgramError(f"step {step.id!r}: the component {step.component!r} keeps no cache to generate with")
         buffer = self._tensors.buffer(step.output)
+        first = self._tensors.buffer(step.logits) if step.logits else None
         tokens, tensors = buffer.reshape(-1), self._tensors
+        generating = Generating(step.id, step.component, generator, tokens.size)
+        self.generations.append(generating)
         prefill, token_site = len(self.sites), len(self.sites) + 1
         self.sites.append(Site(f"{step.id}.prefill", "prefill", step.component, within=step.id))
-        self.sites.append(Site(f"{step.id}.token", "decode", step.component, note="each token", within=step.id))
+        self.sites.append(Site(f"{step.id}.token", "token", step.component, note="each token", within=step.id))
 
         def run(values: Values) -> None:
             ids = values[step.ids].reshape(-1)
@@ -288,19 +305,27 @@ class Compiler:
             spans = tensors.spans
             now = time.perf_counter_ns if spans is None else spans.now_ns
             tokens.fill(step.stop_id)
+            generating.prompt_tokens = ids.size
             begin = now()
             logits = generator.prefill(ids)
+            tokens[0] = token = int(logits.argmax())
+            end = now()
             if spans is not None:
-                spans.add(prefill, begin, now())
-            for at in range(tokens.size):
-                token = int(logits.argmax())
-                tokens[at] = token
-                if token == step.stop_id or at == tokens.size - 1:
+                spans.add(prefill, begin, end)
+            if first is not None:
+                if logits.size != first.size:
+                    raise ShapeError(f"step {step.id!r}: {logits.size} logits, and {step.logits!r} has {first.size}")
+                np.copyto(first, logits.reshape(first.shape))
+                values[step.logits] = first
+                end = now()
+            for at in range(1, tokens.size):
+                if token == step.stop_id:
                     break
-                begin = now()
-                logits = generator.decode(token)
+                begin = end
+                tokens[at] = token = int(generator.decode(token).argmax())
+                end = now()
                 if spans is not None:
-                    spans.add(token_site, begin, now())
+                    spans.add(token_site, begin, end)
             values[step.output] = buffer
 
         return run

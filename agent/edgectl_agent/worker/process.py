@@ -5,13 +5,14 @@ Read outside the measured section only: each of these opens a file.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import sys
 import time
 from pathlib import Path
 
-__all__ = ["age_s", "peak_rss_bytes", "temperature_c", "usable_cores"]
+__all__ = ["age_s", "die_first", "peak_rss_bytes", "temperature_c", "usable_cores"]
 
 
 def age_s(stat: Path = Path("/proc/self/stat")) -> float:
@@ -61,3 +62,9 @@ def temperature_c(thermal: Path = Path("/sys/class/thermal")) -> float | None:
         if 0 < celsius < 150:
             found.append(celsius)
     return max(found, default=None)
+
+
+def die_first(adjustment: Path = Path("/proc/self/oom_score_adj")) -> None:
+    """When the machine runs out of memory, its kernel is to end this process, not a loop that moves a robot."""
+    with contextlib.suppress(OSError):
+        adjustment.write_text("1000")

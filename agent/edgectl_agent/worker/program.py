@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgectl_agent.worker.operations import CallHook, Compiler, Operation
+from edgectl_agent.worker.operations import CallHook, Compiler, Generating, Operation
 from edgectl_agent.worker.release import Array
 from edgectl_agent.worker.runtimes.base import Graph, fits
 from edgectl_agent.worker.runtimes.generator import Generator
@@ -75,6 +75,7 @@ class Executor:
         last, site = self._plan[-1]
         self._plan[-1] = (self._handing_over(last), site)
         self.sites: tuple[Site, ...] = tuple(compiler.sites)
+        self.generations: tuple[Generating, ...] = tuple(compiler.generations)
         self.first_run_s: float | None = None
         self._result: Array
 

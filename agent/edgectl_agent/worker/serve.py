@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgectl_agent.worker.lent_graphs import LentGraphs
-from edgectl_agent.worker.runtimes.registry import probe_all
+from edgectl_agent.worker.process import die_first
+from edgectl_agent.worker.runtimes.registry import create, probe_all
 from edgectl_agent.worker.session import Session
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import EdgectlError, InternalError, StateError
@@ -37,6 +38,8 @@ class Answers:
         self._handlers: dict[type, Callable[[Any], Any]] = {
             messages.Probe: self._probe,
             messages.Load: self._load,
+            messages.BoundTo: self._bound_to,
+            messages.Build: self._build,
             messages.Unload: self._unload,
             messages.Parity: self._parity,
             messages.Trace: self._trace,
@@ -75,8 +78,24 @@ class Answers:
             request.threads,
             started_s=self._started_s,
             interpreters=request.interpreters,
+            derived_dir=request.derived_dir,
         )
         return self._session.loaded
+
+    def _bound_to(self, request: messages.BoundTo) -> messages.BoundToReply:
+        return messages.BoundToReply(create(request.runtime).bound_to())
+
+    def _build(self, request: messages.Build) -> messages.Built:
+        self.close()
+        die_first()
+        runtime = create(request.component.runtime)
+        return runtime.build(
+            Path(request.artifact),
+            request.component,
+            Path(request.out),
+            Path(request.cache),
+            lambda share: self._progress(RunPhase.LOADING, share),
+        )
 
     def _unload(self, _: messages.Unload) -> messages.Unloaded:
         self.close()

@@ -16,9 +16,11 @@ from edgectl_agent.worker.capture import Capture, read_observations
 from edgectl_agent.worker.components import LoadedComponents, import_runtimes, load_components
 from edgectl_agent.worker.interference import Watch
 from edgectl_agent.worker.loop.clock import MonotonicClock
+from edgectl_agent.worker.loop.generation import generation_figures
 from edgectl_agent.worker.loop.runner import Loop
 from edgectl_agent.worker.loop.sources import Source, open_source
 from edgectl_agent.worker.loop.summary import slots_in, summarise
+from edgectl_agent.worker.memory_reads import measure_reads
 from edgectl_agent.worker.parity import run_parity, run_trace
 from edgectl_agent.worker.process import peak_rss_bytes, usable_cores
 from edgectl_agent.worker.program import CallHook, Executor
@@ -40,10 +42,17 @@ class Session:
     """One release in this process."""
 
     def __init__(
-        self, release_dir: Path, threads: int, *, started_s: float, interpreters: Mapping[str, str] | None = None
+        self,
+        release_dir: Path,
+        threads: int,
+        *,
+        started_s: float,
+        interpreters: Mapping[str, str] | None = None,
+        derived_dir: str = "",
     ) -> None:
         begun = time.perf_counter()
         self._release = read_release(release_dir)
+        self._derived_dir = derived_dir
         self._runtimes = import_runtimes(self._release, interpreters or {})
         self._import_s = started_s + time.perf_counter() - begun
         self._first_tick_s: float | None = None
@@ -64,7 +73,7 @@ class Session:
         self._drop()
         begun = time.perf_counter()
         self._threads = threads
-        self._components = loaded = load_components(self._release, self._runtimes, threads)
+        self._components = loaded = load_components(self._release, self._runtimes, threads, self._derived_dir)
         self._executor = self._execute()
         self._load_s = time.perf_counter() - begun - loaded.first_inference_s
 
@@ -162,6 +171,8 @@ class Session:
         figures = summarise(spec, measurement)
         samples_bytes = measurement.recorder.spool(Path(request.spool_path), slots_in(spec, measurement).responses_ns)
         cores = min(self._threads, usable_cores())
+        peak_bytes = peak_rss_bytes()
+        generations = generation_figures(measurement.recorder, self._executor.generations)
         return RunSummary(
             run_id=request.run_id,
             deployment_id=request.deployment_id,
@@ -174,13 +185,15 @@ class Session:
             started_s=started_s,
             warm_up=warm_up,
             cold_start=self._cold_start(),
-            peak_rss_bytes=peak_rss_bytes(),
+            peak_rss_bytes=peak_bytes,
             cpu_utilisation=measurement.cpu_ns / measurement.wall_ns / cores,
             temperature_start_c=watch.temperature_start_c,
             temperature_max_c=watch.temperature_max_c,
             interference=interference,
             samples_bytes=samples_bytes,
             agent_version=VERSION,
+            generations=generations,
+            memory_reads=measure_reads(self._threads) if generations else None,
             **{name: getattr(figures, name) for name in asdict(figures)},
         )
 

@@ -16,6 +16,7 @@ from edgectl_converters.card import ONNX, PT2, CheckpointCard, Declared, Sha256
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.errors import UsageError
 from edgectl_protos.domain.policy import Policy, Program
+from edgectl_protos.domain.roofline import Work
 
 __all__ = ["ARRAYS", "GOLDEN", "ONNX", "PT2", "Export", "ExportRequest", "ExportedComponent", "Source"]
 
@@ -57,6 +58,7 @@ class ExportedComponent:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     stored: str = ""
+    work: Work | None = None
 
 
 @dataclass(frozen=True, slots=True)

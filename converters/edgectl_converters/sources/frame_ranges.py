@@ -5,6 +5,7 @@ A division by 255 (or 127.5), the mean of a data set, a clip, a quantiser: each 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ _BYTES, _UNIT = (0.0, 255.0), (0.0, 1.0)
 _MOVES = frozenset({"Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Resize", "Gather"})
 _MOVES |= {"Slice", "Pad", "Concat", "Split"}
 _DEPTH = 12
+_MOST_CONSTANT = 1024
 _MOST_ELEMENTS = 1 << 16
 """Of a vector; what is larger is a frame, whose range says enough."""
 
@@ -40,7 +42,12 @@ def graph_ranges(model: Any) -> dict[str, tuple[float, float]]:
             readers.setdefault(name, []).append(node)
 
     def constant(name: str) -> Array | None:
-        return numpy_helper.to_array(constants[name]).astype("float64") if name in constants else None
+        tensor = constants.get(name)
+        # Weights are no limits, and their data may have been left out.
+        if tensor is None or math.prod(tensor.dims) > _MOST_CONSTANT:
+            return None
+        values: Array = numpy_helper.to_array(tensor).astype("float64")
+        return values
 
     def follow(name: str, depth: int) -> tuple[float, float] | None:
         for node in readers.get(name, ()) if depth else ():

@@ -8,10 +8,15 @@ from edgectl_converters.sources.base import Source
 __all__ = ["SOURCES", "source", "sources"]
 
 SOURCES = {
+    # Before LeRobot's, which takes every directory with a config.json.
+    "hf": "edgectl_converters.sources.hf.source:HuggingFaceSource",
+    "gguf": "edgectl_converters.sources.gguf:GgufSource",
     "lerobot": "edgectl_converters.sources.lerobot.source:LeRobotSource",
     "onnx": "edgectl_converters.sources.onnx:OnnxSource",
     "parts": "edgectl_converters.sources.parts.source:PartsSource",
+    "tflite": "edgectl_converters.sources.tflite:TfliteSource",
     "pt2": "edgectl_converters.sources.pt2.source:Pt2Source",
+    "pte": "edgectl_converters.sources.pte:PteSource",
 }
 
 

@@ -20,6 +20,8 @@ def write_program(program: Any, file: Path) -> None:
     import torch
 
     functional = program.run_decompositions({})
+    # Both are shared with the program, whose other forms still need what this one drops.
+    functional._state_dict, functional._constants = dict(functional.state_dict), dict(functional.constants)
     graph = functional.graph_module.graph
     for node in list(graph.nodes):
         if _METADATA_CHECK in str(node.target):

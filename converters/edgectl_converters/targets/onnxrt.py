@@ -1,11 +1,12 @@
-"""ONNX Runtime: the graph as ONNX; int8 by its own static quantizer.
+"""ONNX Runtime: the graph as ONNX; int8 by its own static quantizer, four-bit weights by its own operator, fp16 by its
+own converter.
 
 Facts: on x86 with VNNI uint8 activations with int8 weights are 1.6 times faster than int8 with int8; products of two
 activations (attention) lose most accuracy in int8 and no time in fp32, so only layers with constant weights are
 quantised, per channel; a scale that stands after a convolution is folded into it first, which saves a tenth of the
 time; ranges are the smallest and largest value seen, since averages over calls cut off what tells calls apart (an
 error of 0.05 of the actions' deviation against 0.01 on a trained policy); weights per channel need opset 13; the CPU
-provider has no fp16 kernels worth the name on x86, it casts to fp32 and back.
+provider has no fp16 kernels worth the name on x86, it casts to fp32 and back: fp16 is for other providers.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import Any, ClassVar
 
 from edgectl_converters.targets.base import BuildRequest, Built, Ranking, Target
 from edgectl_converters.targets.calibration import read_calibration
-from edgectl_converters.targets.onnx_convolutions import fold_scales
-from edgectl_converters.targets.onnx_files import copy_graph, external_files
+from edgectl_converters.targets.onnx_blocks import BITS, BLOCK, matrices, to_blocks
+from edgectl_converters.targets.onnx_constants import fold_constants
+from edgectl_converters.targets.onnx_files import copy_graph
+from edgectl_converters.targets.onnx_quantizer import WITH_WEIGHTS, Prepared, outputs_of
 from edgectl_converters.targets.sensitivity import (
     KEEP_VARIANTS,
     held_out,
@@ -27,26 +30,33 @@ from edgectl_converters.targets.sensitivity import (
     kept_settings,
     rank_layers,
 )
-from edgectl_protos.domain.errors import OperatorError
+from edgectl_protos.domain.bundle import GateResult
+from edgectl_protos.domain.errors import PrecisionError
 
 __all__ = ["OnnxRuntimeTarget"]
 
-_WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
-_QUANTISED = {"default": _WITH_WEIGHTS, "convolutions": ("Conv",)}
-_PER_CHANNEL_OPSET = 13
+_QUANTISED = {"default": WITH_WEIGHTS, "convolutions": ("Conv",)}
+_WEIGHT_ONLY = f"w{BITS}g{BLOCK}/a32"
+_SEARCHED = ("int8", _WEIGHT_ONLY)
+_PROVIDER = "provider"
+_ONE_FILE = 2**31 - 2**20
+"""More bytes than these are no protobuf message."""
 
 
 class OnnxRuntimeTarget(Target):
-    """ONNX Runtime on the CPU."""
+    """ONNX Runtime with the provider that the board names, the CPU's where it names none."""
 
     name = "onnxrt"
     reads = ("onnx",)
-    schemes = ("fp32", "int8")
+    schemes = ("fp32", "fp16", "int8", _WEIGHT_ONLY)
+    reads_options = (_PROVIDER,)
     oracle: ClassVar = {"graph_optimization_level": "disabled"}
     packages = ("onnx", "onnxruntime", "numpy")
 
     def variants(self, scheme: str) -> tuple[str, ...]:
-        """For int8: every layer with weights, convolutions only, all but the most sensitive layers."""
+        """Every layer with weights; for int8 convolutions only; all but the most sensitive layers."""
+        if scheme == _WEIGHT_ONLY:
+            return ("default", *KEEP_VARIANTS)
         return (*_QUANTISED, *KEEP_VARIANTS) if scheme == "int8" else ("default",)
 
     def needs_ranking(self, variant: str) -> bool:
@@ -54,128 +64,107 @@ class OnnxRuntimeTarget(Target):
         return is_keep(variant)
 
     def needs_calibration(self, scheme: str) -> bool:
-        """Static int8 needs the ranges of activations."""
-        return scheme == "int8"
+        """Static int8 needs the ranges of activations, and the search for sensitive layers something to measure on."""
+        return scheme in _SEARCHED
 
     def build(self, request: BuildRequest, progress: Callable[[str], None]) -> Built:
-        """Copy the graph, or quantise it."""
+        """Copy the graph, halve it, or quantise it.
+
+        Raises:
+            OperatorError: an operator of the graph has no form in which weights are quantised per channel.
+            PrecisionError: the graph has no matrix whose weights could be stored in four bits.
+        """
         graph, out = Path(request.graph), Path(request.out)
+        options = {_PROVIDER: request.options[_PROVIDER]} if _PROVIDER in request.options else {}
         if request.scheme == "fp32":
-            return Built(copy_graph(graph, out))
+            return Built(copy_graph(graph, out), options)
+        if request.scheme == "fp16":
+            return Built(_halve(graph, out), options)
+        if request.scheme == _WEIGHT_ONLY:
+            return _in_blocks(request, options)
         calls = read_calibration(request)
         progress(f"quantising {request.component} to int8 ({request.variant}) with {len(calls)} captured calls")
         with tempfile.TemporaryDirectory(prefix="edgectl-") as work:
-            prepared = _Prepared(graph, Path(work), _QUANTISED.get(request.variant, _WITH_WEIGHTS))
+            prepared = Prepared(graph, Path(work), _QUANTISED.get(request.variant, WITH_WEIGHTS))
             left = kept(request.variant, request.ranking)
             prepared.quantise([name for name in prepared.layers if name not in left], calls, out / "model.onnx")
         settings = {"format": "QDQ", "activations": "uint8", "weights": "int8 per channel"}
         settings |= {"operators": ",".join(prepared.operators), "calibration_calls": str(len(calls))}
-        return Built("model.onnx", settings=settings | kept_settings(left, prepared.layers))
+        return Built("model.onnx", options, settings | kept_settings(left, prepared.layers))
 
     def rank(self, request: BuildRequest, progress: Callable[[str], None]) -> Ranking:
-        """Each layer alone in int8."""
+        """Each layer alone in its scheme."""
         seen, held = held_out(read_calibration(request))
         with tempfile.TemporaryDirectory(prefix="edgectl-") as work:
-            prepared = _Prepared(Path(request.graph), Path(work), _WITH_WEIGHTS)
             trial = Path(work) / "trial.onnx"
+            if request.scheme == _WEIGHT_ONLY:
+                exact, model = Path(request.graph), _folded(Path(request.graph))
+                layers: Sequence[str] = tuple(matrices(model))
+            else:
+                prepared = Prepared(Path(request.graph), Path(work), WITH_WEIGHTS)
+                exact, layers = prepared.path, tuple(prepared.layers)
 
-            def outputs_with(layers: Sequence[str]) -> list[dict[str, Any]]:
-                prepared.quantise(layers, seen, trial)
-                return _outputs(trial, held)
+            def outputs_with(chosen: Sequence[str]) -> list[dict[str, Any]]:
+                if request.scheme == _WEIGHT_ONLY:
+                    _save(to_blocks(model, chosen), trial)
+                else:
+                    prepared.quantise(chosen, seen, trial)
+                return outputs_of(trial, held)
 
-            exact = _outputs(prepared.path, held)
-            return Ranking(rank_layers(tuple(prepared.layers), exact, outputs_with, progress))
+            return Ranking(rank_layers(layers, outputs_of(exact, held), outputs_with, progress))
 
 
-class _Prepared:
-    """A graph made ready: with shapes and names, its convolutions folded, in an opset that quantizes per channel.
+def _halve(graph: Path, out: Path) -> str:
+    """Write the graph in half precision between ports of their own types."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    `layers` are nodes by the name of their weights: what shares them is one layer.
-    """
+    # What it would save aside to infer shapes is beside the graph already, or small.
+    model = convert_float_to_float16(onnx.load(str(graph)), keep_io_types=True, disable_shape_infer=True)
+    _save(model, out / "model.onnx")
+    return "model.onnx"
 
-    def __init__(self, graph: Path, work: Path, operators: tuple[str, ...]) -> None:
-        import onnx
-        from onnxruntime.quantization import quant_pre_process
 
-        self.operators = operators
-        self.path = work / "prepared.onnx"
-        self._ranges = work / "ranges.json"
-        # A graph that keeps weights beside it may be too big for one file.
-        self._beside = bool(external_files(graph))
-        model = _raised(onnx.load(str(graph)))
-        fold_scales(model)
-        weights = {tensor.name for tensor in model.graph.initializer}
-        self.layers: dict[str, list[str]] = {}
-        for index, node in enumerate(model.graph.node):
-            node.name = f"{node.op_type}_{index}"
-            if node.op_type in operators and node.domain == "" and node.input[1] in weights:
-                self.layers.setdefault(node.input[1], []).append(node.name)
-        self._nodes = [node.name for node in model.graph.node]
-        named = work / "named.onnx"
-        onnx.save(model, str(named), save_as_external_data=self._beside)
-        # Its optimiser would give every camera a copy of the shared backbone.
-        quant_pre_process(
-            str(named),
-            str(self.path),
-            skip_optimization=True,
-            skip_symbolic_shape=True,
-            save_as_external_data=self._beside,
+def _in_blocks(request: BuildRequest, options: dict[str, str]) -> Built:
+    """Write the graph with its matrices in blocks of four bits, and count them."""
+    import onnx
+
+    model = _folded(Path(request.graph))
+    layers = matrices(model)
+    left = kept(request.variant, request.ranking)
+    entry = Path(request.out) / "model.onnx"
+    _save(to_blocks(model, [name for name in layers if name not in left]), entry)
+    written = onnx.load(str(entry), load_external_data=False).graph
+    blocks = [node for node in written.node if node.op_type == "MatMulNBits"]
+    wanted = sum(len(layers[name]) for name in layers if name not in left)
+    if not blocks or len(blocks) != wanted:
+        raise PrecisionError(
+            f"{len(blocks)} of {wanted} products of {request.component} have four-bit weights",
+            hint="a graph without constant matrices gains nothing from it: --scheme int8, or fp32",
         )
-
-    def quantise(self, layers: Sequence[str], calls: list[dict[str, Any]], out: Path) -> None:
-        """Write the graph with these layers in int8; what the first call was calibrated with counts for all."""
-        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-        class Reader(CalibrationDataReader):  # type: ignore[misc]
-            """Hands out the captured calls one by one."""
-
-            def __init__(self) -> None:
-                self._calls = iter(calls)
-
-            def get_next(self) -> Any:
-                """The next call, or None."""
-                return next(self._calls, None)
-
-        chosen = {node for name in layers for node in self.layers[name]}
-        quantize_static(
-            str(self.path),
-            str(out),
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            # Not the nodes to quantise: none would mean all.
-            nodes_to_exclude=[name for name in self._nodes if name not in chosen],
-            op_types_to_quantize=list(self.operators),
-            use_external_data_format=self._beside,
-            calibration_cache_path=str(self._ranges),
-        )
+    note = f"products with four-bit weights in blocks of {BLOCK}; convolutions stay float32"
+    gate = GateResult("weights", request.component, float(len(blocks)), float(wanted), True, note)
+    settings = {
+        "operators": "MatMulNBits",
+        "weights": f"int{BITS}, blocks of {BLOCK}, symmetric",
+        "activations": "float32",
+    }
+    settings |= kept_settings(left, layers)
+    return Built("model.onnx", options, settings, gates=(gate,))
 
 
-def _raised(model: Any) -> Any:
-    """The model in an opset that quantizes per channel.
+def _folded(graph: Path) -> Any:
+    import onnx
 
-    Raises:
-        OperatorError: an operator of the graph has no form there.
-    """
-    from onnx import version_converter
-
-    opset = next((entry.version for entry in model.opset_import if entry.domain == ""), _PER_CHANNEL_OPSET)
-    if opset >= _PER_CHANNEL_OPSET:
-        return model
-    try:
-        return version_converter.convert_version(model, _PER_CHANNEL_OPSET)
-    except RuntimeError as exc:
-        raise OperatorError(
-            f"int8 needs opset {_PER_CHANNEL_OPSET}, and the graph of opset {opset} cannot be raised to it: {exc}",
-            hint="export it with a newer opset, or convert with --scheme fp32",
-        ) from exc
+    model = onnx.load(str(graph))
+    fold_constants(model)
+    return model
 
 
-def _outputs(graph: Path, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    import onnxruntime
+def _save(model: Any, path: Path) -> None:
+    """Write a graph, its weights beside it where one file could not hold them."""
+    import onnx
 
-    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    names = [port.name for port in session.get_outputs()]
-    return [dict(zip(names, session.run(names, call), strict=True)) for call in calls]
+    beside = model.ByteSize() > _ONE_FILE
+    path.with_suffix(".data").unlink(missing_ok=True)
+    onnx.save(model, str(path), save_as_external_data=beside, location=f"{path.stem}.data")

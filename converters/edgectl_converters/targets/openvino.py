@@ -1,12 +1,15 @@
-"""OpenVINO: IR, fp32 or bf16 by hint, int8 by NNCF.
+"""OpenVINO: IR, fp32 or bf16 by hint, weights in halves, int8 and four-bit weights by NNCF.
 
 Facts: on a processor with bf16 OpenVINO computes in bf16 unless the hint pins f32, so the hint is part of the
 artifact's options; only layers with constant weights are quantised: the sums and normalisations between them, which
 NNCF would take as well, cost accuracy and gain no time; NNCF averages the ranges of calls, which cuts off what tells
 calls apart (an error of 0.05 of the actions' deviation on a trained policy, 0.005 with the extremes over all calls);
 its scheme for transformers smooths outliers; its correction of biases took half of the time and made nothing better;
-the weights of the IR stay fp32; nodes without a name of their own get one from a counter of the whole process, which
-NNCF's threads advance in no fixed order.
+the weights of the IR stay fp32 unless the scheme says otherwise, and their types are read back from it; a group of
+weights divides the depth of its matrix, or the matrix stays as it is; with four-bit weights OpenVINO rounds activations
+to eight bits on its own, unless the option that does it is 0; nodes without a name of their own get one from a counter
+of the whole process, which NNCF's threads advance in no fixed order; an NPU takes fixed shapes, and computes in int8
+and halves.
 """
 
 from __future__ import annotations
@@ -20,6 +23,14 @@ from typing import Any
 
 from edgectl_converters.targets.base import BuildRequest, Built, Ranking, Target
 from edgectl_converters.targets.calibration import read_calibration
+from edgectl_converters.targets.ir_weights import (
+    GROUP,
+    check_groups,
+    check_halves,
+    compress,
+    constants_of,
+    grouped_layers,
+)
 from edgectl_converters.targets.onnx_files import external_files
 from edgectl_converters.targets.sensitivity import (
     KEEP_VARIANTS,
@@ -29,7 +40,8 @@ from edgectl_converters.targets.sensitivity import (
     kept_settings,
     rank_layers,
 )
-from edgectl_protos.domain.errors import OperatorError
+from edgectl_protos.domain.bundle import GateResult
+from edgectl_protos.domain.errors import OperatorError, RouteError
 
 __all__ = ["OpenVinoTarget"]
 
@@ -41,21 +53,26 @@ _WITH_WEIGHTS = (*_CONVOLUTIONS, "MatMul")
 _QUANTISED = {"default": _WITH_WEIGHTS, "convolutions": _CONVOLUTIONS}
 _PASSED_THROUGH = ("Parameter", "Constant", "Result", "Relu", "MaxPool")
 """What does no arithmetic that int8 could harm: it is left to NNCF."""
-_SHAPING = frozenset({"Convert", "Reshape", "Transpose", "Multiply"})
 _MOVING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Concat", "Split", "VariadicSplit"})
 _FAKE_QUANTIZE = "FakeQuantize"
+_HALVES, _WEIGHT_ONLY = "w16/a32", f"w4g{GROUP}/a32"
+_SEARCHED = ("int8", _WEIGHT_ONLY)
+_DEVICE = "device"
 
 
 class OpenVinoTarget(Target):
-    """OpenVINO on the CPU."""
+    """OpenVINO on the CPU, or on the NPU where the board names it."""
 
     name = "openvino"
     reads = ("onnx",)
-    schemes = ("fp32", "bf16", "int8")
+    schemes = ("fp32", "bf16", _HALVES, "int8", _WEIGHT_ONLY)
+    reads_options = (_DEVICE,)
     packages = ("openvino", "nncf", "numpy")
 
     def variants(self, scheme: str) -> tuple[str, ...]:
-        """For int8: every layer with weights, convolutions only, all but the most sensitive layers."""
+        """Every layer with weights; for int8 convolutions only; all but the most sensitive layers."""
+        if scheme == _WEIGHT_ONLY:
+            return ("default", *KEEP_VARIANTS)
         return (*_QUANTISED, *KEEP_VARIANTS) if scheme == "int8" else ("default",)
 
     def needs_ranking(self, variant: str) -> bool:
@@ -63,16 +80,25 @@ class OpenVinoTarget(Target):
         return is_keep(variant)
 
     def needs_calibration(self, scheme: str) -> bool:
-        """NNCF needs the ranges of activations."""
-        return scheme == "int8"
+        """NNCF needs the ranges of activations, and the search for sensitive layers something to measure on."""
+        return scheme in _SEARCHED
 
     def build(self, request: BuildRequest, progress: Callable[[str], None]) -> Built:
-        """Write IR, quantised for int8."""
+        """Write IR, quantised for int8, its weights compressed where the scheme says so.
+
+        Raises:
+            OperatorError: OpenVINO does not know an operator.
+            PrecisionError: the weights that were written are of other types.
+            RouteError: the board's device does not take the graph.
+        """
         import openvino
 
+        device = _device_of(request)
         progress(f"converting {request.component} to OpenVINO IR")
         model = _converted(request.graph)
-        settings = {"compress_to_fp16": "false"}
+        settings = {"compress_to_fp16": str(request.scheme == _HALVES).lower()}
+        options = {_HINT: "bf16" if request.scheme == "bf16" else "f32"} if device == "CPU" else {_DEVICE: device}
+        expected = 0
         if request.scheme == "int8":
             calls = read_calibration(request)
             progress(f"quantising {request.component} to int8 ({request.variant}) with {len(calls)} captured calls")
@@ -82,22 +108,58 @@ class OpenVinoTarget(Target):
             _number_nodes(model)
             settings |= {"operators": ",".join(operators), "calibration_calls": str(len(calls))}
             settings |= kept_settings(left, layers)
-        openvino.save_model(model, str(Path(request.out) / "model.xml"), compress_to_fp16=False)
-        return Built("model.xml", {_HINT: "bf16" if request.scheme == "bf16" else "f32"}, settings)
+        elif request.scheme == _WEIGHT_ONLY:
+            progress(f"compressing the weights of {request.component} ({request.variant})")
+            layers, left = grouped_layers(model, _layers(model, ("MatMul",))), kept(request.variant, request.ranking)
+            chosen = [node for name in layers if name not in left for node in layers[name]]
+            model, expected = compress(model, chosen), len(chosen)
+            _number_nodes(model)
+            options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
+            settings |= {"operators": "MatMul", "weights": f"int4, groups of {GROUP}, symmetric"}
+            settings |= kept_settings(left, layers)
+        entry = Path(request.out) / "model.xml"
+        openvino.save_model(model, str(entry), compress_to_fp16=request.scheme == _HALVES)
+        gates: tuple[GateResult, ...] = ()
+        if request.scheme == _HALVES:
+            gates = (check_halves(openvino.Core().read_model(entry), request.component),)
+        elif request.scheme == _WEIGHT_ONLY:
+            gates = (check_groups(openvino.Core().read_model(entry), request.component, expected),)
+        return Built("model.xml", options, settings, gates=gates)
 
     def rank(self, request: BuildRequest, progress: Callable[[str], None]) -> Ranking:
-        """Each layer alone in int8."""
+        """Each layer alone in its scheme."""
         seen, held = held_out(read_calibration(request))
         model = _converted(request.graph)
-        layers = _layers(model, _WITH_WEIGHTS)
-        quantised = _quantise(model.clone(), seen, [node for nodes in layers.values() for node in nodes])
+        weight_only = request.scheme == _WEIGHT_ONLY
+        layers = grouped_layers(model, _layers(model, ("MatMul",))) if weight_only else _layers(model, _WITH_WEIGHTS)
+        nodes = [node for names in layers.values() for node in names]
+        quantised = None if weight_only else _quantise(model.clone(), seen, nodes)
 
         def outputs_with(chosen: Sequence[str]) -> list[dict[str, Any]]:
+            wanted = [node for name in chosen for node in layers[name]]
+            if quantised is None:
+                return _outputs(compress(model.clone(), wanted), held)
             trial = quantised.clone()
-            _keep_rounding(trial, {node for name in chosen for node in layers[name]})
+            _keep_rounding(trial, set(wanted))
             return _outputs(trial, held)
 
         return Ranking(rank_layers(tuple(layers), _outputs(model, held), outputs_with, progress))
+
+
+def _device_of(request: BuildRequest) -> str:
+    """The board's device, if it can take such a component."""
+    device = request.options.get(_DEVICE, "CPU")
+    if device == "CPU":
+        return device
+    free = next((spec for spec in (*request.inputs, *request.outputs) if -1 in spec.shape), None)
+    if free is not None:
+        raise RouteError(
+            f"the {device} takes fixed shapes; {free.name!r} is {list(free.shape)}",
+            hint="fix them: edgectl convert --shape NAME=1,3,224,224",
+        )
+    if request.scheme != "int8":
+        raise RouteError(f"the {device} computes in int8 and halves, not in {request.scheme}", hint="--scheme int8")
+    return device
 
 
 def _converted(graph: str) -> Any:
@@ -145,21 +207,11 @@ def _layers(model: Any, operators: tuple[str, ...]) -> dict[str, list[str]]:
     layers: dict[bytes, list[str]] = {}
     for node in model.get_ordered_ops():
         if node.get_type_name() in operators:
-            weights = next(filter(None, (_constants(node.input_value(side).get_node()) for side in (1, 0))), None)
+            weights = next(filter(None, (constants_of(node.input_value(side).get_node()) for side in (1, 0))), None)
             if weights:
                 digest = hashlib.sha256(b"".join(constant.get_data().tobytes() for constant in weights)).digest()
                 layers.setdefault(digest, []).append(node.get_friendly_name())
     return {names[0]: names for names in layers.values()}
-
-
-def _constants(node: Any) -> list[Any]:
-    """The constants that a value is made of; none if it is no constant."""
-    if node.get_type_name() == "Constant":
-        return [node]
-    if node.get_type_name() not in _SHAPING:
-        return []
-    parts = [_constants(value.get_node()) for value in node.input_values()]
-    return [constant for part in parts for constant in part] if all(parts) else []
 
 
 def _quantise(model: Any, calls: list[dict[str, Any]], layers: list[str]) -> Any:

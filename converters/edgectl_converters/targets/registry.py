@@ -12,7 +12,15 @@ TARGETS = {
     "reference": "edgectl_converters.targets.reference:ReferenceTarget",
     "onnxrt": "edgectl_converters.targets.onnxrt:OnnxRuntimeTarget",
     "openvino": "edgectl_converters.targets.openvino:OpenVinoTarget",
+    "litert": "edgectl_converters.targets.litert:LiteRtTarget",
     "ncnn": "edgectl_converters.targets.ncnn:NcnnTarget",
+    "tensorrt": "edgectl_converters.targets.tensorrt:TensorRtTarget",
+    "tensorrt_rtx": "edgectl_converters.targets.tensorrt_rtx:TensorRtRtxTarget",
+    "qnn": "edgectl_converters.targets.qnn:QnnTarget",
+    "genai": "edgectl_converters.targets.genai:GenAiTarget",
+    "llamacpp": "edgectl_converters.targets.llamacpp:LlamaCppTarget",
+    "executorch": "edgectl_converters.targets.executorch:ExecutorchTarget",
+    "aoti": "edgectl_converters.targets.aoti:AotiTarget",
 }
 
 

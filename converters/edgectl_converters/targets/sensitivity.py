@@ -63,7 +63,7 @@ def rank_layers(
     blocks = [layers[start : start + size] for start in range(0, len(layers), size)]
     found = []
     for index, block in enumerate(blocks):
-        progress(f"measuring what int8 costs: {index + 1} of {len(blocks)}, {block[0]}")
+        progress(f"measuring what rounding costs: {index + 1} of {len(blocks)}, {block[0]}")
         found.append((damage(outputs_with(block), exact), block))
     # Sorting is stable: layers that lose the same stay in their order.
     return tuple(name for _, block in sorted(found, key=lambda one: -one[0]) for name in block)

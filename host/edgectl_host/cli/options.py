@@ -12,6 +12,7 @@ from edgectl_protos.domain.errors import EdgectlError
 
 __all__ = [
     "AGE",
+    "BOARDS",
     "CHECKPOINT",
     "DURATION",
     "FOOTAGE",
@@ -152,6 +153,17 @@ class _Share(click.ParamType[float]):
             self.fail(exc.message, param, ctx)
 
 
+class _Boards(click.ParamType["tuple[str, ...]"]):
+    """`rpi5,pixel-9`: names of boards."""
+
+    name = "boards"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(dict.fromkeys(filter(None, (name.strip() for name in str(value).split(",")))))
+
+
 class _Size(click.ParamType[int]):
     """`10GB`, `500MB`: decimal units."""
 
@@ -171,6 +183,7 @@ RATE = _Rate()
 AGE = _Age()
 SHARE = _Share()
 SIZE = _Size()
+BOARDS = _Boards()
 CHECKPOINT = click.Path(path_type=Path)
 FOOTAGE = click.Path(path_type=Path, exists=True, file_okay=False)
 LOOP = click.Path(path_type=Path, exists=True, dir_okay=False)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgectl_host.transport.local import LocalAgent
     from edgectl_host.workflows.convert import Subject
     from edgectl_host.workflows.progress import Progress
+    from edgectl_host.workflows.rates import RateStore
 
 __all__ = ["Wiring"]
 
@@ -56,10 +57,9 @@ class Wiring:
 
     def generic_board(self) -> str:
         """The profile for any machine of this one's architecture."""
-        import platform
+        from edgectl_host.machine import generic_board
 
-        machine = platform.machine()
-        return "generic-" + {"arm64": "aarch64", "AMD64": "x86_64"}.get(machine, machine)
+        return generic_board()
 
     def connect(self, device: Device) -> DeviceClient:
         """A connection to a device; the embedded agent is started when it does not run."""
@@ -90,6 +90,27 @@ class Wiring:
             words = {*device.runtime.words} if device.runtime is not None else set()
             if device.name == LOCAL:
                 homes_of(sorted(asked or words), self.toolchains(), lambda text: progress(Update(LOCAL, text)))
+
+    def rates(self) -> RateStore:
+        """Rates that were measured on machines."""
+        import socket
+
+        from edgectl_host.workflows.rates import RateStore
+
+        return RateStore(self.config.data_dir / "rates", host=socket.gethostname())
+
+    def measure_rates(self, progress: Progress) -> None:
+        """Measure this machine's rates, and keep them; its facts are the embedded agent's."""
+        from edgectl_host.fleet.inventory import LOCAL, Device
+        from edgectl_host.workflows.measure_rates import measure_rates
+        from edgectl_profiles.library import load
+
+        client = self.connect(Device(LOCAL))
+        try:
+            facts = client.facts(refresh=True)
+        finally:
+            client.close()
+        self.rates().keep(measure_rates(facts, load(self.generic_board()), self.workshop(), progress))
 
     def runs(self) -> RunStore:
         """The database of runs."""
@@ -127,4 +148,4 @@ class Wiring:
         from edgectl_host.workflows.convert import Wishes, open_subject
 
         wishes = Wishes(runtime, scheme, task, footage, loop_file, declared_of(shapes, states))
-        return open_subject(path, wishes, self.workshop())
+        return open_subject(path, wishes, self.workshop(), self.rates())

@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass
 
 from edgectl_host.components import as_asked, components_words
-from edgectl_host.quantities import bytes_words, time_words
+from edgectl_host.quantities import time_words
+from edgectl_host.report.floors import size_rows
 from edgectl_host.report.parity import parity_rows
 from edgectl_host.runs.record import RunRecord
 from edgectl_protos.domain.artifact import precision_of
@@ -226,7 +227,7 @@ def provenance(record: RunRecord) -> tuple[tuple[str, str], ...]:
     rows.append(("cold start", _cold_start(summary)))
     if summary.unused_frames:
         rows.append(("frames", f"{summary.unused_frames:,} of the sources came and went between two reads"))
-    rows.append(("peak memory", bytes_words(summary.peak_rss_bytes)))
+    rows.extend(size_rows(record))
     when = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(summary.started_s))
     rows.append(("run", f"{summary.run_id} · {when} · {summary.ticks} ticks in {time_words(summary.measured_s)}"))
     return tuple(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgectl_host.report.figures import (
     COLUMNS,
@@ -15,14 +15,18 @@ from edgectl_host.report.figures import (
     span_rows,
     verdict_parts,
 )
+from edgectl_host.report.floors import FLOOR_COLUMNS, floor_rows
+from edgectl_host.report.generation import generation_rows
 from edgectl_host.report.parity import DIMENSION_COLUMNS, dimension_rows
 from edgectl_host.runs.record import RunRecord
+from edgectl_profiles.schema import Unit
+from edgectl_protos.domain.roofline import Ceiling
 
 __all__ = ["report"]
 
 
-def report(record: RunRecord) -> str:
-    """The whole report."""
+def report(record: RunRecord, measured: Mapping[Unit, Ceiling] | None = None) -> str:
+    """The whole report; `measured` are rates of the machine that ran it."""
     head = ("step", "n", *COLUMNS, "max", "share")
     rows = [
         (
@@ -45,6 +49,8 @@ def report(record: RunRecord) -> str:
             "",
             notes(record),
             "",
+            *_floors(record, measured or {}),
+            *_generation(record),
             *_dimensions(record),
             *_table(("", ""), provenance(record), align="ll"),
             "",
@@ -56,6 +62,16 @@ def _components(record: RunRecord) -> list[str]:
     rows = [(row.name, row.runtime, row.scheme, row.precision, row.provider) for row in component_rows(record)]
     head = ("component", "runtime", "scheme", "precision used", "provider")
     return [*_table(head, rows, align="lllll"), ""] if rows else []
+
+
+def _floors(record: RunRecord, measured: Mapping[Unit, Ceiling]) -> list[str]:
+    rows = [row.cells for row in floor_rows(record, measured)]
+    return [*_table(FLOOR_COLUMNS, rows, align="lrrlrr"), ""] if rows else []
+
+
+def _generation(record: RunRecord) -> list[str]:
+    rows = generation_rows(record)
+    return [*_table(("generated", ""), rows, align="ll"), ""] if rows else []
 
 
 def _dimensions(record: RunRecord) -> list[str]:

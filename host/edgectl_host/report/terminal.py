@@ -5,6 +5,8 @@ Everything fits the console's width; a verdict that does not is broken between i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -20,8 +22,12 @@ from edgectl_host.report.figures import (
     span_rows,
     verdict_parts,
 )
+from edgectl_host.report.floors import FLOOR_COLUMNS, floor_rows
+from edgectl_host.report.generation import generation_rows
 from edgectl_host.report.parity import DIMENSION_COLUMNS, dimension_rows
 from edgectl_host.runs.record import CAPACITY, RunRecord
+from edgectl_profiles.schema import Unit
+from edgectl_protos.domain.roofline import Ceiling
 
 __all__ = ["STYLES", "report", "span_table", "verdict_line"]
 
@@ -31,8 +37,8 @@ _WIDTH_FOR_BARS = 90
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def report(record: RunRecord, width: int) -> RenderableType:
-    """The whole report."""
+def report(record: RunRecord, width: int, measured: Mapping[Unit, Ceiling] | None = None) -> RenderableType:
+    """The whole report; `measured` are rates of the machine that ran it."""
     return Group(
         verdict_line(record, width),
         *(Text(f"cure: {cure}", style="yellow") for cure in cures(record)),
@@ -41,6 +47,8 @@ def report(record: RunRecord, width: int) -> RenderableType:
         span_table(record, width),
         Text(notes(record), style="dim"),
         Text(),
+        *_floors_table(record, measured or {}),
+        *_generation_table(record),
         *_dimensions_table(record),
         _provenance_table(record),
     )
@@ -95,6 +103,19 @@ def _components_table(record: RunRecord) -> tuple[RenderableType, ...]:
     return (table, Text())
 
 
+def _floors_table(record: RunRecord, measured: Mapping[Unit, Ceiling]) -> tuple[RenderableType, ...]:
+    """What each component takes at least, and took."""
+    rows = floor_rows(record, measured)
+    if not rows:
+        return ()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for name in FLOOR_COLUMNS:
+        table.add_column(name, justify="left" if name in ("component", "bound by") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row.cells)
+    return (table, Text())
+
+
 def _dimensions_table(record: RunRecord) -> tuple[RenderableType, ...]:
     """How far each dimension of the action is off, in the robot's units."""
     rows = dimension_rows(record)
@@ -104,6 +125,19 @@ def _dimensions_table(record: RunRecord) -> tuple[RenderableType, ...]:
     for name in DIMENSION_COLUMNS:
         left = name == "dimension"
         table.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=not left)
+    for row in rows:
+        table.add_row(*row)
+    return (table, Text())
+
+
+def _generation_table(record: RunRecord) -> tuple[RenderableType, ...]:
+    """How fast texts are generated, and what bounds it."""
+    rows = generation_rows(record)
+    if not rows:
+        return ()
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for row in rows:
         table.add_row(*row)
     return (table, Text())

@@ -6,7 +6,7 @@ A subject chooses what a device gets, and makes it. This is where the host meets
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,18 +15,23 @@ from edgectl_converters.assignment import Assignment, Choice
 from edgectl_converters.bundle import copy_bundle, is_bundle, read_bundle
 from edgectl_converters.card import CheckpointCard, Declared
 from edgectl_converters.conversion import Workshop, find_conversion, plan_conversion, run_conversion
+from edgectl_converters.floors import ComponentFloor, counted_work, floors_of
 from edgectl_converters.inspect import inspect
 from edgectl_converters.plan import Conversion, ConversionPlan, ConvertRequest
+from edgectl_converters.refusals import known_refusals
 from edgectl_converters.route import RoutePlan, RouteRequest, plan_routes
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.workflows.bundle import Bundle, assignment_of
 from edgectl_host.workflows.plan import Way
 from edgectl_host.workflows.progress import Progress, Update
+from edgectl_host.workflows.rates import RateStore
 from edgectl_profiles.library import detect, load
+from edgectl_profiles.schema import Unit
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.device import DeviceFacts
 from edgectl_protos.domain.errors import UnreachableError, UsageError
+from edgectl_protos.domain.roofline import Ceiling
 
 __all__ = ["BundleSubject", "CheckpointSubject", "Subject", "Wishes", "copied", "open_subject"]
 
@@ -75,6 +80,7 @@ class CheckpointSubject:
     card: CheckpointCard
     wishes: Wishes
     workshop: Workshop
+    rates: RateStore | None = None
 
     @property
     def name(self) -> str:
@@ -93,7 +99,9 @@ class CheckpointSubject:
         plan = self._routes(device, facts, wished)
         best = plan.best()
         rejected = tuple(f"not {other.assignment}: {other.reason}" for other in plan.rejected)
-        return Way(plan.board, best.assignment, (*best.notes, *rejected))
+        return Way(
+            plan.board, best.assignment, (*best.notes, *rejected), self._floors(best.assignment, plan.board, facts)
+        )
 
     def ways(self, device: Device, facts: DeviceFacts | None, schemes: Sequence[str]) -> tuple[Assignment, ...]:
         """Runtimes in the board's order; where none can do all of the schemes, whatever there is.
@@ -148,7 +156,14 @@ class CheckpointSubject:
             board = detect(facts)
         else:
             raise UnreachableError(f"{device.name} does not answer, and fleet.yaml names no board for it")
+        request = replace(request, refused=known_refusals(self.card, self.workshop))
         return plan_routes(self.card, load(board), facts, request)
+
+    def _floors(self, assignment: Assignment, board: str, facts: DeviceFacts | None) -> tuple[ComponentFloor, ...]:
+        measured: Mapping[Unit, Ceiling] = {}
+        if self.rates is not None:
+            measured = self.rates.of(facts.machine_id) if facts is not None else self.rates.of_board(board)
+        return floors_of(counted_work(self.card, self.workshop.steps), assignment, load(board), measured)
 
     def _request(self, assignment: Assignment) -> ConvertRequest:
         return ConvertRequest(
@@ -205,8 +220,8 @@ class BundleSubject:
         return Bundle(self.directory, self.manifest, self.digest, cached=True)
 
 
-def open_subject(path: Path, wishes: Wishes, workshop: Workshop) -> Subject:
-    """The checkpoint or bundle at a path.
+def open_subject(path: Path, wishes: Wishes, workshop: Workshop, rates: RateStore | None = None) -> Subject:
+    """The checkpoint or bundle at a path; `rates` are those that were measured on machines.
 
     Raises:
         CheckpointError: it is neither, or damaged.
@@ -221,7 +236,7 @@ def open_subject(path: Path, wishes: Wishes, workshop: Workshop) -> Subject:
                 "the checkpoint",
             )
         return BundleSubject.read(path)
-    return CheckpointSubject(inspect(path, workshop.digests, wishes.declared, wishes.footage), wishes, workshop)
+    return CheckpointSubject(inspect(path, workshop.digests, wishes.declared, wishes.footage), wishes, workshop, rates)
 
 
 def copied(bundle: Bundle, directory: Path) -> Bundle:

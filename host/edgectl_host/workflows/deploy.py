@@ -57,6 +57,8 @@ def install(client: DeviceClient, bundle: Bundle, *, owner: str, progress: Progr
     if present is not None:
         return Install(present, 0, already=True)
     deployment = client.create(bundle.manifest_bytes, owner=owner, deployment_id=uuid.uuid4().hex)
+    if deployment.state is State.COMMITTED:
+        return Install(deployment, 0, already=True)
     sent_bytes = 0
     if deployment.state in (State.PLANNED, State.STAGING):
         try:
@@ -75,6 +77,9 @@ def install(client: DeviceClient, bundle: Bundle, *, owner: str, progress: Progr
 
 
 def _installed(client: DeviceClient, bundle: Bundle) -> Deployment | None:
+    if any(component.recipe is not None for component in bundle.manifest.components):
+        # Whether it is built for the device as it is now, after an update of its software, only the device knows.
+        return None
     installed = client.installed()
     if installed.current != bundle.digest:
         return None
@@ -130,6 +135,11 @@ def _follow(client: DeviceClient, deployment: Deployment, progress: Progress) ->
 
 def _describe(event: DeploymentEvent) -> str:
     text = _WORDS[event.state]
+    if event.detail and event.state is State.BUILDING:
+        # It takes minutes: what its builder says instead of a silence.
+        text = event.detail
+    elif event.detail and event.state is State.PARITY:
+        text = f"{event.detail}; {text}"
     return f"{text}: {event.failure.message}" if event.failure else text
 
 

@@ -16,6 +16,7 @@ from edgectl_host.quantities import bytes_words
 from edgectl_protos.domain.errors import EdgectlError
 
 if TYPE_CHECKING:
+    from edgectl_host.workflows.rates import MachineRates
     from edgectl_host.workflows.toolchains import Listed
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "check_extras",
     "check_fleet",
     "check_python",
+    "check_rates",
     "check_runs",
     "check_toolchains",
 ]
@@ -36,6 +38,7 @@ _MIN_FREE_BYTES = 3_000_000_000
 _DISTRIBUTIONS = ("edgectl-agent", "edgectl-converters")
 """Whose extras are what may be installed or not: runtimes, and sources of observations."""
 
+_MEASURE = "edgectl doctor --measure"
 _REQUIREMENT = re.compile(r"(?P<package>[A-Za-z0-9._-]+)[^;]*;.*\bextra == ['\"](?P<extra>[^'\"]+)['\"]")
 
 
@@ -63,8 +66,12 @@ def check_python() -> Finding:
 
 
 def check_extras() -> list[Finding]:
-    """The libraries that targets and the embedded agent use, by extra; looked up, not imported."""
-    return [_extra(extra, packages) for extra, packages in _extras().items()]
+    """The libraries that targets and the embedded agent use, by extra; looked up, not imported. Runtimes that live in a
+    toolchain are a matter of that.
+    """
+    from edgectl_converters.homes import lives_here
+
+    return [_extra(extra, packages) for extra, packages in _extras().items() if lives_here(extra)]
 
 
 def check_toolchains(toolchains: Sequence[Listed]) -> list[Finding]:
@@ -93,6 +100,15 @@ def check_board(name: str) -> Finding:
         return Finding("board", Health.PROBLEM, exc.message, exc.hint)
     ways = ", ".join(f"{runtime.name} {'/'.join(runtime.schemes)}" for runtime in profile.runtimes)
     return Finding("board", Health.OK, f"{profile.title} ({name}) · {ways}")
+
+
+def check_rates(rates: MachineRates | None) -> Finding:
+    """What this machine was measured to reach."""
+    if rates is None:
+        return Finding("rates", Health.ABSENT, "not measured: floors on this machine are not known", _MEASURE)
+    cpu = rates.cpu
+    words = [f"{name} {rate / 1e9:.0f} G/s by {rates.by[name]}" for name, rate in cpu.operations_per_s.items()]
+    return Finding("rates", Health.OK, " · ".join((*words, f"memory {cpu.bytes_per_s / 1e9:.1f} GB/s")))
 
 
 def check_disk(folder: Path) -> Finding:

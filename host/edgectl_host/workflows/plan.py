@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from edgectl_converters.assignment import Assignment
+from edgectl_converters.floors import ComponentFloor
 from edgectl_converters.plan import ConversionPlan
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.transport.base import DeviceClient
@@ -26,11 +27,14 @@ __all__ = ["Choosing", "DeployPlan", "DevicePlan", "Way", "make_plan", "with_con
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What a device is to get, and as which board. `notes` say why, and why nothing else."""
+    """What a device is to get, and as which board. `notes` say why, and why nothing else; `floors` what each component
+    takes at least there, empty before the first export.
+    """
 
     board: str
     assignment: Assignment
     notes: tuple[str, ...] = ()
+    floors: tuple[ComponentFloor, ...] = ()
 
 
 Choosing = Callable[[Device, DeviceFacts | None], Way]

@@ -15,6 +15,7 @@ from edgectl_protos.domain.errors import BundleError
 from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.policy import Policy, Program
 from edgectl_protos.domain.program_checks import check_components, check_program
+from edgectl_protos.domain.roofline import Work
 
 __all__ = [
     "MANIFEST_NAME",
@@ -56,7 +57,8 @@ class Component:
 
     `scheme` says what it is stored and computed in; the precision used is read back on the device. `options` are
     settings from the runtime's own list. `states` binds inputs to outputs of a runtime that keeps state itself: input
-    port → output port of the same shape. `tolerance` is what this scheme may differ by.
+    port → output port of the same shape. `tolerance` is what this scheme may differ by. `work` was counted from the
+    exported graph; None where it cannot be.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Component:
     options: dict[str, str] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     recipe: BuildRecipe | None = None
+    work: Work | None = None
 
     def __post_init__(self) -> None:
         check_scheme(self.scheme)

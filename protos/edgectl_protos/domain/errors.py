@@ -274,6 +274,13 @@ class ProtocolError(DeviceError):
     exit_code = 59
 
 
+class BuildError(DeviceError):
+    """The device could not build what only it can build: its builder failed, or had no memory or time left."""
+
+    reason = "build_failed"
+    exit_code = 65
+
+
 # --- the loop ------------------------------------------------------------------------------------------
 
 

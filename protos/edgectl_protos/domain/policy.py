@@ -56,7 +56,7 @@ class FeatureKind(enum.Enum):
     ENV = "ENV"
     ACTION = "ACTION"
     LANGUAGE = "LANGUAGE"
-    """An instruction: a text."""
+    """A text: an instruction that is observed; token ids that are answered."""
     TENSOR = "TENSOR"
     """An input of a bare graph, about which nothing more is known."""
 
@@ -110,6 +110,11 @@ class Policy:
         names = [feature.name for feature in self.observations]
         if len(set(names)) != len(names):
             raise ProgramError(f"two observations have one name: {', '.join(sorted(names))}")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it answers with a text: its action are token ids."""
+        return self.action.kind is FeatureKind.LANGUAGE
 
     def observation(self, name: str) -> Feature | None:
         """The observation of this name."""
@@ -295,7 +300,8 @@ class Ensemble:
 @dataclass(frozen=True, slots=True)
 class Generate:
     """Greedy decoding with a component that owns a KV cache: prefill of `ids` (those that `mask` says are real), then
-    one token at a time until `stop_id` or the length of `output`, which is filled up with `stop_id`.
+    one token at a time until `stop_id` or the length of `output`, which is filled up with `stop_id`. `logits` is the
+    tensor [vocabulary] of the prompt's last position, where it is wanted.
     """
 
     op: ClassVar[str] = "generate"
@@ -305,6 +311,7 @@ class Generate:
     output: str
     stop_id: int
     mask: str = ""
+    logits: str = ""
 
 
 Step = Resize | Normalise | Unnormalise | Slice | Tokenise | Call | Noise | Integrate | Repeat | Ensemble | Generate
@@ -390,6 +397,8 @@ def writes_of(step: Step) -> tuple[str, ...]:
         return (step.sample,)
     if isinstance(step, Repeat):
         return tuple(dict.fromkeys([*step.each, *(name for inner in step.steps for name in writes_of(inner))]))
+    if isinstance(step, Generate):
+        return (step.output, *([step.logits] if step.logits else []))
     return (step.output,)
 
 

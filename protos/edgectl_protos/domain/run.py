@@ -22,7 +22,9 @@ __all__ = [
     "ColdStart",
     "Disturbance",
     "Exceedances",
+    "Generation",
     "Interference",
+    "MemoryReads",
     "Misses",
     "Outcome",
     "Percentiles",
@@ -78,6 +80,36 @@ class SpanFigures:
     note: str = ""
     component: str = ""
     passes: tuple[Percentiles, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What one step that generates a text took, over the measured inferences.
+
+    `first_token`: from the tokenised prompt of `prompt_tokens` (the last one's) to its first token; `next_token`: each
+    one after it, and `tokens_per_s` those over their summed time. `token_bytes`: what the runtime must read for one
+    token, weights and the cache half way through the answer; 0 where it does not say.
+    """
+
+    step: str
+    component: str
+    prompt_tokens: int
+    first_token: Percentiles
+    next_token: Percentiles
+    tokens_per_s: float
+    token_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryReads:
+    """How fast this device reads its memory: the fastest of `passes` over `size_bytes` by `threads` threads, measured
+    in the worker right after the run.
+    """
+
+    bytes_per_s: float
+    size_bytes: int
+    passes: int
+    threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +234,8 @@ class RunSummary:
     `components` are those of the release, in the order of their first use.
     `cpu_utilisation` is process CPU time over wall time and cores used; `samples_bytes` the spooled size.
     `starved_slots` went by without an action of their own. `exceedances` has one entry for each limit of the loop that
-    is a rate or a time. `unused_frames` of the sources came and went between two reads. `cold_start` is None after the
+    is a rate or a time. `generations` are the steps that generate a text, `memory_reads` what bounds them, None of a
+    release without any. `unused_frames` of the sources came and went between two reads. `cold_start` is None after the
     worker's first run.
     """
 
@@ -239,6 +272,8 @@ class RunSummary:
     unused_frames: int = 0
     interference: Interference = Interference()
     agent_version: str = ""
+    generations: tuple[Generation, ...] = ()
+    memory_reads: MemoryReads | None = None
 
     @property
     def disturbances(self) -> tuple[Disturbance, ...]:

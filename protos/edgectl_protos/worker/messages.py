@@ -17,6 +17,10 @@ from edgectl_protos.domain.run import RunPhase, RunSummary
 
 __all__ = [
     "MESSAGES",
+    "BoundTo",
+    "BoundToReply",
+    "Build",
+    "Built",
     "Capture",
     "CaptureReply",
     "GraphInferred",
@@ -57,12 +61,14 @@ class ProbeReply:
 class Load:
     """Load the release in this directory; `threads` 0 means one per core.
 
-    `interpreters` are the Pythons of those runtimes of the release that the worker's own does not hold.
+    `interpreters` are the Pythons of those runtimes of the release that the worker's own does not hold. `derived_dir`
+    is where the agent keeps what was built on this device; empty where nothing is.
     """
 
     release_dir: str
     threads: int
     interpreters: dict[str, str] = field(default_factory=dict)
+    derived_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,42 @@ class Loaded:
     components: tuple[ComponentFacts, ...]
     import_s: float
     load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BoundTo:
+    """To what is an artifact bound that this runtime builds here?"""
+
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class BoundToReply:
+    """Everything of this device that decides whether it loads, by name: versions, the processor, the driver."""
+
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Build a component as its recipe says, from `artifact` into the empty folder `out`. `cache` is a folder in which
+    the builder may keep what makes the next build faster.
+    """
+
+    component: Component
+    artifact: str
+    out: str
+    cache: str
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """`entry` is what the runtime opens, a path in the folder; `layers` how many nodes that carry weight are computed
+    in each precision, as the builder says.
+    """
+
+    entry: str
+    layers: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +243,7 @@ class RunReply:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a `Run` or `Parity` is, 0..1. At most a few a second, none while measuring."""
+    """How far a `Run`, `Parity` or `Build` is, 0..1. At most a few a second, none while measuring."""
 
     phase: RunPhase
     progress: float
@@ -215,6 +257,10 @@ MESSAGES: dict[str, type] = {
             ProbeReply,
             Load,
             Loaded,
+            BoundTo,
+            BoundToReply,
+            Build,
+            Built,
             Unload,
             Unloaded,
             Parity,

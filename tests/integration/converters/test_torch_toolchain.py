@@ -231,3 +231,33 @@ def test_a_program_is_written_flat_for_targets_that_read_torchs_form(torch_toolc
 def test_a_script_is_no_program(modules):
     assert Pt2Source().card(modules / "script.pt", sha256_of).forms == ("onnx",)
     assert Pt2Source().card(modules / "fixed.pt2", sha256_of).forms == ("onnx", "pt2")
+
+
+SHARED = """
+import sys, torch
+from pathlib import Path
+from edgectl_converters.sources.torch_program import write_program
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+        self.register_buffer("table", torch.ones(3), persistent=False)
+
+    def forward(self, x):
+        return self.used(x)
+
+program = torch.export.export(Net(), (torch.ones(1, 3),))
+write_program(program, Path(sys.argv[1]))
+kept = set(torch.export.load(sys.argv[1]).state_dict)
+assert kept == {"used.weight", "used.bias"}, kept
+# What one form does without, another may still need.
+assert "table" in program.constants and "unused.weight" in program.state_dict
+torch.onnx.export(program, (), dynamo=True, verbose=False)
+"""
+
+
+def test_writing_one_form_leaves_the_program_whole_for_the_others(torch_toolchain, tmp_path):
+    command = [str(torch_toolchain.python), "-W", "ignore", "-c", SHARED, str(tmp_path / "net.pt2")]
+    done = subprocess.run(command, env=torch_toolchain.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

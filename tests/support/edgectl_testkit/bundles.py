@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.artifact import Digest, DType, TensorSpec
-from edgectl_protos.domain.bundle import MANIFEST_NAME, Component, Golden, Manifest, Provenance
+from edgectl_protos.domain.bundle import MANIFEST_NAME, BuildRecipe, Component, Golden, Manifest, Provenance
 from edgectl_protos.domain.loop import Deadlines, Execution, LoopSpec, OnEnd, SourceKind, SourceSpec
 from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Normalise, Policy, Program, Unnormalise
@@ -165,9 +165,12 @@ def tiny_bundle(
     golden_shift: float = 0.0,
     loop: LoopSpec | None = None,
     extra: dict[str, bytes] | None = None,
+    recipe: BuildRecipe | None = None,
 ) -> tuple[Path, bytes]:
-    """Write a bundle; the directory and the manifest bytes (whose sha256 is the release digest)."""
-    component, program = tiny_component(runtime=runtime, scheme=scheme), tiny_program()
+    """Write a bundle; the directory and the manifest bytes (whose sha256 is the release digest). With a recipe, its
+    component is built by the device.
+    """
+    component, program = replace(tiny_component(runtime=runtime, scheme=scheme), recipe=recipe), tiny_program()
     files = {
         f"{component.folder}/{component.entry}": graph or tiny_graph(),
         program.arrays: npz_bytes(tiny_arrays()),

@@ -2,9 +2,11 @@
 
 Run as a script by an agent under test. Keys of `stub.json`, all optional: `precisions` (of components as loaded),
 `forget` (a component that is not loaded), `parity_error` (rmse, in parts of the scale), `fail` ({request: [reason,
-message]}), `die_in` (request), `hang_in` (request), `run_s` (how long a run measures). The provider of a component is
-the interpreter that it is lent by, or `none`. Only the standard library and the protocol are imported, so that it is up
-in a tenth of a second.
+message]}), `die_in` (request), `killed_in` (request; as the kernel does when memory runs out), `hang_in` (request),
+`run_s` (how long a run measures), `steps` (how far a build says it is, one after the other), `writes` (whether a build
+writes anything). The provider of a component is the interpreter that it is lent by, or `none`. A build is a double of
+one: it copies. It is bound to what $EDGECTL_STUB_VERSION says, or 1.0. Only the standard library and the protocol are
+imported, so that it is up in a tenth of a second.
 """
 
 from __future__ import annotations
@@ -35,9 +37,15 @@ from edgectl_protos.domain.run import (
     WarmUp,
 )
 from edgectl_protos.worker import messages
+from edgectl_protos.worker.derived import key_of, source_of
 from edgectl_protos.worker.framing import read_frame, write_frame
 
 RUNTIMES = ("stub", "side")
+
+
+def bound_to() -> dict[str, str]:
+    """What the double's builds are bound to."""
+    return {"version": os.environ.get("EDGECTL_STUB_VERSION", "1.0")}
 
 
 class Stub:
@@ -52,12 +60,15 @@ class Stub:
     def answer(self, request: Any) -> Any:
         name = type(request).__name__
         if isinstance(request, messages.Load):
-            self._release = Path(request.release_dir)
-            self._wishes = json.loads((self._release / "stub.json").read_text())
+            self._open(Path(request.release_dir))
+        if isinstance(request, messages.Build):
+            self._open(Path(request.artifact).parents[2])
         print("stub:", name, flush=True)
         if self._wishes.get("die_in") == name:
             print("stub: dying as I was told", flush=True)
             os.kill(os.getpid(), signal.SIGSEGV)
+        if self._wishes.get("killed_in") == name:
+            os.kill(os.getpid(), signal.SIGKILL)
         if self._wishes.get("hang_in") == name:
             time.sleep(600)
         if name in self._wishes.get("fail", {}):
@@ -70,7 +81,34 @@ class Stub:
         broken = RuntimeFacts("broken", "", (), (), problem="its library does not load")
         return messages.ProbeReply((*working, broken))
 
-    def _load(self, request: messages.Load) -> messages.Loaded:
+    def _open(self, release: Path) -> None:
+        self._release = release
+        self._wishes = json.loads((release / "stub.json").read_text())
+
+    def _boundto(self, request: messages.BoundTo) -> messages.BoundToReply:
+        return messages.BoundToReply(bound_to())
+
+    def _build(self, request: messages.Build) -> messages.Built:
+        out = Path(request.out) / "engine.bin"
+        if self._wishes.get("writes", True):
+            out.write_bytes(b"built from " + Path(request.artifact).read_bytes())
+        for step in self._wishes.get("steps", ()):
+            write_frame(self._replies, messages.Progress(RunPhase.LOADING, step))
+        return messages.Built("engine.bin", {"fp32": 2})
+
+    def _check_built(self, derived: Path) -> Failure | None:
+        """As the real worker: what is to be built must be there for the device as it is now."""
+        manifest = self._manifest
+        for component in manifest.components:
+            if component.recipe is not None:
+                folder = derived / key_of(source_of(component, manifest), bound_to()).hex
+                if not (folder / "engine.bin").exists():
+                    return Failure("runtime_missing", f"{component.name!r} is not built for this device as it is now")
+        return None
+
+    def _load(self, request: messages.Load) -> messages.Loaded | Failure:
+        if failure := self._check_built(Path(request.derived_dir)):
+            return failure
         precisions = self._wishes.get("precisions", {})
         self._components = tuple(
             ComponentFacts(

@@ -211,7 +211,7 @@ def test_two_at_once_convert_once(bench):
     assert len(results) == 2
     assert results[0].release == results[1].release
     kinds = sorted(record.kind for _, record, _ in bench.shop().steps.records())
-    assert kinds == ["build", "build", "bundle", "export", "pass", "prove", "trace"]
+    assert kinds == ["build", "build", "bundle", "count", "export", "pass", "prove", "trace"]
 
 
 @pytest.mark.parametrize("change", ["weights", "statistics", "golden"])
@@ -327,14 +327,14 @@ def rewrite_golden(checkpoint, golden, raw=None):
 
 
 def test_a_scheme_that_is_not_built_is_refused_before_anything_runs(bench):
-    with pytest.raises(RouteError, match="no bf16 for onnxrt; it builds: fp32, int8"):
+    with pytest.raises(RouteError, match="no bf16 for onnxrt; it builds: fp32, "):
         bench.convert("onnxrt", "bf16")
     assert bench.said == []
 
 
 def test_an_unknown_runtime_is_refused(bench):
-    with pytest.raises(RouteError, match="tensorrt"):
-        bench.convert("tensorrt")
+    with pytest.raises(RouteError, match="teleport"):
+        bench.convert("teleport")
 
 
 def test_a_component_that_the_policy_lacks_is_named(bench):

@@ -109,6 +109,12 @@ def test_what_the_worker_measured_becomes_gates_in_figures_that_are_the_same_eve
     assert gates[1].note == "shoulder"
 
 
+def test_what_ran_on_a_simulator_says_so(answers):
+    facts = ComponentFacts("act", "reference", "1", "fp32", "fp32", "the simulator", simulated=True)
+    answers.says(Load=Loaded((facts,), 0.1, 0.1), Parity=ParityReply(report(figure())))
+    assert answers.prove()[0].note == "fp32 read back from reference, simulated"
+
+
 def test_another_precision_than_asked_for_is_refused_with_what_it_is(answers):
     answers.says(Load=loaded("bf16"))
     with pytest.raises(PrecisionError, match="act: reference computes in bf16, fp32 was asked for"):

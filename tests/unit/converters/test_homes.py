@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edgectl_converters import homes
-from edgectl_converters.homes import homes_of, ready_homes
+from edgectl_converters.homes import homes_of, ready_homes, seat_of
 from edgectl_converters.targets.reference import ReferenceTarget
 from edgectl_converters.toolchain import Toolchain
 from edgectl_protos.domain.errors import ToolchainError
+from edgectl_protos.domain.policy import Call, Generate
 
 
 class Elsewhere(ReferenceTarget):
@@ -59,3 +61,15 @@ def test_those_are_ready_whose_toolchain_is_there(one_elsewhere, lock, found):
     chains = Chains(lock)
     assert ready_homes(chains) == found
     assert chains.made == []
+
+
+def test_a_release_that_generates_is_judged_where_its_cache_lives(one_elsewhere):
+    def manifest(runtime, step):
+        component = SimpleNamespace(name="model", runtime=runtime)
+        return SimpleNamespace(components=(component,), program=SimpleNamespace(steps=(step,)))
+
+    generating, calling = Generate("say", "model", "ids", "tokens", 0), Call("run", "model", {}, {})
+    assert seat_of(manifest("there", generating)) == "torch"
+    assert seat_of(manifest("here", generating)) == "host"
+    # What is only called is lent.
+    assert seat_of(manifest("there", calling)) == "host"

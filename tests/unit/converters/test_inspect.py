@@ -23,9 +23,9 @@ def test_a_directory_without_config_is_no_known_format(tmp_path):
 
 
 def test_a_file_of_another_kind_is_no_known_format(tmp_path):
-    (tmp_path / "weights.gguf").write_bytes(b"GGUF")
-    with pytest.raises(CheckpointFormatError, match=r"\.gguf"):
-        inspect(tmp_path / "weights.gguf")
+    (tmp_path / "weights.zip").write_bytes(b"PK")
+    with pytest.raises(CheckpointFormatError, match=r"\.zip"):
+        inspect(tmp_path / "weights.zip")
 
 
 def test_formats_are_told_apart(tmp_path, written):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgectl_converters.language import language_policy
 from edgectl_converters.loop_file import derive_loop, dump_loop, load_loop, parse_duration_s, parse_loop, parse_rate_hz
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import LoopSpecError, SourceError
@@ -37,6 +38,12 @@ def test_a_derived_loop_asks_for_what_the_policy_has():
     assert loop.execution == Execution(2)
     assert loop.deadlines == Deadlines.of_tick(1 / 30)
     assert loop.measure_s == 70.0
+
+
+def test_a_loop_that_answers_prompts_is_closed():
+    loop = derive_loop(language_policy("llama", 1024))
+    assert (loop.mode, loop.measure_s, loop.execution) == (Mode.CLOSED, 20.0, Execution(1))
+    assert [source.kind for source in loop.sources] == [SourceKind.TEXT]
 
 
 def test_a_derived_loop_takes_footage_where_there_is_some_and_repeats_it(tmp_path):

@@ -11,6 +11,7 @@ from edgectl_converters.card import CheckpointCard
 from edgectl_converters.route import RouteRequest, plan_routes
 from edgectl_converters.targets.registry import target
 from edgectl_profiles.library import load
+from edgectl_profiles.schema import BoardOptions, BoardRuntime
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.device import DeviceFacts, RuntimeFacts
 from edgectl_protos.domain.errors import RouteError, UsageError
@@ -70,8 +71,10 @@ def test_a_checkpoint_without_a_form_that_a_target_reads_says_which_it_has():
 
 
 def test_a_planned_runtime_says_so():
-    plan = plan_routes(CARD, load("jetson-orin-nano"), None, RouteRequest())
-    assert "planned" in reason(plan, "tensorrt")
+    board = load("jetson-orin-nano")
+    board = msgspec.structs.replace(board, runtimes=(BoardRuntime("teleport", ("fp32",)), *board.runtimes[1:]))
+    plan = plan_routes(CARD, board, None, RouteRequest())
+    assert "planned" in reason(plan, "teleport")
     assert str(plan.best().assignment.runtime) == "onnxrt"
 
 
@@ -143,7 +146,7 @@ def test_components_may_differ_and_each_is_asked_about():
 
 def test_a_way_carries_what_its_targets_read_of_the_board_and_nothing_else(monkeypatch):
     first, *others = X86.runtimes
-    told = {"soc": "Q1", "sm": "8.7"}
+    told = BoardOptions(soc="Q1", sm="8.7")
     runtimes = (msgspec.structs.replace(first, options={"device": "NPU", "soc": "Q2"}), *others)
     board = msgspec.structs.replace(X86, options=told, runtimes=runtimes)
     assert not plan_routes(CARD, board, FACTS, RouteRequest()).best().assignment.options_of("reference")
@@ -175,3 +178,29 @@ def test_a_graph_that_is_something_already_keeps_it_where_that_runs():
     assert any(str(rejected.assignment.scheme) == "fp16" for rejected in plan.rejected)
     with pytest.raises(RouteError, match="fp16 already"):
         plan_routes(halves, X86, FACTS, RouteRequest(scheme=Choice("int8"))).best()
+
+
+def test_every_way_is_shown_with_its_reason_when_asked_for():
+    plan = plan_routes(CARD, load("raspberry-pi-5"), None, RouteRequest(every=True))
+    ways = [(str(route.assignment.runtime), str(route.assignment.scheme)) for route in plan.routes]
+    assert ("onnxrt", "fp32") in ways
+    assert ("onnxrt", "int8") in ways
+    assert "does not list it" in reason(plan, "openvino")
+    # Runtimes stay in the board's order, with their schemes beside each other.
+    assert [name for name, _ in ways] == sorted((name for name, _ in ways), key=[name for name, _ in ways].index)
+
+
+def test_a_c_library_that_is_too_old_is_named_on_the_device_and_by_the_board():
+    first, *others = X86.runtimes
+    board = msgspec.structs.replace(X86, runtimes=(msgspec.structs.replace(first, glibc="2.35"), *others))
+    old = plan_routes(CARD, board, replace(FACTS, libc="glibc 2.31"), RouteRequest())
+    assert "need glibc 2.35, there is 2.31" in reason(old, "openvino")
+    assert names(plan_routes(CARD, board, replace(FACTS, libc="glibc 2.35"), RouteRequest()))[0] == "openvino"
+    planned = plan_routes(CARD, msgspec.structs.replace(board, glibc="2.31"), None, RouteRequest())
+    assert "does not load on generic-x86_64" in reason(planned, "openvino")
+
+
+def test_a_policy_that_the_board_cannot_hold_is_rejected_before_any_device_is_asked():
+    big = replace(CARD, parameters=8_000_000_000)
+    plan = plan_routes(big, load("raspberry-pi-5"), None, RouteRequest())
+    assert "GB of memory, the board has 8.0 GB" in reason(plan, "onnxrt")

@@ -43,6 +43,13 @@ def test_a_sound_file_is_read(tmp_path):
         ("note: fast", "note: fast, speed: 3", "speed"),
         ("board: bench", "board: other", "other"),
         ("runtimes:", "runtimes: [", "YAML|parsing|expected"),
+        ("runtimes:", "memory_gb: 8\nruntimes:", "memory_gb has no source"),
+        ("runtimes:", "peaks: {npu: {int8: 6}}\nruntimes:", "peaks.npu has no source"),
+        ("runtimes:", "peaks: {tpu: {int8: 6}}\nsources: {peaks.tpu: a sheet}\nruntimes:", "tpu"),
+        ("runtimes:", "sources: {peaks.gpu: a sheet}\nruntimes:", "no figure"),
+        ("runtimes:", "memory_gb: -8\nsources: {memory_gb: a sheet}\nruntimes:", "negative"),
+        ("runtimes:", "options: {colour: red}\nruntimes:", "colour"),
+        ("note: fast", "note: fast, unit: dsp", "dsp"),
     ],
 )
 def test_a_mistake_names_file_and_key(tmp_path, old, new, seen):

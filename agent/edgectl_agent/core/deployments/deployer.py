@@ -19,6 +19,7 @@ from edgectl_agent.core.deployments.journal import check_id
 from edgectl_agent.core.store.blobs import digest_of
 from edgectl_agent.core.store.releases import Links
 from edgectl_agent.core.store.store import parse_manifest
+from edgectl_agent.core.workers.builds import Builds
 from edgectl_agent.core.workers.sessions import Sessions
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
@@ -40,6 +41,7 @@ class Deployer:
         course: Course,
         installer: Installer,
         sessions: Sessions,
+        builds: Builds,
         runtimes: Callable[[], tuple[RuntimeFacts, ...]],
         *,
         cancel_wait_s: float,
@@ -50,6 +52,7 @@ class Deployer:
         self._occupancy = course.occupancy
         self._installer = installer
         self._sessions = sessions
+        self._builds = builds
         self._runtimes = runtimes
         self._cancel_wait_s = cancel_wait_s
         self._foreman = Foreman(course, installer, sessions)
@@ -84,8 +87,9 @@ class Deployer:
             check_loop(manifest, self._store.loop(manifest))
         check_runtimes(manifest.components, self._runtimes())
         with self._register.changed:
-            # Another host may have come first while the runtimes were looked for.
-            found = self._find(deployment_id, release, manifest)
+            # Another host may have come first while the runtimes were looked for. No worker is asked under the lock:
+            # what another one built meanwhile is found by the build.
+            found = self._find(deployment_id, release, manifest, ask=False)
             if found is not None:
                 return found
             self._course.supersede_silent(by=owner)
@@ -244,8 +248,10 @@ class Deployer:
         """
         self._course.supersede_silent(by=by)
 
-    def _find(self, deployment_id: str, release: Digest, manifest: Manifest) -> Deployment | None:
-        """The deployment that a host may go on with instead of a new one."""
+    def _find(self, deployment_id: str, release: Digest, manifest: Manifest, *, ask: bool = True) -> Deployment | None:
+        """The deployment that a host may go on with instead of a new one. `ask`: workers may be asked whether what this
+        device must build is built; else it is taken not to be.
+        """
         with self._register.changed:
             if self._register.has(deployment_id):
                 known = self._register.get(deployment_id).deployment
@@ -262,6 +268,10 @@ class Deployer:
         # "Already installed" is a claim about bytes, so they are read.
         if self._store.drop_altered(release, manifest) or not self._store.releases.whole(release, manifest):
             _LOG.warning("the installed release %s is altered on the disk; it is installed anew", release.short)
+            return None
+        unbuilt = any(component.recipe is not None for component in manifest.components)
+        if unbuilt and not (ask and self._builds.have(manifest)):
+            _LOG.warning("the installed release %s is not built for this device as it is now", release.short)
             return None
         return committed.deployment
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import precision_of
 from edgectl_protos.domain.bundle import Component, Manifest
@@ -12,10 +10,7 @@ from edgectl_protos.domain.errors import ParityError, PrecisionError, RuntimeMis
 from edgectl_protos.domain.loop import LoopSpec, check_fits
 from edgectl_protos.domain.parity import ParityReport
 
-__all__ = ["BUILDERS", "check_loaded", "check_loop", "check_parity", "check_recipes", "check_runtimes"]
-
-BUILDERS: frozenset[str] = frozenset()
-"""Builders of this agent, whose recipes the state BUILDING follows. None yet."""
+__all__ = ["check_loaded", "check_loop", "check_parity", "check_recipes", "check_runtimes"]
 
 
 def check_runtimes(components: tuple[Component, ...], runtimes: tuple[RuntimeFacts, ...]) -> None:
@@ -48,18 +43,18 @@ def check_runtimes(components: tuple[Component, ...], runtimes: tuple[RuntimeFac
             )
 
 
-def check_recipes(components: tuple[Component, ...], builders: Collection[str] = BUILDERS) -> None:
-    """Refuse a release of which a part is still to be built here, by a builder that this agent lacks.
+def check_recipes(components: tuple[Component, ...]) -> None:
+    """Refuse a release of which a part is still to be built here by another builder than its own runtime's.
 
     Raises:
         RuntimeMissingError: which component, and which builder.
     """
     for component in components:
         recipe = component.recipe
-        if recipe is not None and recipe.builder not in builders:
+        if recipe is not None and recipe.builder != component.runtime:
             raise RuntimeMissingError(
                 f"component {component.name!r} must be built on the device by {recipe.builder!r}, which this agent "
-                f"cannot run; its builders: {', '.join(sorted(builders)) or 'none'}",
+                f"cannot run; the component's runtime is {component.runtime}",
                 hint="convert for a runtime whose artifact the host can write: edgectl convert --target",
             )
 

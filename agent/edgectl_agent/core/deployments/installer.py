@@ -12,6 +12,7 @@ from edgectl_agent.core.deployments.journal import Record
 from edgectl_agent.core.deployments.lifecycle import Done, Job
 from edgectl_agent.core.store.releases import Links
 from edgectl_agent.core.store.store import Store
+from edgectl_agent.core.workers.builds import Builds
 from edgectl_agent.core.workers.sessions import Sessions
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.errors import EdgectlError, StateError
@@ -24,14 +25,26 @@ __all__ = ["Installer"]
 class Installer:
     """Does jobs on the store and with workers."""
 
-    def __init__(self, store: Store, sessions: Sessions, *, parity_timeout_s: float, smoke_timeout_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        sessions: Sessions,
+        builds: Builds,
+        note: Callable[[str, str], None],
+        *,
+        parity_timeout_s: float,
+        smoke_timeout_s: float,
+    ) -> None:
         self._store = store
         self._sessions = sessions
+        self._builds = builds
+        self._note = note
         self._parity_timeout_s = parity_timeout_s
         self._smoke_timeout_s = smoke_timeout_s
         self._jobs: dict[Job, Callable[[Record], Done]] = {
             Job.VERIFY: self._verify,
             Job.LAY_OUT: self._lay_out,
+            Job.BUILD: self._build,
             Job.PROVE: self._prove,
             Job.ACTIVATE: self._activate,
             Job.SMOKE: self._smoke,
@@ -74,6 +87,11 @@ class Installer:
     def _lay_out(self, record: Record) -> Done:
         self._store.releases.lay_out(record.deployment.release, self._manifest(record))
         return Done()
+
+    def _build(self, record: Record) -> Done:
+        release = record.deployment.release
+        done = self._builds.make(release, self._manifest(record), lambda said: self._note(record.deployment.id, said))
+        return Done("; ".join(done))
 
     def _prove(self, record: Record) -> Done:
         manifest = self._manifest(record)

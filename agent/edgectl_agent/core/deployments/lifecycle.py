@@ -41,6 +41,7 @@ class Job(enum.Enum):
 
     VERIFY = "verify"
     LAY_OUT = "lay_out"
+    BUILD = "build"
     PROVE = "prove"
     ACTIVATE = "activate"
     SMOKE = "smoke"
@@ -50,7 +51,7 @@ class Job(enum.Enum):
 JOBS: dict[State, Job] = {
     State.STAGING: Job.VERIFY,
     State.VERIFIED: Job.LAY_OUT,
-    # BUILDING has no job yet: recipes are refused before they are sent, and other artifacts need none.
+    State.BUILDING: Job.BUILD,
     # WAIT_WINDOW has none: the window is always open.
     State.PARITY: Job.PROVE,
     State.ACTIVATING: Job.ACTIVATE,

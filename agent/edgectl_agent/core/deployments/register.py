@@ -116,6 +116,20 @@ class Register:
             deployment = lifecycle.after(record.deployment, event, now_s=self._now())
             return self._tell(replace(record, deployment=deployment, **changes), detail)
 
+    def note(self, deployment_id: str, detail: str) -> None:
+        """Tell how far a deployment is inside its state. What cannot be written is not told."""
+        with self.changed:
+            if self._closing:
+                return
+            deployment = self.get(deployment_id).deployment
+            event = DeploymentEvent(self._outbox.next_sequence, deployment_id, deployment.state, self._now(), detail)
+            try:
+                self._outbox.append(event)
+            except DiskFullError as exc:
+                _LOG.error("event %d of deployment %s: %s", event.sequence, deployment.id, exc)
+            self.changed.notify_all()
+        _LOG.info("deployment %s: %s", deployment_id, detail)
+
     def mark_started(self, deployment_id: str) -> Record:
         """Remember that the host has said start."""
         with self.changed:

@@ -95,6 +95,23 @@ class Disk:
             else:
                 path.unlink()
 
+    def discard(self, folder: Path) -> None:
+        """Remove a temporary directory, if it is there."""
+        if folder.exists():
+            _remove_tree(folder)
+
+    def sync_tree(self, folder: Path) -> None:
+        """Make every file and name below a directory that nobody sees yet durable."""
+        for path in (folder, *folder.rglob("*")):
+            if path.is_dir():
+                self.sync_directory(path)
+            else:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+
     @staticmethod
     def sync_directory(folder: Path) -> None:
         """Make the names in a directory durable."""

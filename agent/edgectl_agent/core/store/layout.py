@@ -32,6 +32,16 @@ class Layout:
         return self.root / "releases"
 
     @property
+    def derived(self) -> Path:
+        """What this device built for itself, in folders named by the hex of their key."""
+        return self.root / "derived"
+
+    @property
+    def builders(self) -> Path:
+        """What builders keep between builds to be faster; of no other meaning."""
+        return self.root / "builders"
+
+    @property
     def deployments(self) -> Path:
         """The journal."""
         return self.root / "deployments"
@@ -87,6 +97,8 @@ class Layout:
             self.blobs,
             self.partial,
             self.releases,
+            self.derived,
+            self.builders,
             self.damaged,
             self.runs,
             self.logs,

@@ -14,12 +14,13 @@ from pathlib import PurePosixPath
 
 from edgectl_agent.core.store.atomic import Disk
 from edgectl_agent.core.store.blobs import Blobs
+from edgectl_agent.core.store.derived import Derived
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.releases import Links, Releases
 from edgectl_agent.core.store.uploads import Uploads
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Chunk, Digest, FileEntry
-from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
+from edgectl_protos.domain.bundle import MANIFEST_NAME, Component, Manifest
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     BundleError,
@@ -28,8 +29,9 @@ from edgectl_protos.domain.errors import (
     EdgectlError,
     NotFoundError,
 )
+from edgectl_protos.worker.derived import source_of
 
-__all__ = ["Store", "parse_manifest"]
+__all__ = ["Store", "build_bytes", "parse_manifest"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,6 +61,12 @@ def parse_manifest(data: bytes) -> Manifest:
     return manifest
 
 
+def build_bytes(component: Component, manifest: Manifest) -> int:
+    """What is built from a component will take about: as much as what it is built from."""
+    folder = f"{component.folder}/"
+    return sum(entry.size_bytes for entry in manifest.files if entry.path.startswith(folder))
+
+
 class Store:
     """Blobs, uploads and releases of one agent."""
 
@@ -69,11 +77,13 @@ class Store:
         self.blobs = Blobs(layout.blobs, disk)
         self.uploads = Uploads(layout.partial, self.blobs, disk, sync_every_bytes=sync_every_bytes)
         self.releases = Releases(layout, self.blobs, disk)
+        self.derived = Derived(layout.derived, disk)
 
     def sweep(self) -> None:
         """Remove what an interrupted change left. Only before anything else works."""
         for folder in (self._layout.root, self._layout.blobs, self._layout.partial, self._layout.releases):
             self._disk.sweep(folder)
+        self._disk.sweep(self._layout.derived)
 
     def manifest(self, release: Digest) -> Manifest:
         """The manifest of a release that is stored here.
@@ -105,11 +115,19 @@ class Store:
         needed = self._needed_bytes(manifest)
         if needed + self._reserve_bytes > self.free_bytes():
             self._collect(links, [manifest])
+        self.check_room(needed, f"release {manifest.name!r}")
+
+    def check_room(self, needed: int, what: str) -> None:
+        """Refuse to write so many bytes more where there is no room for them.
+
+        Raises:
+            DiskFullError: how much it needs and how much there is.
+        """
         free = self.free_bytes()
         if needed + self._reserve_bytes > free:
             raise DiskFullError(
-                f"release {manifest.name!r} needs {needed:,} bytes more; {free:,} are free, of which "
-                f"{self._reserve_bytes:,} stay in reserve",
+                f"{what} needs {needed:,} bytes more; {free:,} are free, of which {self._reserve_bytes:,} stay in "
+                "reserve",
                 hint=f"free some space on the file system of {self._layout.root}, then deploy again",
             )
 
@@ -164,15 +182,19 @@ class Store:
 
     def _needed_bytes(self, manifest: Manifest) -> int:
         sizes = {entry.digest: entry.size_bytes for entry in self.missing(manifest)}
-        return sum(max(0, size - self.uploads.reserved_bytes(digest)) for digest, size in sizes.items())
+        missing = sum(max(0, size - self.uploads.reserved_bytes(digest)) for digest, size in sizes.items())
+        unbuilt = [c for c in manifest.components if c.recipe and not self.derived.has(source_of(c, manifest))]
+        return missing + sum(build_bytes(component, manifest) for component in unbuilt)
 
     def _collect(self, links: Links, coming: list[Manifest], others: Iterable[Digest] = ()) -> None:
         kept = {release for release in (links.current, links.previous) if release is not None}
         kept |= self.releases.listing() & set(others)
         needed = {entry.digest for manifest in coming for entry in manifest.files} | kept
+        staying = list(coming)
         for release in kept:
             try:
-                needed |= {entry.digest for entry in self.manifest(release).files}
+                staying.append(manifest := self.manifest(release))
+                needed |= {entry.digest for entry in manifest.files}
             except (EdgectlError, OSError) as exc:
                 # Without its manifest nobody knows which blobs a release needs: keep them all.
                 _LOG.error("nothing is collected: the manifest of %s cannot be read: %s", release.short, exc)
@@ -185,6 +207,7 @@ class Store:
                 self.uploads.drop(digest)
         for digest in set(self.blobs) - needed:
             self.blobs.drop(digest)
+        self.derived.collect({source_of(c, manifest) for manifest in staying for c in manifest.components if c.recipe})
 
     def entry(self, manifest: Manifest, digest: Digest) -> FileEntry:
         """The file of a release that this blob belongs to.

@@ -60,6 +60,10 @@ class Interpreters:
             found = {}
         return {**found, **self.named}
 
+    def of(self, runtime: str) -> str:
+        """The Python that holds a runtime."""
+        return self.by_runtime.get(runtime, self.default)
+
     def seat(self, manifest: Manifest) -> Seat:
         """Where a release is loaded. Of two that are called equally often, the one that is called first."""
         calls = calls_of(manifest.program)

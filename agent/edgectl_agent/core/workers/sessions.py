@@ -39,7 +39,12 @@ class Sessions:
         seat = self._interpreters.seat(manifest)
         self._begun.add(release)
         worker = self._pool.start(seat.python, key=release.hex)
-        request = messages.Load(str(self._layout.release(release)), threads=0, interpreters=seat.others)
+        request = messages.Load(
+            str(self._layout.release(release)),
+            threads=0,
+            interpreters=seat.others,
+            derived_dir=str(self._layout.derived),
+        )
         try:
             loaded = worker.ask(request, messages.Loaded, timeout_s=self._load_timeout_s)
             check_loaded(manifest.components, loaded.components)

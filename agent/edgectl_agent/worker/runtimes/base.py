@@ -2,15 +2,17 @@
 
 A `Runtime` loads artifacts into `Graph`s. The public methods guarantee the errors and check what goes in; a runtime
 fills the `_hooks`, and every fact about it stands in its own file. Order: `import_library` → `load` → `infer` …
-→ `close`. The vendor's library is imported by the first of these, never by the module.
+→ `close`; one whose artifacts only the device can build has `bound_to` and `build` beside it. The vendor's library is
+imported by the first of these, never by the module.
 """
 
 from __future__ import annotations
 
 import abc
+import errno
 import weakref
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -22,13 +24,16 @@ from edgectl_protos.domain.artifact import DType, TensorSpec, precision_of
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import ComponentFacts, RuntimeFacts
 from edgectl_protos.domain.errors import (
+    BuildError,
     BundleError,
     DeviceError,
+    DiskFullError,
     EdgectlError,
     RuntimeMissingError,
     ShapeError,
     StateError,
 )
+from edgectl_protos.worker.messages import Built
 
 __all__ = [
     "Graph",
@@ -218,6 +223,55 @@ class Runtime(abc.ABC):
         except self._vendor_errors() as exc:
             raise self._load_error(exc, artifact) from exc
 
+    def bound_to(self) -> dict[str, str]:
+        """What decides whether an artifact that is built here loads, by name: versions, the processor, the driver.
+
+        Raises:
+            RuntimeMissingError: the runtime is not installed here, or builds nothing.
+            DeviceError: it cannot tell.
+        """
+        version = self.import_library()
+        try:
+            return self._bound_to(version)
+        except EdgectlError:
+            raise
+        except self._vendor_errors() as exc:
+            raise DeviceError(f"{self.name} cannot tell what it builds for: {sentence(exc)}") from exc
+
+    def build(
+        self, artifact: Path, component: Component, out: Path, cache: Path, progress: Callable[[float], None]
+    ) -> Built:
+        """Build what this runtime opens from what the release carries, as the component's recipe says, into the empty
+        folder `out`. `cache` is a folder for what makes the next build faster; `progress` is 0..1.
+
+        Raises:
+            RuntimeMissingError: the runtime is not installed here, or builds nothing.
+            OperatorError: the graph has an operator that the builder does not know.
+            PrecisionError: the builder takes another precision than was asked for.
+            BundleCorruptError: the artifact cannot be read.
+            DiskFullError: there is no room for what was built.
+            BuildError: the builder failed.
+        """
+        self.import_library()
+        try:
+            return self._build(artifact, component, out, cache, progress)
+        except EdgectlError:
+            raise
+        except OSError as exc:
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFullError(
+                    f"no space left on the device while building {component.name!r}",
+                    hint=f"free some space on the file system of {out.parent}, then deploy again",
+                ) from exc
+            raise BuildError(f"{self.name} cannot build {component.name!r}: {sentence(exc)}") from exc
+        except MemoryError as exc:
+            raise BuildError(
+                f"{self.name} had no memory left while building {component.name!r}",
+                hint="free memory on the device, or add swap, then deploy again",
+            ) from exc
+        except self._vendor_errors() as exc:
+            raise BuildError(f"{self.name} cannot build {component.name!r}: {sentence(exc)}") from exc
+
     def close(self) -> None:  # noqa: B027 (most runtimes start nothing)
         """End what the runtime itself started; graphs are closed before."""
 
@@ -226,6 +280,14 @@ class Runtime(abc.ABC):
 
     @abc.abstractmethod
     def _facts(self, version: str) -> RuntimeFacts: ...
+
+    def _bound_to(self, version: str) -> dict[str, str]:
+        raise RuntimeMissingError(f"{self.name} builds nothing on the device")
+
+    def _build(
+        self, artifact: Path, component: Component, out: Path, cache: Path, progress: Callable[[float], None]
+    ) -> Built:
+        raise RuntimeMissingError(f"{self.name} builds nothing on the device")
 
     @abc.abstractmethod
     def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph: ...

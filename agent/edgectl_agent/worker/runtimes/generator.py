@@ -1,22 +1,24 @@
 """Generators: runtimes that own a KV cache and are asked token by token.
 
 `CachedGenerator` makes one of any graph whose component binds states (its KV cache as inputs and outputs); a runtime
-with a cache of its own fills the same interface.
+with a cache of its own gives a `TextGraph`, which is one.
 """
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from edgectl_agent.worker.release import Array
-from edgectl_agent.worker.runtimes.base import Graph
-from edgectl_protos.domain.artifact import TensorSpec
+from edgectl_agent.worker.runtimes.base import Graph, LoadedFacts, sentence
+from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.bundle import Component
-from edgectl_protos.domain.errors import BundleError
+from edgectl_protos.domain.errors import BundleError, DeviceError, StateError
 
-__all__ = ["CachedGenerator", "Generator"]
+__all__ = ["CachedGenerator", "Generator", "TextGraph"]
 
 _POSITIONS = "positions"
 
@@ -31,6 +33,72 @@ class Generator(abc.ABC):
     @abc.abstractmethod
     def decode(self, token: int) -> Array:
         """Take one token; the logits [vocabulary] of the next."""
+
+    def token_bytes(self, length: int) -> int:
+        """What must be read for one token of a text of this length, weights and cache; 0 where nobody can say."""
+        return 0
+
+
+class TextGraph(Graph, Generator):
+    """A component of a runtime that keeps the cache itself: (ids [1, n] int64) → (logits [1, vocabulary] float32) of
+    the token after them. `infer` is a prefill.
+
+    Raises:
+        BundleError: the component has other ports.
+    """
+
+    def __init__(self, runtime: str, component: Component, facts: LoadedFacts) -> None:
+        super().__init__(runtime, component, facts)
+        ports = [(spec.dtype, len(spec.shape)) for spec in (*component.inputs, *component.outputs)]
+        if ports != [(DType.INT64, 2), (DType.FLOAT32, 2)] or component.outputs[0].shape[0] != 1:
+            raise BundleError(
+                f"component {component.name!r} is no language model: it makes no logits [1, vocabulary] of ids [1, n]",
+                hint="convert the checkpoint again: edgectl convert",
+            )
+        self.vocabulary = component.outputs[0].shape[1]
+        self._ids = np.zeros((1, 0), np.int64)
+
+    def prefill(self, ids: Array) -> Array:
+        """Begin a text with these ids [n].
+
+        Raises:
+            ShapeError: there is none, or there are more than the context holds.
+            DeviceError: the runtime failed.
+            StateError: the graph was closed.
+        """
+        return self._guarded(self._prefill, np.ascontiguousarray(ids, np.int64).reshape(-1))
+
+    def decode(self, token: int) -> Array:
+        """Go on with this token.
+
+        Raises:
+            ShapeError: the context is full.
+            DeviceError: the runtime failed.
+            StateError: the graph was closed.
+        """
+        return self._guarded(self._decode, token)
+
+    def _guarded(self, hook: Callable[[Any], Array], value: Any) -> Array:
+        if self._closed:
+            raise StateError(f"{self._runtime} has no graph loaded")
+        try:
+            return hook(value)
+        except self._vendor_errors() as exc:
+            raise DeviceError(f"{self._runtime} failed while generating: {sentence(exc)}") from exc
+
+    @abc.abstractmethod
+    def _prefill(self, ids: Array) -> Array: ...
+
+    @abc.abstractmethod
+    def _decode(self, token: int) -> Array: ...
+
+    def _bind(self, name: str, array: Array) -> bool:
+        self._ids = array
+        return True
+
+    def _run(self) -> Mapping[str, Array]:
+        logits = self._prefill(np.ascontiguousarray(self._ids).reshape(-1))
+        return {self.component.outputs[0].name: logits.reshape(1, -1)}
 
 
 class CachedGenerator(Generator):

@@ -1,44 +1,41 @@
-"""ONNX Runtime on the CPU.
+"""ONNX Runtime, on the CPU or on an NVIDIA GPU where a component's options name that provider.
 
-Facts: inputs and outputs are bound by address, so nothing is copied and a denoising pass finds its KV cache where the
-last one did. The library has no way to ask which kernels a session holds, but its profile of one run names them, with
-their types and provider: so loading runs the graph once on zeros; a graph that does not run on zeros and has nothing
-that carries weight is taken all the same. fp16 graphs run on CPUs by casting to fp32. Each session has a pool of
-threads that spin after a run: beside another session they steal its core (a prefix of 36 ms took 70), so they stop at
-once where a policy has several components. Component options are session configuration entries, and the level of graph
-optimisation.
+Facts: the library has no way to ask which kernels a session holds, but its profile of one run names them, with their
+types and provider: so loading runs the graph once on zeros; a graph that does not run on zeros and has nothing that
+carries weight is taken all the same. fp16 graphs run on CPUs by casting to fp32. Each session has a pool of threads
+that spin after a run: beside another session they steal its core (a prefix of 36 ms took 70), so they stop at once
+where a policy has several components. Component options are session configuration entries, the level of graph
+optimisation, and the provider. A provider takes what it can, and the CPU the rest without a word: kernels that carry
+weight must all be the provider's, others on the CPU are counted beside its name. CUDA rounds fp32 products to TF32
+unless it is told not to. NVIDIA's compiler makes one kernel of many operators, whose precision is the one that it was
+allowed: that setting is read back. Products with four-bit weights compute in the type of their activations where their
+level of accuracy is 1, as their target writes it.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgectl_agent.worker.release import Array
-from edgectl_agent.worker.runtimes.base import (
-    Graph,
-    LoadedFacts,
-    Runtime,
-    bulk_precision,
-    check_names,
-    fixed_outputs,
-    sentence,
-)
+from edgectl_agent.worker.runtimes.base import Graph, LoadedFacts, Runtime, bulk_precision, check_names, sentence
+from edgectl_agent.worker.runtimes.ort_sessions import SessionGraph, session_errors, session_refusal
 from edgectl_protos.domain.artifact import TensorSpec, precision_of
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import RuntimeFacts
-from edgectl_protos.domain.errors import BundleCorruptError, EdgectlError, OperatorError, PrecisionError
+from edgectl_protos.domain.errors import BundleError, EdgectlError, PrecisionError, RuntimeMissingError
 
-__all__ = ["OnnxRuntime", "kernel_precisions"]
+__all__ = ["OnnxRuntime", "kernel_precisions", "placed"]
 
-_PROVIDER = "CPUExecutionProvider"
+_CPU, _CUDA, _TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+_SETTINGS: dict[str, dict[str, str]] = {_CPU: {}, _CUDA: {"use_tf32": "0"}, _TENSORRT: {}}
+_HALF = "trt_fp16_enable"
+_ENGINE = "TRTKernel"
 
 # Kernels that carry the bulk of a graph: these are integer whatever their first input is …
 _INTEGER = frozenset(
@@ -52,26 +49,20 @@ _FLOATING = frozenset(
     {
         *("Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul"),
         *("FusedMatMul", "TransposeMatMul", "Attention", "MultiHeadAttention", "GroupQueryAttention"),
-        *("LSTM", "GRU", "RNN"),
+        *("LSTM", "GRU", "RNN", "MatMulNBits"),
     }
 )
 _TYPES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
-_UNKNOWN_OPERATOR = (
-    re.compile(r"No Op registered for (?P<op>\S+)"),
-    re.compile(r"(?P<op>\S+?)\(-?\d+\) is not a registered function/op"),
-    re.compile(r"Could not find an implementation for (?P<op>[^\s(]+)"),
-)
-_NODE = re.compile(r"In Node, \(\"(?P<a>[^\"]*)\"|node with name '(?P<b>[^']*)'")
 _FREE_DIMENSION = 64
-_LEVEL = "graph_optimization_level"
+_LEVEL, _PROVIDER = "graph_optimization_level", "provider"
 
 
 class OnnxRuntime(Runtime):
-    """`onnxruntime.InferenceSession` with the CPU provider and nothing else."""
+    """`onnxruntime.InferenceSession` with one provider, and never the CPU's in its stead."""
 
     name = "onnxrt"
-    options = frozenset({_LEVEL, "session.force_spinning_stop", "session.set_denormal_as_zero"})
+    options = frozenset({_LEVEL, _PROVIDER, "session.force_spinning_stop", "session.set_denormal_as_zero"})
 
     def _import(self) -> str:
         import onnxruntime
@@ -79,12 +70,18 @@ class OnnxRuntime(Runtime):
         return str(onnxruntime.__version__)
 
     def _facts(self, version: str) -> RuntimeFacts:
-        # Every build has integer kernels for the CPU; fp16 and bf16 graphs are cast to fp32.
-        return RuntimeFacts(self.name, version, (_PROVIDER,), ("fp32", "int8"))
+        # Every build has integer kernels for the CPU; fp16 and bf16 graphs are cast to fp32 there.
+        providers = tuple(name for name in _SETTINGS if name in _available())
+        half = ("fp16",) if len(providers) > 1 else ()
+        return RuntimeFacts(self.name, version, providers, ("fp32", *half, "int8"))
 
     def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph:
         import onnxruntime
 
+        asked = precision_of(component.scheme)
+        provider = component.options.get(_PROVIDER, _CPU)
+        _check_provider(provider)
+        given = _SETTINGS[provider] | ({_HALF: str(int(asked == "fp16"))} if provider == _TENSORRT else {})
         with tempfile.TemporaryDirectory(prefix="edgectl-") as folder:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
@@ -95,91 +92,37 @@ class OnnxRuntime(Runtime):
             options.enable_profiling = True
             options.profile_file_prefix = f"{folder}/kernels"
             settings = {} if alone else {"session.force_spinning_stop": "1"}
-            entries = {key: value for key, value in component.options.items() if key != _LEVEL}
+            entries = {key: value for key, value in component.options.items() if key not in (_LEVEL, _PROVIDER)}
             for key, value in (settings | entries).items():
                 options.add_session_config_entry(key, value)
-            session = onnxruntime.InferenceSession(artifact, options, providers=[_PROVIDER])
+            session = onnxruntime.InferenceSession(artifact, options, providers=[(provider, given)])
             session.disable_fallback()
             check_names("input", [port.name for port in session.get_inputs()], component.inputs)
             check_names("output", [port.name for port in session.get_outputs()], component.outputs)
             try:
                 seconds = _run_on_zeros(session, component)
-            except _vendor_errors() as exc:
+            except session_errors() as exc:
                 _check_light(artifact, exc)
                 seconds = 0.0
             finally:
                 profile = session.end_profiling()
             kernels = _read_kernels(Path(profile))
-        _check_providers(session.get_providers(), kernels)
-        precision = bulk_precision(*kernel_precisions(kernels), component)
-        asked = precision_of(component.scheme)
+        used = placed(provider, kernels)
+        halved = session.get_provider_options().get(_TENSORRT, {}).get(_HALF) in ("1", "True")
+        precision = bulk_precision(*kernel_precisions(kernels, "fp16" if halved else "fp32"), component)
         if asked in ("fp16", "bf16") and precision != asked:
             raise PrecisionError(
-                f"{asked} was asked for; onnxrt has no kernels for it on this processor and would use {precision}",
+                f"{asked} was asked for; {used} has no kernels for it here and would use {precision}",
                 hint="convert with another scheme: edgectl convert --scheme fp32",
             )
-        facts = LoadedFacts(precision, _PROVIDER, str(onnxruntime.__version__), seconds)
-        return _OnnxGraph(self.name, component, facts, session)
+        facts = LoadedFacts(precision, used, str(onnxruntime.__version__), seconds)
+        return SessionGraph(self.name, component, facts, session)
 
     def _vendor_errors(self) -> tuple[type[BaseException], ...]:
-        return _vendor_errors()
+        return session_errors()
 
     def _load_error(self, error: BaseException, artifact: Path) -> EdgectlError:
-        text = str(error)
-        for pattern in _UNKNOWN_OPERATOR:
-            if found := pattern.search(text):
-                node = _NODE.search(text)
-                where = f" (node {node.group('a') or node.group('b')!r})" if node else ""
-                return OperatorError(f"onnxrt does not know the operator {found.group('op')}{where}: {sentence(error)}")
-        return BundleCorruptError(f"{artifact.name} is not a graph that onnxrt can load: {sentence(error)}")
-
-
-class _OnnxGraph(Graph):
-    """A session with bound inputs and outputs. Outputs of free shape are allocated anew at each run."""
-
-    def __init__(self, runtime: str, component: Component, facts: LoadedFacts, session: Any) -> None:
-        super().__init__(runtime, component, facts)
-        self._session = session
-        self._binding = session.io_binding()
-        self._held: dict[str, Array] = {}
-        self._names = [spec.name for spec in component.outputs]
-        self._fixed = fixed_outputs(component)
-        for name, array in (self._fixed or {}).items():
-            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-    def _fork(self) -> Graph:
-        # Another binding of the session.
-        return _OnnxGraph(self._runtime, self.component, self.facts, self._session)
-
-    def _bind(self, name: str, array: Array) -> bool:
-        whole = np.ascontiguousarray(array).reshape(array.shape)
-        self._binding.bind_input(name, "cpu", 0, whole.dtype, whole.shape, whole.ctypes.data)
-        self._held[name] = whole
-        return np.shares_memory(whole, array)
-
-    def _run(self) -> Mapping[str, Array]:
-        if self._fixed is not None:
-            self._session.run_with_iobinding(self._binding)
-            return self._fixed
-        for name in self._names:
-            # What the last run allocated stays bound otherwise, and has its shape.
-            self._binding.bind_output(name, "cpu")
-        self._session.run_with_iobinding(self._binding)
-        return dict(zip(self._names, self._binding.copy_outputs_to_cpu(), strict=True))
-
-    def _close(self) -> None:
-        self._session = self._binding = None
-        self._held = {}
-
-    def _vendor_errors(self) -> tuple[type[BaseException], ...]:
-        return _vendor_errors()
-
-
-def _vendor_errors() -> tuple[type[BaseException], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    errors = [error for error in vars(state).values() if isinstance(error, type) and issubclass(error, Exception)]
-    return (*errors, RuntimeError, ValueError)
+        return session_refusal(self.name, error, artifact)
 
 
 def _run_on_zeros(session: Any, component: Component) -> float:
@@ -204,14 +147,18 @@ def _check_light(artifact: Path, failure: BaseException) -> None:
             ) from failure
 
 
-def kernel_precisions(kernels: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """The precision of each kernel that carries weight, and of each other floating one."""
+def kernel_precisions(kernels: list[dict[str, Any]], engine: str = "fp32") -> tuple[list[str], list[str]]:
+    """The precision of each kernel that carries weight, and of each other floating one; `engine` is that of kernels
+    which are many operators.
+    """
     heavy: list[str] = []
     light: list[str] = []
     for kernel in kernels:
         name, precision = kernel["op_name"], _TYPES.get(_first_type(kernel))
         if name in _INTEGER:
             heavy.append("int8")
+        elif name.startswith(_ENGINE):
+            heavy.append(engine)
         elif precision is not None:
             (heavy if name in _FLOATING else light).append(precision)
     return heavy, light
@@ -227,10 +174,42 @@ def _read_kernels(profile: Path) -> list[dict[str, Any]]:
     return [event["args"] for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
 
 
-def _check_providers(session: list[str], kernels: list[dict[str, Any]]) -> None:
-    used = {kernel["provider"] for kernel in kernels} | set(session)
-    if used != {_PROVIDER}:
-        raise PrecisionError(f"onnxrt uses {', '.join(sorted(used))} where {_PROVIDER} alone was asked for")
+def _available() -> list[str]:
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())
+
+
+def _check_provider(provider: str) -> None:
+    """Refuse one that may not be asked for, or is not here.
+
+    Raises:
+        BundleError: it is not one of those that a bundle may name.
+        RuntimeMissingError: this build of the library does not have it.
+    """
+    if provider not in _SETTINGS:
+        raise BundleError(f"a bundle may not ask for {provider!r}; it may for: {', '.join(_SETTINGS)}")
+    if provider not in _available():
+        raise RuntimeMissingError(
+            f"onnxruntime has no {provider} here; it has: {', '.join(_available())}",
+            hint="install the build for this processor: pip install onnxruntime-gpu, or convert for another board",
+        )
+
+
+def placed(provider: str, kernels: list[dict[str, Any]]) -> str:
+    """The provider, and how many kernels that carry no weight are beside it on the CPU.
+
+    Raises:
+        PrecisionError: one that carries weight is elsewhere, or any is where nobody asked for.
+    """
+    elsewhere = [kernel for kernel in kernels if kernel["provider"] != provider]
+    heavy = [k for k in elsewhere if k["provider"] != _CPU or k["op_name"] in _INTEGER | _FLOATING]
+    if heavy:
+        found = ", ".join(sorted({f"{kernel['op_name']} on {kernel['provider']}" for kernel in heavy}))
+        raise PrecisionError(f"onnxrt would use {found} where {provider} alone was asked for")
+    if elsewhere and len(elsewhere) == len(kernels):
+        raise PrecisionError(f"none of {len(kernels)} kernels is on {provider}, which was asked for")
+    return f"{provider} ({len(elsewhere)} of {len(kernels)} kernels on the CPU)" if elsewhere else provider
 
 
 def _zeros(spec: TensorSpec) -> Array:

@@ -14,7 +14,15 @@ RUNTIMES: dict[str, str] = {
     "reference": "edgectl_agent.worker.runtimes.reference:ReferenceRuntime",
     "onnxrt": "edgectl_agent.worker.runtimes.onnxrt:OnnxRuntime",
     "openvino": "edgectl_agent.worker.runtimes.openvino:OpenVinoRuntime",
+    "litert": "edgectl_agent.worker.runtimes.litert:LiteRtRuntime",
     "ncnn": "edgectl_agent.worker.runtimes.ncnn:NcnnRuntime",
+    "tensorrt": "edgectl_agent.worker.runtimes.tensorrt:TensorRtRuntime",
+    "tensorrt_rtx": "edgectl_agent.worker.runtimes.tensorrt_rtx:TensorRtRtxRuntime",
+    "qnn": "edgectl_agent.worker.runtimes.qnn:QnnRuntime",
+    "genai": "edgectl_agent.worker.runtimes.genai:GenAiRuntime",
+    "llamacpp": "edgectl_agent.worker.runtimes.llamacpp:LlamaCppRuntime",
+    "executorch": "edgectl_agent.worker.runtimes.executorch:ExecutorchRuntime",
+    "aoti": "edgectl_agent.worker.runtimes.aoti:AotiRuntime",
 }
 
 

@@ -1,6 +1,6 @@
 """A runtime that lives in another interpreter: its graphs run in a worker of that one, their tensors in shared memory.
 
-One deployment may need TensorRT's Python and another's. The child speaks the worker protocol, and ends when this
+One deployment may need the system's Python and another one. The child speaks the worker protocol, and ends when this
 process does, since its standard input ends then. A call costs a frame each way, about 0.1 ms, and one copy of each
 input.
 """
@@ -81,8 +81,9 @@ class RemoteRuntime(Runtime):
         """See that the other interpreter has the runtime; its version."""
         facts = self.probe()
         if facts.problem:
+            # Without the path, which is this machine's: a host's gate writes the message into the release.
             raise RuntimeMissingError(
-                f"{self._interpreter}: {facts.problem}",
+                facts.problem,
                 hint=f"install it there: {self._interpreter} -m pip install 'edgectl-agent[{self.name}]'",
             )
         return facts.version
@@ -95,6 +96,10 @@ class RemoteRuntime(Runtime):
             return RuntimeFacts(self.name, "", (), (), problem=f"{exc.message} {exc.hint}".strip())
         found = next((facts for facts in reply.runtimes if facts.name == self.name), None)
         return found or RuntimeFacts(self.name, "", (), (), problem=f"{self._interpreter} does not know it")
+
+    def bound_to(self) -> dict[str, str]:
+        """As any runtime; what the other worker refuses is raised here."""
+        return self._start().ask(messages.BoundTo(self.name), messages.BoundToReply, timeout_s=_LOAD_S).facts
 
     def _import(self) -> str:
         raise NotImplementedError

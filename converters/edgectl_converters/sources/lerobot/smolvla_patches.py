@@ -5,7 +5,8 @@ Each change computes the same numbers (to 1e-6 in float32) in a graph that runs 
 - the time embedding is an input, made by LeRobot's own function in float64: a bf16 step errs by 0.007, not by 0.16;
 - rotary positions come from a table of sines and cosines, and are applied without writing into slices;
 - attention keeps grouped keys and values as they are, and masks by adding;
-- the vision tower has no mask, since every patch is there;
+- the vision tower has no mask, since every patch is there, and adds positions that were looked up once: shapes would
+  depend on a sum over that mask;
 - the expert's keys and values of cross-attention layers are projected in the prefix, once and not at every step.
 """
 
@@ -31,7 +32,8 @@ def faster_graphs(model: Any) -> Iterator[None]:
     expert = importlib.import_module("lerobot.policies.smolvla.smolvlm_with_expert")
     modeling = importlib.import_module("lerobot.policies.smolvla.modeling_smolvla")
     tower = model.vlm_with_expert
-    encoder = tower.get_vlm_model().vision_model.encoder
+    vision = tower.get_vlm_model().vision_model
+    encoder = vision.encoder
     forward = encoder.forward
 
     def unmasked(inputs_embeds: Any, attention_mask: Any = None, **options: Any) -> Any:
@@ -42,6 +44,7 @@ def faster_graphs(model: Any) -> Iterator[None]:
         stack.enter_context(patched(expert, apply_rope=_rope_from_table()))
         stack.enter_context(patched(tower, get_attention_interface=lambda: _grouped_attention(tower)))
         stack.enter_context(patched(encoder, forward=unmasked))
+        stack.enter_context(patched(vision.embeddings, forward=_with_constant_positions(vision.embeddings)))
         yield
 
 
@@ -96,6 +99,25 @@ def identity_projections(model: Any) -> Iterator[None]:
     finally:
         for attention, (keys, values) in zip(attentions, before, strict=True):
             attention.k_proj, attention.v_proj = keys, values
+
+
+def _with_constant_positions(embeddings: Any) -> Any:
+    forward, lookup = embeddings.forward, embeddings.position_embedding.forward
+    rows: dict[tuple[int, ...], Any] = {}
+
+    def embed(pixel_values: Any, patch_attention_mask: Any) -> Any:
+        size = tuple(pixel_values.shape[-2:])
+        if size not in rows:
+            # Which position each patch has is transformers' own arithmetic: it differs between its versions.
+            def keep(ids: Any) -> Any:
+                rows[size] = lookup(ids)
+                return rows[size]
+
+            with patched(embeddings.position_embedding, forward=keep):
+                return forward(pixel_values=pixel_values, patch_attention_mask=patch_attention_mask)
+        return embeddings.patch_embedding(pixel_values).flatten(2).transpose(1, 2) + rows[size]
+
+    return embed
 
 
 def _rope_from_table() -> Any:

@@ -94,6 +94,11 @@ def command(
         return
     if len(rows) == 1 and rows[0].failure is not None and rows[0].record is None:
         raise error_of(rows[0].failure)
-    console.show(human_row(rows[0], console.width) if len(rows) == 1 else human_rows(rows))
+    if len(rows) == 1:
+        facts = rows[0].plan.facts
+        measured = wiring.rates().of(facts.machine_id) if facts is not None else {}
+        console.show(human_row(rows[0], console.width, measured))
+    else:
+        console.show(human_rows(rows))
     console.show_json(json_rows(rows))
     click.get_current_context().exit(exit_code_of(rows))

@@ -11,10 +11,11 @@ from edgectl_host.cli.wiring import Wiring
 
 
 @click.command("doctor")
+@click.option("--measure", is_flag=True, help="Measure this machine's rates, which floors are computed from.")
 @json_option
 @click.pass_obj
-def command(wiring: Wiring, json_mode: bool) -> None:
-    """What is here, what is missing, and the command that helps. Starts nothing."""
+def command(wiring: Wiring, measure: bool, json_mode: bool) -> None:
+    """What is here, what is missing, and the command that helps. Without --measure it starts nothing."""
     from edgectl_host.cli.render.doctor import agent_finding, human_findings, json_findings
     from edgectl_host.fleet.inventory import find_fleet_file, load_inventory
     from edgectl_host.workflows import doctor
@@ -22,6 +23,9 @@ def command(wiring: Wiring, json_mode: bool) -> None:
 
     console = wiring.console(json_mode=json_mode)
     config = wiring.config
+    if measure:
+        with console.progress() as progress:
+            wiring.measure_rates(progress)
     with console.busy("doctor", "looking"):
         findings = [
             doctor.check_python(),
@@ -29,6 +33,7 @@ def command(wiring: Wiring, json_mode: bool) -> None:
             *doctor.check_toolchains(list_toolchains(wiring.toolchains())),
             agent_finding(wiring.local_agent().status()),
             doctor.check_board(wiring.generic_board()),
+            doctor.check_rates(wiring.rates().here()),
             doctor.check_disk(config.cache_dir),
             doctor.check_fleet(
                 lambda: find_fleet_file(None, cwd=Path.cwd(), config_dir=config.config_dir),

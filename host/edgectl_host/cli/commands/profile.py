@@ -65,7 +65,8 @@ def command(
     if len(answers) == 1 and answers[0].failure is not None:
         raise error_of(answers[0].failure)
     only = answers[0].value if len(answers) == 1 else None
-    console.show(human_run(only, console.width) if only else human_answers(answers))
+    measured = wiring.rates().of(only.summary.facts.machine_id) if only else {}
+    console.show(human_run(only, console.width, measured) if only else human_answers(answers))
     console.show_json(json_answers(answers))
     code = exit_code_of_failures([answer.failure for answer in answers])
     verdicts = {answer.value.exit_code for answer in answers if answer.value}

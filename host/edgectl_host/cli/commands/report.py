@@ -27,7 +27,8 @@ def command(wiring: Wiring, run: str, format_: str, json_mode: bool) -> None:
     console = wiring.console(json_mode=json_mode or format_ == "json")
     record = wiring.runs().get(run)
     if format_ == "markdown" and not json_mode:
-        click.echo(report(record), nl=False)
+        click.echo(report(record, wiring.rates().of(record.summary.facts.machine_id)), nl=False)
         return
-    console.show(human_run(record, console.width))
-    console.show_json(json_run(record))
+    measured = wiring.rates().of(record.summary.facts.machine_id)
+    console.show(human_run(record, console.width, measured))
+    console.show_json(json_run(record, measured))

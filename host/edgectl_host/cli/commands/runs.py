@@ -36,5 +36,6 @@ def show(wiring: Wiring, run: str, json_mode: bool) -> None:
 
     console = wiring.console(json_mode=json_mode)
     record = wiring.runs().get(run)
-    console.show(human_run(record, console.width))
-    console.show_json(json_run(record))
+    measured = wiring.rates().of(record.summary.facts.machine_id)
+    console.show(human_run(record, console.width, measured))
+    console.show_json(json_run(record, measured))

@@ -7,12 +7,13 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from edgectl_host.cli.render.conversion import json_assignment
+from edgectl_host.cli.render.conversion import json_assignment, json_floors
 from edgectl_host.cli.render.layout import facts_table, rows_table
 from edgectl_host.cli.render.toolchain import json_toolchain, toolchain_words
-from edgectl_host.quantities import bytes_words
+from edgectl_host.quantities import bytes_words, time_words
 from edgectl_host.workflows.bundle import Bundle
-from edgectl_host.workflows.inspect import Inspection
+from edgectl_host.workflows.inspect import BoardWays, Inspection
+from edgectl_profiles.schema import BoardProfile
 from edgectl_protos.codec.document import to_document
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.bundle import GateResult
@@ -20,44 +21,28 @@ from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
 
 __all__ = ["human_bundle", "human_card", "json_bundle", "json_card"]
 
+_PARTIAL = "of rate and bandwidth one is not known"
+
 
 def human_card(found: Inspection) -> RenderableType:
-    """What a checkpoint is, what it needs, and the ways to a board."""
+    """What a checkpoint is, what it needs, and the ways to boards."""
     card, policy = found.card, found.card.policy
     rows = [
         ("format", f"{card.source} · policy {policy.type}"),
         ("weights", f"{card.parameters / 1e6:.1f} M parameters · {bytes_words(card.size_bytes)}"),
         *(("observation", _feature_words(feature)) for feature in policy.observations),
-        ("action", f"{_feature_words(policy.action)}, {policy.n_action_steps} of {policy.chunk_size} a chunk"),
+        _action_row(policy),
         *(_history_row(policy)),
         ("components", " → ".join(card.components)),
         ("exported in", toolchain_words(found.toolchain)),
         ("digest", str(card.digest)),
         *(("note", note) for note in card.notes),
     ]
-    ways = rows_table(
-        ("way", "runtime", "scheme", "on disk", "in memory", "notes"),
-        [
-            *(
-                (
-                    str(index),
-                    str(route.assignment.runtime),
-                    str(route.assignment.scheme),
-                    bytes_words(route.disk_bytes),
-                    bytes_words(route.memory_bytes),
-                    "; ".join(route.notes),
-                )
-                for index, route in enumerate(found.ways.routes, 1)
-            ),
-            *(
-                ("–", str(other.assignment.runtime), str(other.assignment.scheme), "", "", f"no: {other.reason}")
-                for other in found.ways.rejected
-            ),
-        ],
-        right=("on disk", "in memory"),
-    )
     title = Text.assemble((card.name, "bold"), f"  {card.path}")
-    return Group(title, facts_table(rows), Text(), Text(f"ways to {found.ways.board}"), ways)
+    parts: list[RenderableType] = [title, facts_table(rows)]
+    for ways in found.ways:
+        parts += [Text(), _board_title(ways.board), _ways_table(ways)]
+    return Group(*parts)
 
 
 def json_card(found: Inspection) -> dict[str, Any]:
@@ -76,22 +61,7 @@ def json_card(found: Inspection) -> dict[str, Any]:
         "schemes": list(card.schemes),
         "declared": to_document(card.declared),
         "policy": to_document(card.policy),
-        "ways": {
-            "board": found.ways.board,
-            "routes": [
-                {
-                    "assignment": json_assignment(route.assignment),
-                    "disk_bytes": route.disk_bytes,
-                    "memory_bytes": route.memory_bytes,
-                    "notes": list(route.notes),
-                }
-                for route in found.ways.routes
-            ],
-            "rejected": [
-                {"assignment": json_assignment(other.assignment), "reason": other.reason}
-                for other in found.ways.rejected
-            ],
-        },
+        "ways": [_json_ways(ways) for ways in found.ways],
     }
 
 
@@ -140,6 +110,71 @@ def json_bundle(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def _board_title(board: BoardProfile) -> Text:
+    """The board with its figures, as far as they are known."""
+    figures = [f"{board.memory_gb:g} GB"] if board.memory_gb else []
+    figures += [f"{board.memory_gb_per_s:g} GB/s"] if board.memory_gb_per_s else []
+    figures += [
+        f"{unit} {' '.join(f'{precision} {rate:g}' for precision, rate in rates.items())} T/s"
+        for unit, rates in board.peaks.items()
+    ]
+    return Text.assemble("ways to ", (board.board, "bold"), f"  {' · '.join((board.title, *figures))}")
+
+
+def _ways_table(ways: BoardWays) -> RenderableType:
+    """The ways in their order, then those that do not lead there; several schemes of one runtime for one reason are one
+    line.
+    """
+    rows: list[tuple[RenderableType, ...]] = [
+        (
+            str(index),
+            str(route.assignment.runtime),
+            str(route.assignment.scheme),
+            bytes_words(route.disk_bytes),
+            bytes_words(route.memory_bytes),
+            time_words(ways.floor_s(route.assignment)),
+            "; ".join((*route.notes, *([_PARTIAL] if ways.is_partial(route.assignment) else []))),
+        )
+        for index, route in enumerate(ways.plan.routes, 1)
+    ]
+    refused: dict[tuple[str, str], list[str]] = {}
+    for other in ways.plan.rejected:
+        refused.setdefault((str(other.assignment.runtime), other.reason), []).append(str(other.assignment.scheme))
+    table = rows_table(
+        ("way", "runtime", "scheme", "on disk", "in memory", "floor", "notes"),
+        rows,
+        right=("on disk", "in memory", "floor"),
+    )
+    if not refused:
+        return table
+    why = rows_table(
+        ("no way", "scheme", "because"),
+        [(runtime, " ".join(schemes), Text(reason, style="dim")) for (runtime, reason), schemes in refused.items()],
+        wraps=("scheme",),
+    )
+    return Group(table, why) if rows else why
+
+
+def _json_ways(ways: BoardWays) -> dict[str, Any]:
+    return {
+        "board": ways.board.board,
+        "routes": [
+            {
+                "assignment": json_assignment(route.assignment),
+                "disk_bytes": route.disk_bytes,
+                "memory_bytes": route.memory_bytes,
+                "floor_s": ways.floor_s(route.assignment),
+                "floors": json_floors(ways.floors.get(route.assignment, ())),
+                "notes": list(route.notes),
+            }
+            for route in ways.plan.routes
+        ],
+        "rejected": [
+            {"assignment": json_assignment(other.assignment), "reason": other.reason} for other in ways.plan.rejected
+        ],
+    }
+
+
 def _gate_row(gate: GateResult) -> tuple[RenderableType, ...]:
     if gate.pending:
         pending = Text("pending on the device", style="yellow")
@@ -150,6 +185,12 @@ def _gate_row(gate: GateResult) -> tuple[RenderableType, ...]:
 
 def _history_row(policy: Policy) -> list[tuple[str, str]]:
     return [("history", f"{policy.history} observations, one a tick")] if policy.history > 1 else []
+
+
+def _action_row(policy: Policy) -> tuple[str, str]:
+    if policy.is_text:
+        return "answer", f"{policy.action.name} · at most {policy.action.shape[0]}, greedy"
+    return "action", f"{_feature_words(policy.action)}, {policy.n_action_steps} of {policy.chunk_size} a chunk"
 
 
 def _feature_words(feature: Feature) -> str:

@@ -9,12 +9,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from edgectl_converters.assignment import Assignment
+from edgectl_converters.floors import ComponentFloor
 from edgectl_converters.plan import ConversionPlan, PlannedStep
 from edgectl_host.cli.render.layout import rows_table
-from edgectl_host.quantities import bytes_words, long_words
+from edgectl_host.quantities import bytes_words, long_words, time_words
+from edgectl_host.workflows.plan import Way
 from edgectl_protos.codec.document import to_document
 
-__all__ = ["human_conversions", "json_assignment", "json_conversions"]
+__all__ = ["human_conversions", "human_floors", "json_assignment", "json_conversions", "json_floors"]
 
 _KEY_LENGTH = 8
 _WIDTH_FOR_KEYS = 90
@@ -31,13 +33,40 @@ def human_conversions(plans: Sequence[ConversionPlan], width: int) -> Renderable
     return Group(*parts)
 
 
-def json_conversions(plans: Sequence[ConversionPlan]) -> list[dict[str, Any]]:
-    """One object for each conversion."""
+def human_floors(ways: Sequence[Way]) -> RenderableType:
+    """What each component takes at least on each board; known from the first export on."""
+    rows = [
+        (way.board, one.component.name, *_work_cells(one), *_floor_cells(one)) for way in ways for one in way.floors
+    ]
+    if not rows:
+        return Text("floors: known from the first export on", style="dim")
+    columns = ("board", "component", "calls", "operations", "weights", "floor", "bound by")
+    return Group(Text(), rows_table(columns, rows, right=("calls", "operations", "weights", "floor")))
+
+
+def json_floors(floors: Sequence[ComponentFloor]) -> list[dict[str, Any]]:
+    """One object for each component."""
+    return [
+        {
+            "component": one.component.name,
+            "calls": one.component.calls,
+            "work": to_document(one.component.work),
+            "floor_s": one.inference_s,
+            "bound": one.floor.bound if one.floor else None,
+            "partial": one.floor.partial if one.floor else None,
+        }
+        for one in floors
+    ]
+
+
+def json_conversions(plans: Sequence[ConversionPlan], ways: Sequence[Way] = ()) -> list[dict[str, Any]]:
+    """One object for each conversion, with the floors on the boards that get it."""
     return [
         {
             "assignment": json_assignment(plan.request.assignment),
             "cached": plan.cached,
             "steps": [to_document(step) for step in plan.steps],
+            "floors": {way.board: json_floors(way.floors) for way in ways if way.assignment == plan.request.assignment},
         }
         for plan in plans
     ]
@@ -46,6 +75,21 @@ def json_conversions(plans: Sequence[ConversionPlan]) -> list[dict[str, Any]]:
 def json_assignment(assignment: Assignment) -> dict[str, str]:
     """Runtimes and schemes, as they are written on the command line."""
     return {"runtime": str(assignment.runtime), "scheme": str(assignment.scheme)}
+
+
+def _work_cells(one: ComponentFloor) -> tuple[str, ...]:
+    work = one.component.work
+    calls = str(one.component.calls) if one.component.calls else "by text"
+    return (calls, *((f"{work.operations / 1e9:.3g} G", f"{work.weights / 1e6:.3g} M") if work else ("–", "–")))
+
+
+def _floor_cells(one: ComponentFloor) -> tuple[str, str]:
+    if one.component.work is None:
+        return "–", "not counted in this form"
+    if one.floor is None:
+        return "–", "neither rate nor bandwidth is known"
+    bound = f"{one.floor.bound}, the other is not known" if one.floor.partial else one.floor.bound
+    return time_words(one.inference_s), bound
 
 
 def _title(plan: ConversionPlan) -> Text:

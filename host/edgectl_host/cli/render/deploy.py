@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -17,17 +17,19 @@ from edgectl_host.quantities import bytes_words
 from edgectl_host.report.terminal import report
 from edgectl_host.workflows.bundle import Bundle
 from edgectl_host.workflows.rollout import Row
+from edgectl_profiles.schema import Unit
 from edgectl_protos.codec.document import to_document
+from edgectl_protos.domain.roofline import Ceiling
 
 __all__ = ["human_row", "human_rows", "json_rows"]
 
 
-def human_row(row: Row, width: int) -> RenderableType:
-    """One device: its report, or what was installed when nothing was measured."""
+def human_row(row: Row, width: int, measured: Mapping[Unit, Ceiling]) -> RenderableType:
+    """One device: its report, or what was installed when nothing was measured; `measured` are its machine's rates."""
     if row.record is None:
         return _sent([row])
     failures = human_failures([(row.plan.device.name, row.failure)])
-    return Group(report(row.record, width), Text(), _sent([row]), failures)
+    return Group(report(row.record, width, measured), Text(), _sent([row]), failures)
 
 
 def human_rows(rows: Sequence[Row]) -> RenderableType:

@@ -7,7 +7,13 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from edgectl_host.cli.render.conversion import human_conversions, json_assignment, json_conversions
+from edgectl_host.cli.render.conversion import (
+    human_conversions,
+    human_floors,
+    json_assignment,
+    json_conversions,
+    json_floors,
+)
 from edgectl_host.cli.render.layout import human_failures, rows_table
 from edgectl_host.quantities import bytes_words
 from edgectl_host.workflows.plan import DeployPlan, DevicePlan
@@ -29,6 +35,9 @@ def human_plan(plan: DeployPlan, width: int) -> RenderableType:
     parts: list[RenderableType] = [head, Text(f"releases to make: {releases}"), Text(), table]
     if plan.conversions:
         parts += [Text(), human_conversions(plan.conversions, width)]
+    ways = {(row.way.board, row.way.assignment): row.way for row in plan.rows if row.way is not None}
+    if any(way.floors for way in ways.values()):
+        parts.append(human_floors(list(ways.values())))
     failures = [(row.device.name, row.failure) for row in plan.rows if row.failure]
     return Group(*parts, Text(), human_failures(failures)) if failures else Group(*parts)
 
@@ -46,6 +55,7 @@ def json_plan(plan: DeployPlan) -> dict[str, Any]:
                 "stand_in_for": row.stand_in_for,
                 "assignment": json_assignment(row.way.assignment) if row.way else None,
                 "notes": list(row.way.notes) if row.way else [],
+                "floors": json_floors(row.way.floors) if row.way else [],
                 "current": to_document(row.current),
                 "release": to_document(row.release),
                 "send_bytes": row.send_bytes,

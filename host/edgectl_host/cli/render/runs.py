@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,12 @@ from rich.text import Text
 
 from edgectl_host.cli.render.layout import rows_table
 from edgectl_host.report.figures import conditions, cures, verdict_parts
+from edgectl_host.report.floors import floor_rows
 from edgectl_host.report.terminal import STYLES, report
 from edgectl_host.runs.record import RunRecord
+from edgectl_profiles.schema import Unit
 from edgectl_protos.codec.document import to_document
+from edgectl_protos.domain.roofline import Ceiling
 
 if TYPE_CHECKING:
     # The database is loaded by who reads it, not by who shows one run.
@@ -50,12 +53,12 @@ def json_runs(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]
 
 
-def human_run(record: RunRecord, width: int) -> RenderableType:
-    """The whole report of a run."""
-    return report(record, width)
+def human_run(record: RunRecord, width: int, measured: Mapping[Unit, Ceiling]) -> RenderableType:
+    """The whole report of a run; `measured` are rates of the machine that ran it."""
+    return report(record, width, measured)
 
 
-def json_run(record: RunRecord) -> dict[str, Any]:
+def json_run(record: RunRecord, measured: Mapping[Unit, Ceiling] | None = None) -> dict[str, Any]:
     """A run with everything that is known about it."""
     return {
         "device": record.device,
@@ -65,6 +68,7 @@ def json_run(record: RunRecord) -> dict[str, Any]:
         "findings": list(verdict_parts(record)),
         "cures": list(cures(record)),
         "verdict": to_document(record.verdict),
+        "floors": [asdict(row) for row in floor_rows(record, measured or {})],
         "summary": to_document(record.summary),
         "deployment": to_document(record.deployment),
         "manifest": to_document(record.manifest),

@@ -171,8 +171,38 @@ class Interference(_message.Message):
     clock_step_s: float
     def __init__(self, waited_share: _Optional[float] = ..., pressure_share: _Optional[float] = ..., stolen_cpus: _Optional[float] = ..., others_cpus: _Optional[float] = ..., involuntary_switches: _Optional[int] = ..., clock_start_hz: _Optional[float] = ..., clock_end_hz: _Optional[float] = ..., clock_min_hz: _Optional[float] = ..., throttle_events: _Optional[int] = ..., suspended_s: _Optional[float] = ..., clock_step_s: _Optional[float] = ...) -> None: ...
 
+class Generation(_message.Message):
+    __slots__ = ("step", "component", "prompt_tokens", "first_token", "next_token", "tokens_per_s", "token_bytes")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    NEXT_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_BYTES_FIELD_NUMBER: _ClassVar[int]
+    step: str
+    component: str
+    prompt_tokens: int
+    first_token: Percentiles
+    next_token: Percentiles
+    tokens_per_s: float
+    token_bytes: int
+    def __init__(self, step: _Optional[str] = ..., component: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., first_token: _Optional[_Union[Percentiles, _Mapping]] = ..., next_token: _Optional[_Union[Percentiles, _Mapping]] = ..., tokens_per_s: _Optional[float] = ..., token_bytes: _Optional[int] = ...) -> None: ...
+
+class MemoryReads(_message.Message):
+    __slots__ = ("bytes_per_s", "size_bytes", "passes", "threads")
+    BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PASSES_FIELD_NUMBER: _ClassVar[int]
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    bytes_per_s: float
+    size_bytes: int
+    passes: int
+    threads: int
+    def __init__(self, bytes_per_s: _Optional[float] = ..., size_bytes: _Optional[int] = ..., passes: _Optional[int] = ..., threads: _Optional[int] = ...) -> None: ...
+
 class RunSummary(_message.Message):
-    __slots__ = ("run_id", "deployment_id", "release", "name", "loop", "facts", "components", "threads", "started_s", "measured_s", "ticks", "inferences", "warm_up", "cold_start", "response", "service", "wake", "jitter", "age", "misses", "rates", "spans", "overhead_share", "peak_rss_bytes", "cpu_utilisation", "temperature_start_c", "samples_bytes", "starved_slots", "temperature_max_c", "exceedances", "unused_frames", "interference", "agent_version")
+    __slots__ = ("run_id", "deployment_id", "release", "name", "loop", "facts", "components", "threads", "started_s", "measured_s", "ticks", "inferences", "warm_up", "cold_start", "response", "service", "wake", "jitter", "age", "misses", "rates", "spans", "overhead_share", "peak_rss_bytes", "cpu_utilisation", "temperature_start_c", "samples_bytes", "starved_slots", "temperature_max_c", "exceedances", "unused_frames", "interference", "agent_version", "generations", "memory_reads")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_ID_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +236,8 @@ class RunSummary(_message.Message):
     UNUSED_FRAMES_FIELD_NUMBER: _ClassVar[int]
     INTERFERENCE_FIELD_NUMBER: _ClassVar[int]
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    GENERATIONS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_READS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     deployment_id: str
     release: str
@@ -239,7 +271,9 @@ class RunSummary(_message.Message):
     unused_frames: int
     interference: Interference
     agent_version: str
-    def __init__(self, run_id: _Optional[str] = ..., deployment_id: _Optional[str] = ..., release: _Optional[str] = ..., name: _Optional[str] = ..., loop: _Optional[_Union[_loop_pb2.LoopSpec, _Mapping]] = ..., facts: _Optional[_Union[_device_pb2.DeviceFacts, _Mapping]] = ..., components: _Optional[_Iterable[_Union[_device_pb2.ComponentFacts, _Mapping]]] = ..., threads: _Optional[int] = ..., started_s: _Optional[float] = ..., measured_s: _Optional[float] = ..., ticks: _Optional[int] = ..., inferences: _Optional[int] = ..., warm_up: _Optional[_Union[WarmUp, _Mapping]] = ..., cold_start: _Optional[_Union[ColdStart, _Mapping]] = ..., response: _Optional[_Union[Percentiles, _Mapping]] = ..., service: _Optional[_Union[Percentiles, _Mapping]] = ..., wake: _Optional[_Union[Percentiles, _Mapping]] = ..., jitter: _Optional[_Union[Percentiles, _Mapping]] = ..., age: _Optional[_Union[Percentiles, _Mapping]] = ..., misses: _Optional[_Union[Misses, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., spans: _Optional[_Iterable[_Union[SpanFigures, _Mapping]]] = ..., overhead_share: _Optional[float] = ..., peak_rss_bytes: _Optional[int] = ..., cpu_utilisation: _Optional[float] = ..., temperature_start_c: _Optional[float] = ..., samples_bytes: _Optional[int] = ..., starved_slots: _Optional[int] = ..., temperature_max_c: _Optional[float] = ..., exceedances: _Optional[_Iterable[_Union[Exceedances, _Mapping]]] = ..., unused_frames: _Optional[int] = ..., interference: _Optional[_Union[Interference, _Mapping]] = ..., agent_version: _Optional[str] = ...) -> None: ...
+    generations: _containers.RepeatedCompositeFieldContainer[Generation]
+    memory_reads: MemoryReads
+    def __init__(self, run_id: _Optional[str] = ..., deployment_id: _Optional[str] = ..., release: _Optional[str] = ..., name: _Optional[str] = ..., loop: _Optional[_Union[_loop_pb2.LoopSpec, _Mapping]] = ..., facts: _Optional[_Union[_device_pb2.DeviceFacts, _Mapping]] = ..., components: _Optional[_Iterable[_Union[_device_pb2.ComponentFacts, _Mapping]]] = ..., threads: _Optional[int] = ..., started_s: _Optional[float] = ..., measured_s: _Optional[float] = ..., ticks: _Optional[int] = ..., inferences: _Optional[int] = ..., warm_up: _Optional[_Union[WarmUp, _Mapping]] = ..., cold_start: _Optional[_Union[ColdStart, _Mapping]] = ..., response: _Optional[_Union[Percentiles, _Mapping]] = ..., service: _Optional[_Union[Percentiles, _Mapping]] = ..., wake: _Optional[_Union[Percentiles, _Mapping]] = ..., jitter: _Optional[_Union[Percentiles, _Mapping]] = ..., age: _Optional[_Union[Percentiles, _Mapping]] = ..., misses: _Optional[_Union[Misses, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., spans: _Optional[_Iterable[_Union[SpanFigures, _Mapping]]] = ..., overhead_share: _Optional[float] = ..., peak_rss_bytes: _Optional[int] = ..., cpu_utilisation: _Optional[float] = ..., temperature_start_c: _Optional[float] = ..., samples_bytes: _Optional[int] = ..., starved_slots: _Optional[int] = ..., temperature_max_c: _Optional[float] = ..., exceedances: _Optional[_Iterable[_Union[Exceedances, _Mapping]]] = ..., unused_frames: _Optional[int] = ..., interference: _Optional[_Union[Interference, _Mapping]] = ..., agent_version: _Optional[str] = ..., generations: _Optional[_Iterable[_Union[Generation, _Mapping]]] = ..., memory_reads: _Optional[_Union[MemoryReads, _Mapping]] = ...) -> None: ...
 
 class FetchSamplesRequest(_message.Message):
     __slots__ = ("run_id", "offset")

@@ -578,3 +578,34 @@ def test_dimensions_that_nobody_named_are_numbered():
     assert [one.name for one in dimensions_of(policy, 2)] == ["action[0]", "action[1]"]
     named = (Dimension("shoulder"), Dimension("gripper", 0.5))
     assert dimensions_of(replace(policy, dimensions=named), 2) == named
+
+
+# --- texts ---------------------------------------------------------------------------------------------------------
+
+
+def text_figure(found, wanted, unequal=0.0):
+    wanted = np.array(wanted, np.int64)[:, None]
+    expectation = Expected(wanted, {}, (), 1, drawn=False, text=True)
+    (figure,), dimensions = compare_actions(np.array(found, np.int64), expectation, Tolerance(0.1, 0.1, 0.1, unequal))
+    assert dimensions == ()
+    return figure
+
+
+def test_a_text_is_judged_by_its_first_wrong_token():
+    wanted = [[5, 6, 7, 8], [1, 2, 3, 4]]
+    assert text_figure(wanted, wanted).value == 0
+    # What follows a wrong token is wrong, whatever it is.
+    figure = text_figure([[5, 6, 7, 8], [1, 9, 3, 4]], wanted)
+    assert (figure.value, figure.at, figure.passed) == (3 / 8, "case 2 from token 2", False)
+
+
+def test_tokens_that_the_reference_can_hardly_tell_apart_are_not_judged():
+    figure = text_figure([[5, 6, 0, 0], [1, 2, 3, 4]], [[5, 6, -1, -1], [1, 2, 3, 4]])
+    assert (figure.value, figure.passed) == (0, True)
+    assert text_figure([[5, 0, 0, 0]], [[5, 6, -1, -1]]).value == 1 / 2
+    assert text_figure([[5]], [[-1]]).passed
+
+
+def test_where_all_tokens_may_differ_they_are_shown_and_not_judged():
+    figure = text_figure([[9, 9]], [[1, 2]], unequal=1.0)
+    assert (figure.value, figure.limit, figure.passed) == (1.0, None, True)

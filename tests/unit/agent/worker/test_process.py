@@ -2,7 +2,7 @@ import subprocess
 import sys
 import time
 
-from edgectl_agent.worker.process import age_s, peak_rss_bytes, temperature_c, usable_cores
+from edgectl_agent.worker.process import age_s, die_first, peak_rss_bytes, temperature_c, usable_cores
 
 
 def test_the_age_counts_from_the_start_of_the_process():
@@ -39,3 +39,11 @@ def test_the_hottest_plausible_zone_is_the_temperature(tmp_path):
 
 def test_there_is_a_core_to_use():
     assert usable_cores() >= 1
+
+
+def test_a_builder_offers_itself_to_a_kernel_that_needs_memory(tmp_path):
+    (tmp_path / "oom_score_adj").write_text("0")
+    die_first(tmp_path / "oom_score_adj")
+    assert (tmp_path / "oom_score_adj").read_text() == "1000"
+    # Elsewhere there is no such file.
+    die_first(tmp_path / "no" / "such")

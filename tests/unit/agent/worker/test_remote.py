@@ -152,6 +152,11 @@ def test_it_is_probed_in_the_other_interpreter(runtime):
     assert runtime.import_library() == facts.version
 
 
+def test_what_it_builds_is_bound_to_is_asked_of_the_other_interpreter(runtime):
+    with pytest.raises(RuntimeMissingError, match="reference builds nothing on the device"):
+        runtime.bound_to()
+
+
 def test_an_interpreter_that_is_none_is_a_missing_runtime(places):
     runtime = RemoteRuntime("reference", "/nowhere/python")
     assert "no worker could be started with /nowhere/python" in runtime.probe().problem

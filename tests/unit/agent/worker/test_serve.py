@@ -13,7 +13,16 @@ from edgectl_protos.domain.loop import LoopOverrides, Mode, OnEnd, SourceKind
 from edgectl_protos.domain.run import RunPhase
 from edgectl_protos.worker import messages
 from edgectl_protos.worker.framing import read_frame, write_frame
-from edgectl_testkit.bundles import CAMERAS, COMPONENT, npz_bytes, release_dir, tiny_bundle, tiny_golden, tiny_loop
+from edgectl_testkit.bundles import (
+    CAMERAS,
+    COMPONENT,
+    npz_bytes,
+    release_dir,
+    tiny_bundle,
+    tiny_component,
+    tiny_golden,
+    tiny_loop,
+)
 from edgectl_testkit.runs import device_facts
 from edgectl_testkit.video import write_video
 
@@ -53,6 +62,16 @@ def run(folder, **overrides):
 )
 def test_nothing_can_be_asked_before_a_release_is_loaded(worker, request_):
     assert worker.answer(request_).reason == "wrong_state"
+
+
+def test_a_runtime_that_builds_nothing_and_one_that_nobody_knows_are_named(worker, folder, monkeypatch):
+    # It would be this process that offers itself to the kernel.
+    monkeypatch.setattr("edgectl_agent.worker.serve.die_first", lambda: None)
+    component = tiny_component(runtime="reference")
+    request = messages.Build(component, str(folder / component.folder / "model.onnx"), str(folder), str(folder))
+    for asked in (request, messages.BoundTo("reference")):
+        assert "reference builds nothing on the device" in worker.answer(asked).message
+    assert "knows no runtime 'abacus'" in worker.answer(messages.BoundTo("abacus")).message
 
 
 def test_the_interpreters_of_a_load_are_those_that_its_runtimes_are_sought_in(worker, folder, tmp_path):

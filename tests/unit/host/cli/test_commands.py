@@ -376,8 +376,21 @@ def test_inspect_shows_the_ways_to_a_board(cli, graph):
     document = cli("inspect", graph, "--json").document
     assert document["source"] == "onnx"
     assert document["toolchain"]["name"] == "host"
-    assert document["ways"]["routes"][0]["assignment"]["scheme"] == "fp32"
+    assert document["ways"][0]["routes"][0]["assignment"]["scheme"] == "fp32"
     assert cli("inspect", graph, "--board", "raspberry").code == 17
+
+
+def test_inspect_shows_every_way_to_several_boards_with_the_reasons(cli, graph):
+    result = cli("inspect", graph, "--for", "rpi5,pixel-9")
+    assert result.code == 0, result.err
+    assert result.out.index("ways to raspberry-pi-5") < result.out.index("ways to pixel-9")
+    assert "is built from pt2" in result.out
+    assert "does not list it" in " ".join(result.out.split())
+    assert max(map(len, lines(result.out))) <= 100
+    first, second = cli("inspect", graph, "--for", "rpi5,pixel-9", "--json").document["ways"]
+    assert (first["board"], second["board"]) == ("raspberry-pi-5", "pixel-9")
+    refused = {(way["assignment"]["runtime"], way["reason"]) for way in second["rejected"]}
+    assert ("openvino", "no kernels there: the board pixel-9 does not list it") in refused
 
 
 def test_a_size_that_a_graph_leaves_open_is_an_option(cli, tmp_path):
@@ -428,6 +441,40 @@ def test_a_toolchain_is_chosen_by_its_python(cli):
 
 
 # --- conversions
+
+
+def test_the_plan_for_several_boards_has_each_conversion_once(cli, graph):
+    result = cli("convert", graph, "--for", "rpi5,rk3588", "--dry-run")
+    assert result.code == 0, result.err
+    assert result.out.count("onnxrt fp32") >= 1
+    assert "floors: known from the first export on" in result.out
+    assert len(cli("convert", graph, "--for", "rpi5,rk3588", "--dry-run", "--json").document) == 1
+
+
+def test_an_unknown_board_among_several_is_refused(cli, graph):
+    result = cli("convert", graph, "--for", "rpi5,toaster")
+    assert result.code == 17
+    assert "toaster" in result.err
+
+
+@pytest.mark.slow
+def test_several_boards_are_converted_past_one_that_cannot_be(cli, graph, home, monkeypatch):
+    monkeypatch.setenv("EDGECTL_HOME", str(home.cache_dir.parent))
+    wanted = ("convert", graph, "--for", "rpi5,pixel-9,rk3588", "--runtime", "reference")
+    result = cli(*wanted)
+    assert result.code == 4
+    assert lines(result.out)[0] == "2 of 3 boards, 1 bundles"
+    assert "does not list it" in result.out
+    rows = cli(*wanted, "--json").document
+    assert [bool(row["release"]) for row in rows] == [True, False, True]
+    assert rows[0]["release"] == rows[2]["release"]
+    assert rows[0]["estimated_memory_bytes"] == 0
+    assert rows[1]["failure"]["reason"] == "no_route"
+    floors = cli(*wanted, "--dry-run", "--json").document[0]["floors"]
+    assert floors["raspberry-pi-5"][0]["work"]["port_bytes"] > 0
+    # What one board gets is what all get.
+    one = cli("convert", graph, "--for", "rpi5", "--runtime", "reference", "--json").document
+    assert (one["release"], one["cached"]) == (rows[0]["release"], True)
 
 
 def test_the_plan_of_a_conversion_shows_its_steps_and_changes_nothing(cli, graph, home):

@@ -9,6 +9,7 @@ import pytest
 from edgectl_host.workflows.deploy import install
 from edgectl_host.workflows.progress import silent
 from edgectl_protos.domain.artifact import CHUNK_SIZE_BYTES
+from edgectl_protos.domain.bundle import BuildRecipe
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import (
     BusyError,
@@ -47,6 +48,32 @@ def test_a_release_is_sent_proved_and_committed(client, fake, bundle, updates):
     fractions = [update.fraction for update in updates if update.fraction is not None]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
+
+
+def test_what_a_builder_says_is_shown_while_it_builds(client, bundle, updates, monkeypatch):
+    watch = client.watch
+
+    def told(deployment_id):
+        for event in watch(deployment_id):
+            said = {State.BUILDING: "building 'full': 30%", State.PARITY: "built 'full' in 9 s"}.get(event.state, "")
+            yield replace(event, detail=said)
+
+    monkeypatch.setattr(client, "watch", told)
+    put(client, bundle, updates.append)
+    texts = [update.text for update in updates]
+    assert "building 'full': 30%" in texts
+    assert "built 'full' in 9 s; proving the numbers on the device" in texts
+
+
+def test_whether_what_only_the_device_builds_is_built_is_asked_of_the_device(client, fake, bundle):
+    put(client, bundle)
+    (component, *others) = bundle.manifest.components
+    component = replace(component, recipe=BuildRecipe(component.runtime))
+    unbuilt = replace(bundle, manifest=replace(bundle.manifest, components=(component, *others)))
+    fake.calls.clear()
+    again = put(client, unbuilt)
+    assert again.already
+    assert "create" in fake.calls
 
 
 def test_the_second_time_nothing_is_sent_or_planned(client, fake, bundle):

@@ -93,8 +93,9 @@ def test_a_restart_while_activating_believes_the_link():
 
 
 def test_what_was_proved_before_a_restart_is_proved_again():
-    assert lifecycle.jobs_to_do(State.WAIT_WINDOW, restarted=True) == (Job.VERIFY, Job.LAY_OUT, Job.PROVE)
-    assert lifecycle.jobs_to_do(State.BUILDING, restarted=True) == (Job.VERIFY, Job.LAY_OUT)
+    proof = (Job.VERIFY, Job.LAY_OUT, Job.BUILD, Job.PROVE)
+    assert lifecycle.jobs_to_do(State.WAIT_WINDOW, restarted=True) == proof
+    assert lifecycle.jobs_to_do(State.BUILDING, restarted=True) == (Job.VERIFY, Job.LAY_OUT, Job.BUILD)
     assert lifecycle.jobs_to_do(State.WAIT_WINDOW, restarted=False) == ()
     assert lifecycle.jobs_to_do(State.PROBATION, restarted=True) == (Job.SMOKE,)
 

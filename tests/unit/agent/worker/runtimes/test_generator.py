@@ -5,10 +5,10 @@ import onnx
 import pytest
 
 from edgectl_agent.worker.runtimes.base import Graph, LoadedFacts, fixed_outputs
-from edgectl_agent.worker.runtimes.generator import CachedGenerator
+from edgectl_agent.worker.runtimes.generator import CachedGenerator, TextGraph
 from edgectl_agent.worker.runtimes.registry import create
 from edgectl_protos.domain.artifact import DType
-from edgectl_protos.domain.errors import BundleError
+from edgectl_protos.domain.errors import BundleError, DeviceError, StateError
 from edgectl_testkit.programs import component, language_component, language_graph, language_logits, spec
 
 
@@ -83,3 +83,55 @@ def test_a_cache_of_fixed_shape_is_not_what_the_graph_writes_into():
     for _ in range(2):
         found = [float(generator.prefill(np.array([1, 2]))[0]), *(float(generator.decode(3)[0]) for _ in range(3))]
         assert found == [0, 1, 2, 3]
+
+
+class _Speaker(TextGraph):
+    """Its logits are the last id, and how many came before."""
+
+    def __init__(self, made=None):
+        ports = (spec("ids", 1, -1, dtype=DType.INT64),), (spec("logits", 1, 2),)
+        super().__init__("speaker", made or component("speaker", *ports), LoadedFacts("fp32", "none", "0"))
+        self._count = 0
+
+    def _prefill(self, ids):
+        self._count = ids.size
+        return np.array([ids[-1], self._count], np.float32)
+
+    def _decode(self, token):
+        if token < 0:
+            raise RuntimeError("no such token")
+        self._count += 1
+        return np.array([token, self._count], np.float32)
+
+    def _fork(self):
+        return _Speaker()
+
+    def _close(self):
+        self._count = -1
+
+    def _vendor_errors(self):
+        return (RuntimeError,)
+
+
+def test_a_graph_that_keeps_its_cache_is_a_generator_and_infers_by_prefill():
+    graph = _Speaker()
+    np.testing.assert_array_equal(graph.prefill(np.array([3, 4, 5])), [5, 3])
+    np.testing.assert_array_equal(graph.decode(7), [7, 4])
+    np.testing.assert_array_equal(graph.infer({"ids": np.array([[8, 9]])})["logits"], [[9, 2]])
+    assert graph.token_bytes(10) == 0
+
+
+def test_what_its_library_raises_is_a_device_error_and_a_closed_one_says_so():
+    graph = _Speaker()
+    with pytest.raises(DeviceError, match="speaker failed while generating: no such token"):
+        graph.decode(-1)
+    graph.close()
+    for ask in (lambda: graph.decode(1), lambda: graph.prefill(np.array([1]))):
+        with pytest.raises(StateError, match="no graph loaded"):
+            ask()
+
+
+def test_ports_of_no_language_model_are_refused():
+    for logits in (spec("logits", 2, 2), spec("logits", 2), spec("logits", 1, 2, dtype=DType.INT64)):
+        with pytest.raises(BundleError, match="no language model"):
+            _Speaker(component("speaker", (spec("ids", 1, -1, dtype=DType.INT64),), (logits,)))

@@ -5,9 +5,15 @@ import numpy as np
 import pytest
 
 from contracts.runtime import OnnxRuntimeContract
-from edgectl_agent.worker.runtimes.onnxrt import OnnxRuntime, kernel_precisions
+from edgectl_agent.worker.runtimes.onnxrt import OnnxRuntime, kernel_precisions, placed
 from edgectl_protos.domain.artifact import DType, TensorSpec
-from edgectl_protos.domain.errors import BundleCorruptError, OperatorError, PrecisionError
+from edgectl_protos.domain.errors import (
+    BundleCorruptError,
+    BundleError,
+    OperatorError,
+    PrecisionError,
+    RuntimeMissingError,
+)
 
 
 class TestOnnxRuntime(OnnxRuntimeContract):
@@ -111,3 +117,32 @@ def test_kernels_that_carry_weight_are_told_from_the_others():
     graph = [kernel("Relu", "float"), kernel("Add", "int64"), kernel("QLinearConv", "uint8")]
     assert kernel_precisions(graph) == (["int8"], ["fp32"])
     assert kernel_precisions([kernel("MatMul", "float16")]) == (["fp16"], [])
+
+
+def test_a_provider_that_is_not_here_is_said_and_the_cpu_is_not_taken_for_it(fp32_graph, component):
+    with pytest.raises(RuntimeMissingError, match="no CUDAExecutionProvider here; it has: .*CPUExecutionProvider"):
+        facts_of(fp32_graph, replace(component, options={"provider": "CUDAExecutionProvider"}))
+    with pytest.raises(BundleError, match="may not ask for 'AzureExecutionProvider'"):
+        facts_of(fp32_graph, replace(component, options={"provider": "AzureExecutionProvider"}))
+    assert facts_of(fp32_graph, replace(component, options={"provider": "CPUExecutionProvider"})).precision == "fp32"
+
+
+CUDA = "CUDAExecutionProvider"
+
+
+def test_what_carries_weight_is_all_on_the_provider_and_the_rest_is_counted():
+    here = [kernel("Conv", "float") | {"provider": CUDA}] * 3
+    assert placed(CUDA, here) == CUDA
+    assert placed(CUDA, [*here, kernel("Shape", "int64")]) == f"{CUDA} (1 of 4 kernels on the CPU)"
+    with pytest.raises(PrecisionError, match="MatMul on CPUExecutionProvider where CUDA"):
+        placed(CUDA, [*here, kernel("MatMul", "float")])
+    with pytest.raises(PrecisionError, match="none of 2 kernels"):
+        placed(CUDA, [kernel("Add", "float")] * 2)
+    with pytest.raises(PrecisionError, match="Conv on CUDA"):
+        placed("CPUExecutionProvider", here)
+
+
+def test_an_engine_of_many_operators_is_as_precise_as_it_was_allowed():
+    engine = kernel("TRTKernel_graph_main_0", "float")
+    assert kernel_precisions([engine], "fp16") == (["fp16"], [])
+    assert kernel_precisions([engine]) == (["fp32"], [])

@@ -7,7 +7,7 @@ import pytest
 from contracts.runtime import OnnxRuntimeContract
 from edgectl_agent.worker.runtimes.openvino import OpenVinoRuntime
 from edgectl_protos.domain.artifact import DType, TensorSpec
-from edgectl_protos.domain.errors import PrecisionError
+from edgectl_protos.domain.errors import BundleError, PrecisionError, RuntimeMissingError
 
 CAPABILITIES = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
@@ -75,3 +75,11 @@ def test_ports_are_found_by_any_of_their_names(fp32_graph, component, tmp_path):
         found = OpenVinoRuntime().load(tmp_path / "names.xml", named, 1).infer({there: image})
         assert list(found) == [here]
         np.testing.assert_allclose(found[here], expected, atol=1e-6)
+
+
+def test_a_device_that_is_not_here_or_may_not_be_asked_for_is_refused(fp32_graph, component):
+    told = replace(component, options={"device": "NPU"})
+    with pytest.raises(RuntimeMissingError, match="no NPU here; it finds: CPU"):
+        facts_of(fp32_graph, told)
+    with pytest.raises(BundleError, match="may not ask for the device 'GPU'"):
+        facts_of(fp32_graph, replace(told, options={"device": "GPU"}))

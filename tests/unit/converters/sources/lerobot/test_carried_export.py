@@ -163,7 +163,7 @@ def edit(carrying, change):
 @pytest.mark.parametrize(
     ("change", "seen"),
     [
-        (lambda d: d["export"]["components"][0].update(file="../act.onnx"), "act.onnx"),
+        (lambda d: d["export"]["components"][0]["files"].update(onnx="../act.onnx"), "act.onnx"),
         (lambda d: d["stored"].update({"/etc/passwd": "x"}), "unsafe"),
         (lambda d: d["stored"].pop("golden.npz"), "golden.npz"),
         (lambda d: d["export"]["program"].update(action="nothing"), "nothing"),

@@ -1,0 +1,114 @@
+"""What this device built for itself, in `derived/<key>/`: made aside, synced, and visible whole by one rename.
+
+Unlike a blob it has no digest that anybody else knows: its stamp says what it was built from and for, and the digests
+of its files as they were built.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from edgectl_agent.core.store.atomic import TEMPORARY_PREFIX, Disk, room
+from edgectl_agent.core.store.blobs import sha256_of
+from edgectl_protos.codec.document import canonical_bytes, from_bytes
+from edgectl_protos.domain.artifact import Digest, FileEntry, safe_path
+from edgectl_protos.domain.errors import BuildError, BundleError, EdgectlError
+from edgectl_protos.worker.derived import STAMP_NAME, Stamp
+from edgectl_protos.worker.messages import Built
+
+__all__ = ["Derived"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class Derived:
+    """The folder of derived artifacts."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self._folder = folder
+        self._disk = disk
+
+    def intact(self, key: Digest) -> bool:
+        """Whether it is here with the bytes that were built; reads all of them, and drops it if they are altered."""
+        folder = self._folder / key.hex
+        if not folder.exists():
+            return False
+        try:
+            stamp = self._stamp(key)
+            if all(sha256_of(folder / safe_path(entry.path)) == entry.digest for entry in stamp.files):
+                return True
+        except (OSError, EdgectlError) as exc:
+            _LOG.warning("derived %s cannot be read: %s", key.short, exc)
+        _LOG.warning("derived %s is altered on the disk; it is built anew", key.short)
+        self._disk.remove_tree(folder)
+        return False
+
+    def has(self, source: Digest) -> bool:
+        """Whether something was built from a source, for whatever this device was then."""
+        return any(self._source(key) == source for key in self)
+
+    def begin(self, key: Digest) -> Path:
+        """An empty folder to build in; it means nothing until it is published."""
+        folder = self._aside(key)
+        self.abandon(key)
+        with room(folder):
+            folder.mkdir(mode=0o755)
+        return folder
+
+    def abandon(self, key: Digest) -> None:
+        """Remove what an unfinished build left."""
+        self._disk.discard(self._aside(key))
+
+    def publish(self, key: Digest, source: Digest, bound_to: dict[str, str], built: Built) -> None:
+        """Make what was built visible.
+
+        Raises:
+            BuildError: the builder did not write what it says.
+        """
+        folder, final = self._aside(key), self._folder / key.hex
+        paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+        if not (folder / safe_path(built.entry)).is_file():
+            raise BuildError(f"the builder says that it wrote {built.entry!r}, and it did not")
+        files = tuple(
+            FileEntry(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path)) for path in paths
+        )
+        with room(folder):
+            stamp = Stamp(source, bound_to, built.entry, files, built.layers)
+            (folder / STAMP_NAME).write_bytes(canonical_bytes(stamp))
+            self._disk.sync_tree(folder)
+        self._disk.remove_tree(final)
+        self._disk.publish(folder, final)
+
+    def drop_others(self, source: Digest, key: Digest) -> None:
+        """Remove what was built from a source for what this device no longer is."""
+        for other in list(self):
+            if other != key and self._source(other) == source:
+                self._disk.remove_tree(self._folder / other.hex)
+
+    def collect(self, needed: Collection[Digest]) -> None:
+        """Remove what was built from other sources than these."""
+        for key in list(self):
+            if self._source(key) not in needed:
+                self._disk.remove_tree(self._folder / key.hex)
+
+    def __iter__(self) -> Iterator[Digest]:
+        for path in sorted(self._folder.iterdir()):
+            try:
+                yield Digest(path.name)
+            except BundleError:
+                continue
+
+    def _source(self, key: Digest) -> Digest | None:
+        try:
+            return self._stamp(key).source
+        except (OSError, EdgectlError):
+            return None
+
+    def _stamp(self, key: Digest) -> Stamp:
+        return from_bytes(Stamp, (self._folder / key.hex / STAMP_NAME).read_bytes(), what=STAMP_NAME)
+
+    def _aside(self, key: Digest) -> Path:
+        # Not the name under which a removal puts aside what has the key's own.
+        return self._folder / f"{TEMPORARY_PREFIX}build-{key.hex}"

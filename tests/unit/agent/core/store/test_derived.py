@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.derived import Derived
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.errors import BuildError
+from edgectl_protos.worker.derived import STAMP_NAME, key_of
+from edgectl_protos.worker.messages import Built
+
+SOURCE, OTHER = Digest("a" * 64), Digest("b" * 64)
+HERE, THERE = {"version": "10.3", "sm": "8.7"}, {"version": "10.7", "sm": "8.7"}
+
+
+@pytest.fixture
+def derived(tmp_path: Path) -> Derived:
+    return Derived(tmp_path, Disk())
+
+
+def build(derived: Derived, source: Digest = SOURCE, bound_to: dict[str, str] = HERE) -> Digest:
+    key = key_of(source, bound_to)
+    folder = derived.begin(key)
+    (folder / "parts").mkdir()
+    (folder / "parts" / "weights").write_bytes(b"weights")
+    (folder / "model.engine").write_bytes(b"engine")
+    derived.publish(key, source, bound_to, Built("model.engine"))
+    return key
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_what_is_built_is_visible_when_it_is_whole_and_not_before(derived, tmp_path):
+    key = key_of(SOURCE, HERE)
+    folder = derived.begin(key)
+    (folder / "model.engine").write_bytes(b"engine")
+    assert not derived.intact(key)
+    assert list(derived) == []
+    derived.publish(key, SOURCE, HERE, Built("model.engine"))
+    assert derived.intact(key)
+    assert names(tmp_path) == {key.hex}
+    assert names(tmp_path / key.hex) == {"model.engine", STAMP_NAME}
+
+
+def test_a_key_is_over_everything_that_it_is_bound_to():
+    keys = {key_of(SOURCE, HERE), key_of(SOURCE, THERE), key_of(OTHER, HERE), key_of(SOURCE, {**HERE, "driver": "1"})}
+    assert len(keys) == 4
+    assert key_of(SOURCE, dict(reversed(HERE.items()))) == key_of(SOURCE, HERE)
+
+
+def test_what_an_unfinished_build_left_is_gone_at_the_next_one(derived, tmp_path):
+    key = key_of(SOURCE, HERE)
+    (derived.begin(key) / "half").write_bytes(b"half")
+    assert names(derived.begin(key)) == set()
+    derived.abandon(key)
+    derived.abandon(key)
+    assert names(tmp_path) == set()
+
+
+def test_a_builder_that_did_not_write_what_it_says_is_refused(derived):
+    key = key_of(SOURCE, HERE)
+    derived.begin(key)
+    with pytest.raises(BuildError, match="says that it wrote 'model.engine', and it did not"):
+        derived.publish(key, SOURCE, HERE, Built("model.engine"))
+
+
+@pytest.mark.parametrize("name", ["model.engine", "parts/weights", STAMP_NAME])
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"{}")])
+def test_what_is_altered_is_dropped(derived, tmp_path, name, damage):
+    key = build(derived)
+    assert derived.intact(key)
+    damage(tmp_path / key.hex / name)
+    assert not derived.intact(key)
+    assert names(tmp_path) == set()
+
+
+def test_building_again_takes_the_place_of_what_was(derived, tmp_path):
+    key = build(derived)
+    assert build(derived) == key
+    assert derived.intact(key)
+    assert names(tmp_path) == {key.hex}
+
+
+def test_what_was_built_for_another_version_goes_and_other_sources_stay(derived):
+    old, new, other = build(derived), build(derived, SOURCE, THERE), build(derived, OTHER)
+    derived.drop_others(SOURCE, new)
+    assert set(derived) == {new, other}
+    assert old != new
+
+
+def test_what_no_release_needs_is_collected_and_what_cannot_be_read_too(derived, tmp_path):
+    needed, unneeded = build(derived), build(derived, OTHER)
+    (tmp_path / unneeded.hex / STAMP_NAME).write_bytes(b"?")
+    derived.collect({SOURCE})
+    assert set(derived) == {needed}
+    derived.collect(())
+    assert names(tmp_path) == set()
