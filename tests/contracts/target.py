@@ -97,6 +97,10 @@ class TargetContract:
     def chosen(self) -> Target:
         return target(self.target_name)
 
+    def model(self) -> Any:
+        """A graph that every scheme can be built from."""
+        return convolution_graph()
+
     def save(self, model: Any, folder: Path) -> Path:
         path = folder / "graph.onnx"
         onnx.save(model, str(path))
@@ -184,7 +188,7 @@ class TargetContract:
             self.run(chosen, built, tmp_path / "out", self.plain, frames(1))
 
     def test_only_the_artifact_is_left_and_its_entry_is_in_it(self, chosen: Target, tmp_path: Path) -> None:
-        graph = self.save(convolution_graph(), tmp_path)
+        graph = self.save(self.model(), tmp_path)
         for scheme in chosen.schemes:
             built = self.build(chosen, graph, tmp_path / scheme, scheme)
             files = {path.name for path in (tmp_path / scheme).iterdir()}
@@ -208,7 +212,7 @@ class TargetContract:
         np.testing.assert_array_equal(here[1], there[1])
 
     def test_the_same_build_again_gives_the_same_bytes(self, chosen: Target, tmp_path: Path) -> None:
-        graph = self.save(convolution_graph(), tmp_path)
+        graph = self.save(self.model(), tmp_path)
         for scheme, variant in [(one, way) for one in chosen.schemes for way in chosen.variants(one)]:
             builds = []
             for name in ("one", "two"):
@@ -218,7 +222,7 @@ class TargetContract:
             assert builds[0] == builds[1]
 
     def test_the_graph_handed_in_is_left_as_it_was(self, chosen: Target, tmp_path: Path) -> None:
-        graph = self.save(convolution_graph(), tmp_path)
+        graph = self.save(self.model(), tmp_path)
         before = graph.read_bytes()
         for scheme in chosen.schemes:
             self.build(chosen, graph, tmp_path / scheme, scheme)

@@ -6,9 +6,13 @@ from typing import Any
 
 __all__ = ["fold_constants"]
 
+_ROUNDING = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
 
 def fold_constants(model: Any) -> None:
-    """Put constants in the place of nodes that see constants alone, in place; those with graphs inside stay."""
+    """Put constants in the place of nodes that see constants alone, in place; those with graphs inside stay, and those
+    that round: they say in what is computed.
+    """
     import onnxruntime
     from onnx import AttributeProto, helper, numpy_helper
 
@@ -18,7 +22,8 @@ def fold_constants(model: Any) -> None:
     folded, outputs = [], set()
     for node in graph.node:
         fixed = all(not name or name in known or name in outputs for name in node.input)
-        if node.input and fixed and not any(attribute.type in inner for attribute in node.attribute):
+        whole = node.op_type in _ROUNDING or any(attribute.type in inner for attribute in node.attribute)
+        if node.input and fixed and not whole:
             folded.append(node)
             outputs.update(node.output)
     kept = [node for node in graph.node if node.output[0] not in outputs]

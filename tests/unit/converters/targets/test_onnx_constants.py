@@ -32,6 +32,18 @@ def test_what_is_computed_from_constants_alone_is_a_constant():
     np.testing.assert_allclose(values["c"], weights[:3] @ weights[3:].T)
 
 
+def test_rounded_weights_stay_rounded():
+    nodes = [
+        helper.make_node("QuantizeLinear", ["w", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        helper.make_node("MatMul", ["x", "d"], ["y"]),
+    ]
+    constants = {"w": np.eye(3, dtype=np.float32), "scale": np.float32(0.1), "zero": np.int8(0)}
+    model = model_of(nodes, constants)
+    fold_constants(model)
+    assert [node.op_type for node in model.graph.node] == ["QuantizeLinear", "DequantizeLinear", "MatMul"]
+
+
 def test_a_graph_without_such_nodes_is_left_as_it_is():
     model = model_of([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": np.eye(3, dtype=np.float32)})
     before = model.SerializeToString(deterministic=True)

@@ -36,13 +36,13 @@ class TestOpenVinoTarget(TargetContract):
     target_name = "openvino"
     schemes = ("fp32", "bf16", "w16/a32", "int8", "w4g64/a32")
 
-    def save(self, model, folder):
+    def model(self):
         # Four-bit weights need a matrix as deep as a group of them.
-        return super().save(deepened(model), folder)
+        return deepened(super().model())
 
     @pytest.mark.parametrize("scheme", ["w16/a32", "w4g64/a32"])
     def test_small_weights_compute_in_fp32_and_are_counted(self, chosen, tmp_path, scheme):
-        graph = self.save(convolution_graph(), tmp_path)
+        graph = self.save(self.model(), tmp_path)
         exact = self.build(chosen, graph, tmp_path / "exact", "fp32")
         _, there = run(chosen, exact, tmp_path / "exact", "fp32", frames(4))
         for variant in chosen.variants(scheme):
@@ -64,7 +64,7 @@ class TestOpenVinoTarget(TargetContract):
             self.build(chosen, graph, tmp_path / "out", "w4g64/a32")
 
     def test_an_npu_takes_int8_of_fixed_shapes_and_the_device_is_told(self, chosen, tmp_path):
-        graph = self.save(convolution_graph(), tmp_path)
+        graph = self.save(self.model(), tmp_path)
         self.options = {"device": "NPU"}
         built = self.build(chosen, graph, tmp_path / "int8", "int8")
         assert built.options == {"device": "NPU"}

@@ -22,9 +22,12 @@ class TestRemote(OnnxRuntimeContract):
         bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
         bare.chmod(0o755)
         runtime = create(self.runtime_name, str(bare))
-        with pytest.raises(RuntimeMissingError, match=str(bare)) as caught:
+        with pytest.raises(RuntimeMissingError, match="No module named") as caught:
             runtime.import_library()
         assert "edgectl-agent[onnxrt]" in caught.value.hint
+        assert str(bare) in caught.value.hint
+        # The message may get into a release, which is the same on any machine.
+        assert str(bare) not in caught.value.message
         runtime.close()
 
     def test_a_free_dimension_may_have_another_size_at_every_call(self, runtime, artifact):
