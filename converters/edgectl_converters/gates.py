@@ -16,7 +16,7 @@ from typing import TypeVar
 from edgectl_protos.domain.artifact import precision_of
 from edgectl_protos.domain.bundle import GateResult, Manifest
 from edgectl_protos.domain.device import ComponentFacts
-from edgectl_protos.domain.errors import ParityError, PrecisionError, RuntimeMissingError, WorkerError
+from edgectl_protos.domain.errors import GateError, ParityError, PrecisionError, RuntimeMissingError, WorkerError
 from edgectl_protos.domain.parity import ParityReport
 from edgectl_protos.worker.messages import (
     Capture,
@@ -34,7 +34,7 @@ from edgectl_protos.worker.messages import (
 )
 from edgectl_protos.worker.process import WorkerProcess
 
-__all__ = ["SIMULATED", "HostWorker", "Proved", "capture", "prove", "rounded", "trace"]
+__all__ = ["SIMULATED", "HostWorker", "Proved", "capture", "judge_oracle", "prove", "refusal", "trace"]
 
 T = TypeVar("T")
 
@@ -148,6 +148,38 @@ def prove(
             return _pending(manifest, lacking)
         raise exc
     return [*(_precision(facts, right) for facts, right in used), *_parity(report)]
+
+
+def judge_oracle(name: str, reference: str, report: ParityReport | None, why: str) -> GateResult:
+    """How far an oracle is from the golden actions; no report: it cannot run here, for this reason.
+
+    Raises:
+        ParityError: they disagree, and two oracles that disagree prove nothing.
+    """
+    if report is None:
+        return GateResult("oracle", name, 0.0, 1.0, passed=False, note=f"not traced: {why}", pending=True)
+    if report.failures:
+        raise ParityError(
+            f"the exported graphs, run as they are, do not do what {reference} does: {report.failures[0]}",
+            hint="nothing was written; is the golden data of this checkpoint? look: edgectl inspect",
+        )
+    first = report.figures[0]
+    note = f"agrees with {reference}: {first.subject} {first.at}".rstrip()
+    return GateResult(f"oracle.{first.statistic}", name, rounded(first.value), first.limit or 0.0, True, note)
+
+
+def refusal(refused: dict[str, GateError]) -> GateError:
+    """What to say when no attempt passed: what the nearest was off by. Of equals the last is the most careful."""
+    words, nearest = min(reversed(refused.items()), key=lambda one: _excess(one[1]))
+    if len(refused) == 1:
+        return nearest
+    return type(nearest)(
+        f"none of {', '.join(refused)} passed the gate; the nearest, {words}: {nearest.message}", hint=nearest.hint
+    )
+
+
+def _excess(error: GateError) -> float:
+    return error.excess if isinstance(error, ParityError) else math.inf
 
 
 def trace(worker: HostWorker, release: Path, out: Path) -> ParityReport:

@@ -6,7 +6,6 @@ folders. Every step that is used is held until the end, so that nothing is trimm
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from typing import TypeVar
 
 from edgectl_converters.assignment import Assignment, Choice
 from edgectl_converters.floors import Counted, CountedComponent, work_key
-from edgectl_converters.gates import HostWorker, Proved, capture, prove, rounded, trace
+from edgectl_converters.gates import HostWorker, Proved, capture, judge_oracle, prove, refusal, trace
 from edgectl_converters.golden import check_golden
 from edgectl_converters.homes import homes_of, seat_of
 from edgectl_converters.job import (
@@ -30,7 +29,8 @@ from edgectl_converters.job import (
     Job,
 )
 from edgectl_converters.loop_file import derive_loop
-from edgectl_converters.observations import Origin, check_footage, coinciding, is_frame, observe, origins_of, words_for
+from edgectl_converters.observations import check_footage, coinciding, words_for
+from edgectl_converters.observing import check_ranges, origins_of_job, write_observations
 from edgectl_converters.passes.base import Pass, PassRequest
 from edgectl_converters.process import ToolchainProcess
 from edgectl_converters.release import TRACE, Parts, lay_out, write_bundle
@@ -48,7 +48,6 @@ from edgectl_protos.domain.errors import (
     OperatorError,
     ParityError,
     PrecisionError,
-    RouteError,
     RuntimeMissingError,
 )
 from edgectl_protos.domain.parity import ParityReport
@@ -116,13 +115,13 @@ class Stages:
                 check_footage(policy, footage, resized=job.resized)
             with self._shop.steps.work_folder() as work:
                 toolchain = self._shop.toolchains.get(job.export_toolchain, self._progress)
-                self._observe(work / "observations.npz", GOLDEN_CASES, GOLDEN_SEED)
+                write_observations(job, work / "observations.npz", GOLDEN_CASES, GOLDEN_SEED)
                 request = ExportRequest(
                     source=job.source.name,
                     checkpoint=str(job.card.path.absolute()),
                     out=str(out),
                     observations=str(work / "observations.npz"),
-                    inputs_kind=words_for(self._origins()),
+                    inputs_kind=words_for(origins_of_job(job)),
                     seed=GOLDEN_SEED,
                     forms=job.forms,
                     declared=job.card.declared,
@@ -192,7 +191,7 @@ class Stages:
 
         def make(out: Path) -> Captured:
             with self._shop.steps.work_folder() as work:
-                frames = self._observe(work / "observations.npz", CALIBRATION_CASES, CALIBRATION_SEED)
+                frames = write_observations(job, work / "observations.npz", CALIBRATION_CASES, CALIBRATION_SEED)
                 for name, length in frames.items():
                     if coinciding(length, CALIBRATION_CASES, GOLDEN_CASES):
                         self._progress(
@@ -205,7 +204,7 @@ class Stages:
                 return Captured(capture(self._host_worker(), self._oracle_release(), requests, self._progress))
 
         def before() -> None:
-            self._check_ranges()
+            check_ranges(self._job)
             self._build_oracle()
 
         tool = job.oracle[0].target.name
@@ -294,7 +293,7 @@ class Stages:
                     words = ", ".join(dict.fromkeys(build.variant for build in attempt))
                     self._progress(f"{words} did not pass: {exc.message}")
                     refused[words] = exc
-            raise _refusal(refused)
+            raise refusal(refused)
 
         def before() -> None:
             self.traced()
@@ -316,28 +315,11 @@ class Stages:
             return (*traced, *read_back, *prove(worker, release, manifest, elsewhere, self._progress))
 
     def _traced_gate(self) -> tuple[GateResult, ...]:
-        """How far the oracle is from the golden actions. Two oracles that disagree prove nothing.
-
-        Raises:
-            ParityError: they disagree.
-        """
         traced = self.traced()
         if traced is None:
             return ()
-        name, report = self._job.oracle[0].target.name, traced.report.report
-        reference = self.exported().report.reference
-        if report is None:
-            why = f"not traced: {traced.report.why}"
-            return (GateResult("oracle", name, 0.0, 1.0, passed=False, note=why, pending=True),)
-        if report.failures:
-            raise ParityError(
-                f"the exported graphs, run as they are, do not do what {reference} does: {report.failures[0]}",
-                hint="nothing was written; is the golden data of this checkpoint? look: edgectl inspect",
-            )
-        first = report.figures[0]
-        note = f"agrees with {reference}: {first.subject} {first.at}".rstrip()
-        value, limit = rounded(first.value), first.limit or 0.0
-        return (GateResult(f"oracle.{first.statistic}", name, value, limit, True, note),)
+        name, found = self._job.oracle[0].target.name, traced.report
+        return (judge_oracle(name, self.exported().report.reference, found.report, found.why),)
 
     def bundle(self) -> Finished[Bundled]:
         """The bundle."""
@@ -399,42 +381,6 @@ class Stages:
         chains = self._shop.toolchains
         return chains.host(packages).lock if toolchain == HOST else chains.lock_of(toolchain)
 
-    def _origins(self) -> dict[str, Origin]:
-        job = self._job
-        path = job.card.path
-        spread, ranges = job.source.spread(path), job.source.ranges(path)
-        return origins_of(job.card.policy, job.recorded, spread, ranges, task=job.task)
-
-    def _check_ranges(self) -> None:
-        """Refuse to calibrate on frames of which nobody knows how bright they are."""
-        origins = self._origins()
-        for feature in self._job.card.policy.observations:
-            if origins[feature.name] is Origin.UNPROVED and is_frame(feature):
-                raise RouteError(
-                    f"{feature.name} takes frames of {feature.dtype.value}, and nothing shows in which range: a "
-                    "calibration on guessed ones would be wrong",
-                    hint=f"record some: --footage DIR, with {feature.name}.npy in it, or bring golden data",
-                )
-
-    def _observe(self, path: Path, count: int, seed: int) -> Mapping[str, int]:
-        """Write observations; how many frames the footage of each recorded feature has."""
-        import numpy as np
-
-        job = self._job
-        drawn = observe(
-            job.card.policy,
-            job.request.footage,
-            job.source.spread(job.card.path),
-            count=count,
-            seed=seed,
-            task=job.task,
-            resized=job.resized,
-            ranges=job.source.ranges(job.card.path),
-        )
-        with open(path, "wb") as file:
-            np.savez(file, allow_pickle=False, **drawn.arrays)
-        return drawn.frames
-
     def _judge(self, manifest: Manifest, homes: Mapping[str, str]) -> tuple[HostWorker, Mapping[str, str]]:
         """The worker that judges a release, and the Pythons of runtimes that its own does not hold."""
         seat = seat_of(manifest)
@@ -485,17 +431,3 @@ class Stages:
 def _work(component: ExportedComponent, folder: Path) -> Work | None:
     """The work of one call, of a form in which it can be counted."""
     return count(folder / component.files[ONNX]) if ONNX in component.files else None
-
-
-def _refusal(refused: dict[str, GateError]) -> GateError:
-    """What to say when no attempt passed: what the nearest was off by. Of equals the last is the most careful."""
-    words, nearest = min(reversed(refused.items()), key=lambda one: _excess(one[1]))
-    if len(refused) == 1:
-        return nearest
-    return type(nearest)(
-        f"none of {', '.join(refused)} passed the gate; the nearest, {words}: {nearest.message}", hint=nearest.hint
-    )
-
-
-def _excess(error: GateError) -> float:
-    return error.excess if isinstance(error, ParityError) else math.inf
