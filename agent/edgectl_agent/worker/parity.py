@@ -139,17 +139,18 @@ def _exact(subject: str, found: Array, expected: Expected) -> list[ParityFigure]
 def _calls(
     sites: tuple[CallSite, ...], found: Mapping[str, Array], trace: Mapping[str, Array], release: Release
 ) -> list[ParityFigure]:
-    """Each call against the trace, the worst of its outputs; as loose as the components that ran so far."""
+    """Each call against the trace, the worst of its outputs; as loose as the loosest component that ran so far. What
+    calls in a row round adds up as independent errors do: the limit grows with the root of their number.
+    """
     tolerance = Tolerance(0.0, 0.0, 0.0, 0.0)
     figures = []
     for number, site in enumerate(sites):
         component = release.manifest.component(site.component)
         assert component is not None, "a manifest that exists holds what its program runs"
         tolerance = tolerance.loosest(component.tolerance)
+        limit = tolerance.inner * math.sqrt(number + 1)
         compared = [
-            compare_tensor(
-                site.name, found[key], trace[key], tolerance.inner, unequal=tolerance.unequal, at=f"output {port}"
-            )
+            compare_tensor(site.name, found[key], trace[key], limit, unequal=tolerance.unequal, at=f"output {port}")
             for port in site.outputs
             if (key := f"{number}.out.{port}") in trace and key in found
         ]
