@@ -218,7 +218,8 @@ class TargetContract:
             for name in ("one", "two"):
                 folder = tmp_path / f"{scheme}-{variant}-{name}"
                 self.build(chosen, graph, folder, scheme, variant)
-                builds.append({path.name: path.read_bytes() for path in folder.iterdir()})
+                files = [path for path in folder.rglob("*") if path.is_file()]
+                builds.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in files})
             assert builds[0] == builds[1]
 
     def test_the_graph_handed_in_is_left_as_it_was(self, chosen: Target, tmp_path: Path) -> None:

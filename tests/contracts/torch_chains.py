@@ -101,7 +101,8 @@ class InTorchToolchain:
     def request(self, program: Path, out: Path, scheme: str, variant: str = "") -> BuildRequest:
         """A build of a program of the contract's ports into a folder that is made."""
         chosen = target(self.target_name)
-        out.mkdir()
+        # A scheme may have a slash.
+        out.mkdir(parents=True)
         calibration = ""
         if chosen.needs_calibration(scheme):
             calibration = str(out.with_suffix(".npz"))

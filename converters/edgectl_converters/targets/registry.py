@@ -21,6 +21,7 @@ TARGETS = {
     "llamacpp": "edgectl_converters.targets.llamacpp:LlamaCppTarget",
     "executorch": "edgectl_converters.targets.executorch:ExecutorchTarget",
     "aoti": "edgectl_converters.targets.aoti:AotiTarget",
+    "coreml": "edgectl_converters.targets.coreml:CoreMlTarget",
 }
 
 

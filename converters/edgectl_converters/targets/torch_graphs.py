@@ -28,7 +28,7 @@ from edgectl_converters.targets.torch_rewrites import (
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.errors import CheckpointCorruptError
 
-__all__ = ["examples", "fold_constants", "prepare", "read_module", "tensors"]
+__all__ = ["examples", "fold", "fold_constants", "prepare", "read_module", "tensors"]
 
 _BIG = 1 << 20
 """Elements that a constant may have more than what it is computed from."""
@@ -64,12 +64,8 @@ def tensors(call: dict[str, Any], specs: Sequence[TensorSpec]) -> tuple[Any, ...
 
 
 def prepare(module: Any) -> None:
-    """Drop assertions, compute constants once, fold scales into convolutions, write attention and gelu out."""
-    _drop_assertions(module)
-    write_padding_out(module)
-    write_normalisations_out(module)
-    fold_constants(module)
-    _fold_scales(module)
+    """As `fold`, and write attention and gelu out."""
+    _fold(module)
     join_equals(module)
     write_attention_out(module)
     write_products_out(module)
@@ -79,6 +75,22 @@ def prepare(module: Any) -> None:
     module.graph.eliminate_dead_code()
     module.recompile()
     _drop_unused(module)
+
+
+def fold(module: Any) -> None:
+    """Drop assertions, compute constants once, fold scales into convolutions."""
+    _fold(module)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    _drop_unused(module)
+
+
+def _fold(module: Any) -> None:
+    _drop_assertions(module)
+    write_padding_out(module)
+    write_normalisations_out(module)
+    fold_constants(module)
+    _fold_scales(module)
 
 
 def _drop_assertions(module: Any) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["attribute", "call", "constant", "is_pure", "layers_of"]
+__all__ = ["attribute", "call", "constant", "is_pure", "layers_of", "weights_of"]
 
 _DIGEST = re.compile(r"_[0-9a-f]{16}$")
 
@@ -34,6 +34,23 @@ def layers_of(module: Any, kinds: Sequence[str] = ("linear", "conv2d")) -> dict[
         if node.op == "call_function" and node.target in targets and node.args[1].op == "get_attr":
             layers.setdefault(str(node.args[1].target), []).append(node)
     return layers
+
+
+def weights_of(module: Any) -> dict[str, Any]:
+    """Constant matrices and kernels of products, convolutions and tables, by name, each with two axes or more."""
+    import torch
+
+    places = dict.fromkeys(("linear", "convolution"), (1,)) | dict.fromkeys(("mm", "bmm", "matmul"), (0, 1))
+    places |= {f"{kind}{axes}d": (1,) for kind in ("conv", "conv_transpose") for axes in (1, 2, 3)}
+    places |= {"embedding": (0,), "addmm": (1, 2)}
+    found: dict[str, Any] = {}
+    for node in module.graph.nodes:
+        kind = str(node.target).split(".")[1] if isinstance(node.target, torch._ops.OpOverload) else ""
+        for place in places.get(kind, ()):
+            held = node.args[place]
+            if getattr(held, "op", "") == "get_attr" and attribute(module, held.target).dim() > 1:
+                found[str(held.target)] = attribute(module, held.target)
+    return found
 
 
 def is_pure(node: Any) -> bool:

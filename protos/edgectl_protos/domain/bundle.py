@@ -53,7 +53,7 @@ def folder_of(component: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Component:
     """A part of the policy as a runtime's artifact: the files below `components/<name>/`, of which the runtime opens
-    `entry` (a path in that folder; empty for the folder itself).
+    `entry` (a file or folder in that folder; empty for the folder itself).
 
     `scheme` says what it is stored and computed in; the precision used is read back on the device. `options` are
     settings from the runtime's own list. `states` binds inputs to outputs of a runtime that keeps state itself: input
@@ -173,13 +173,15 @@ class Manifest:
         names = [component.name for component in self.components]
         if len(set(names)) != len(names):
             raise BundleError("bundle has two components of one name")
-        wanted = [f"{component.folder}/{component.entry}" for component in self.components if component.entry]
         golden = self.golden
-        wanted += [self.loop, *self.program.files, *filter(None, (golden.path, golden.trace) if golden else ())]
+        wanted = [self.loop, *self.program.files, *filter(None, (golden.path, golden.trace) if golden else ())]
         for path in wanted:
             if path not in paths:
                 raise BundleError(f"bundle names {path!r} but does not hold it")
         for component in self.components:
+            entry = f"{component.folder}/{component.entry}"
+            if component.entry and entry not in paths and not any(path.startswith(f"{entry}/") for path in paths):
+                raise BundleError(f"bundle names {entry!r} but does not hold it")
             if not self.files_of(component):
                 raise BundleError(f"bundle holds no file of the component {component.name!r}")
         check_program(self.policy, self.program)

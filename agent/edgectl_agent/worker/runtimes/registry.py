@@ -23,6 +23,7 @@ RUNTIMES: dict[str, str] = {
     "llamacpp": "edgectl_agent.worker.runtimes.llamacpp:LlamaCppRuntime",
     "executorch": "edgectl_agent.worker.runtimes.executorch:ExecutorchRuntime",
     "aoti": "edgectl_agent.worker.runtimes.aoti:AotiRuntime",
+    "coreml": "edgectl_agent.worker.runtimes.coreml:CoreMlRuntime",
 }
 
 

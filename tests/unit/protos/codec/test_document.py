@@ -128,6 +128,19 @@ def test_a_manifest_that_names_a_file_it_does_not_hold_is_refused(tmp_path):
         from_document(Manifest, document, what="manifest")
 
 
+def test_what_a_runtime_opens_is_a_file_or_a_folder_of_the_bundle(tmp_path):
+    _, data = tiny_bundle(tmp_path)
+    document = json.loads(data)
+    (component,) = document["components"]
+    (file,) = [entry for entry in document["files"] if entry["path"].endswith(f"/{component['entry']}")]
+    folder = file["path"].rpartition("/")[0]
+    component["entry"], file["path"] = "model.package", f"{folder}/model.package/data/model"
+    assert from_document(Manifest, document, what="manifest").components[0].entry == "model.package"
+    component["entry"] = "model.pack"
+    with pytest.raises(BundleError, match=r"model\.pack' but does not hold it"):
+        from_document(Manifest, document, what="manifest")
+
+
 def test_a_manifest_of_another_schema_is_refused(tmp_path):
     _, data = tiny_bundle(tmp_path)
     document = {**json.loads(data), "schema": "edgectl.dev/bundle/v9"}
