@@ -20,6 +20,8 @@ from edgectl_converters.inspect import inspect
 from edgectl_converters.plan import Conversion, ConversionPlan, ConvertRequest
 from edgectl_converters.refusals import known_refusals
 from edgectl_converters.route import RoutePlan, RouteRequest, plan_routes
+from edgectl_converters.targets.registry import target
+from edgectl_converters.toolchain import HOST
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.workflows.bundle import Bundle, assignment_of
 from edgectl_host.workflows.plan import Way
@@ -61,7 +63,7 @@ class Subject(Protocol):
         """What a device gets."""
 
     def ways(self, device: Device, facts: DeviceFacts | None, schemes: Sequence[str]) -> tuple[Assignment, ...]:
-        """All that a device could run side by side: every runtime that can do each of these schemes."""
+        """All that a device could run side by side and that take no toolchain: every runtime with each of these schemes."""
 
     def steps(self, assignment: Assignment) -> ConversionPlan | None:
         """The conversion as data; None when there is nothing to convert."""
@@ -104,7 +106,8 @@ class CheckpointSubject:
         )
 
     def ways(self, device: Device, facts: DeviceFacts | None, schemes: Sequence[str]) -> tuple[Assignment, ...]:
-        """Runtimes in the board's order; where none can do all of the schemes, whatever there is.
+        """Runtimes in the board's order, but for those whose artifacts take a toolchain; where none can do all of the
+        schemes, whatever there is.
 
         Raises:
             RouteError: there is no way at all.
@@ -112,6 +115,8 @@ class CheckpointSubject:
         plans = [self._routes(device, facts, RouteRequest(None, Choice.parse(scheme))) for scheme in schemes]
         plans[0].best()
         able = {str(route.assignment.runtime): route for route in plans[0].routes}
+        if by_itself := {name for name in able if target(name).toolchain == HOST}:
+            able = {name: route for name, route in able.items() if name in by_itself}
         all_of = set(able).intersection(*({str(route.assignment.runtime) for route in plan.routes} for plan in plans))
         return tuple(
             route.assignment

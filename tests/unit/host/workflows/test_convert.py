@@ -13,6 +13,7 @@ from edgectl_host.fleet.inventory import Device
 from edgectl_host.workflows.convert import BundleSubject, CheckpointSubject, Wishes, copied, open_subject
 from edgectl_host.workflows.demo import DEMO_SCHEMES
 from edgectl_host.workflows.progress import silent
+from edgectl_protos.domain.device import RuntimeFacts
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     CheckpointFormatError,
@@ -101,6 +102,13 @@ def test_side_by_side_stand_the_runtimes_that_can_do_all_schemes_in_the_board_s_
     ways = open_at(graph).ways(NUC, device_facts(), DEMO_SCHEMES)
     # The reference evaluator has no int8, and is left out.
     assert [str(way) for way in ways] == ["openvino fp32", "openvino int8", "onnxrt fp32", "onnxrt int8"]
+
+
+def test_side_by_side_stands_nothing_that_takes_a_toolchain(open_at, graph):
+    facts = device_facts()
+    facts = replace(facts, runtimes=(*facts.runtimes, RuntimeFacts("ncnn", "1", ("CPU",), ("fp32",))))
+    ways = open_at(graph).ways(NUC, facts, ("fp32",))
+    assert [str(way) for way in ways] == ["openvino fp32", "onnxrt fp32", "reference fp32"]
 
 
 def test_side_by_side_stands_what_there_is_when_no_runtime_can_do_all(open_at, graph):
