@@ -213,7 +213,9 @@ class TargetContract:
 
     def test_the_same_build_again_gives_the_same_bytes(self, chosen: Target, tmp_path: Path) -> None:
         graph = self.save(self.model(), tmp_path)
-        for scheme, variant in [(one, way) for one in chosen.schemes for way in chosen.variants(one)]:
+        ways = {one: chosen.variants(one) for one in chosen.schemes}
+        # The last keeps most layers.
+        for scheme, variant in [(one, way) for one in ways for way in dict.fromkeys((ways[one][0], ways[one][-1]))]:
             builds = []
             for name in ("one", "two"):
                 folder = tmp_path / f"{scheme}-{variant}-{name}"

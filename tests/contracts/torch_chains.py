@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,10 +127,14 @@ class InTorchToolchain:
 class TorchTargetContract(InTorchToolchain, TargetContract):
     """The contract for a target that reads `.pt2`."""
 
+    programs_of: Mapping[str, str] = {}
+    """The program that a scheme is built from, where the contract's own has nothing for it to round."""
+
     def build(self, chosen: Target, graph: Path, out: Path, scheme: str, variant: str = "") -> Built:
         if chosen.name != self.target_name:
             return super().build(chosen, graph, out, scheme, variant)
-        return self.built(self.request(self._programs / "graph.pt2", out, scheme, variant))
+        program = self._programs / f"{self.programs_of.get(scheme, 'graph')}.pt2"
+        return self.built(self.request(program, out, scheme, variant))
 
     def save(self, model: Any, folder: Path) -> Path:
         # What the programs of this contract cannot say is tested by each target itself.

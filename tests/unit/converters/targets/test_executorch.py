@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -83,7 +84,9 @@ for net in (Gelu, Empty, Backbone, Attention, Bf16, Svd):
 
 class TestExecutorchTarget(TorchTargetContract):
     target_name = "executorch"
+    script = TRAPS
     schemes = ("fp32", "int8", "int8-dynamic", "w4g32a8-dynamic")
+    programs_of: ClassVar = {"w4g32a8-dynamic": "Attention"}
 
     def test_it_says_what_it_is_called_reads_and_builds(self, chosen):
         assert (chosen.name, chosen.schemes, chosen.reads) == (self.target_name, self.schemes, ("pt2", "pte"))
