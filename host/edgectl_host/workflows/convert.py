@@ -63,7 +63,7 @@ class Subject(Protocol):
         """What a device gets."""
 
     def ways(self, device: Device, facts: DeviceFacts | None, schemes: Sequence[str]) -> tuple[Assignment, ...]:
-        """All that a device could run side by side and that take no toolchain: each runtime that has all of the schemes."""
+        """All that a device could run side by side and that take no toolchain: each runtime with all of the schemes."""
 
     def steps(self, assignment: Assignment) -> ConversionPlan | None:
         """The conversion as data; None when there is nothing to convert."""
