@@ -3,7 +3,7 @@
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench conformance matrix gen lock clean
+.PHONY: setup demo test test-families check bench conformance matrix gen lock clean
 
 setup: ## the commands edgectl and edgectl-agent in .venv/bin
 	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py run
@@ -14,6 +14,10 @@ demo: setup ## from the example policy to verdicts, on this machine
 test: ## every test, the slow ones too
 	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py dev
 	$(BIN)/python -m pytest
+
+test-families: ## the tests of runtimes whose toolchains take minutes and gigabytes
+	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py dev
+	EDGECTL_TEST_FAMILIES=1 $(BIN)/python -m pytest tests/unit/converters/targets tests/unit/agent/worker/runtimes tests/unit/converters/sources
 
 check: ## what must be green at every commit besides the tests
 	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py dev

@@ -25,11 +25,11 @@ from edgectl_converters.sources.base import GOLDEN, Export, ExportRequest
 from edgectl_converters.sources.hf.source import HuggingFaceSource
 from edgectl_converters.targets.base import BuildRequest, Built, Target
 from edgectl_converters.targets.registry import target
-from edgectl_converters.toolchain import Toolchain, Toolchains
+from edgectl_converters.toolchain import Toolchain
 from edgectl_protos.domain.artifact import precision_of
 from edgectl_protos.domain.bundle import Component
-from edgectl_protos.domain.errors import ToolchainError
 from edgectl_testkit import language_models
+from edgectl_testkit.toolchains import toolchain_of
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "tests"
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -42,10 +42,7 @@ def ignore(text: str) -> None:
 
 def transformers() -> Toolchain:
     """The toolchain in which models are made and exported."""
-    try:
-        return Toolchains(CACHE, CACHE / "config").get("transformers", print)
-    except ToolchainError as exc:
-        pytest.skip(exc.message)
+    return toolchain_of("transformers")
 
 
 def make_model(kind: str, folder: Path) -> Path:

@@ -18,10 +18,8 @@ from edgectl_agent.worker.runtimes.registry import create
 from edgectl_converters.process import ToolchainProcess
 from edgectl_converters.targets.base import BuildRequest, Built, Ranking, RankRequest, Target
 from edgectl_converters.targets.registry import target
-from edgectl_converters.toolchain import Toolchain, Toolchains
-from edgectl_protos.domain.errors import ToolchainError
-
-CACHE = Path(__file__).resolve().parents[2] / ".cache" / "tests"
+from edgectl_converters.toolchain import Toolchain
+from edgectl_testkit.toolchains import toolchain_of
 
 # The contract's graph from its own weights.
 CONVOLUTION = """
@@ -47,11 +45,8 @@ save("graph", Convolution(), torch.zeros(1, 3, 16, 16))
 
 
 def made(name: str) -> Toolchain:
-    """The toolchain; a test that needs it is skipped where it cannot be made."""
-    try:
-        return Toolchains(CACHE, CACHE / "config").get(name, print)
-    except ToolchainError as exc:
-        pytest.skip(exc.message)
+    """The toolchain; a test that needs it is skipped where it is not to be had."""
+    return toolchain_of(name)
 
 
 def write_programs(chain: Toolchain, script: str, folder: Path) -> Path:

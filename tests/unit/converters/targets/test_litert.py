@@ -21,18 +21,16 @@ from edgectl_agent.worker.runtimes.litert import _operators
 from edgectl_converters.process import ToolchainProcess
 from edgectl_converters.targets.base import BuildRequest, Built, Ranking, RankRequest, Target
 from edgectl_converters.targets.registry import target
-from edgectl_converters.toolchain import Toolchain, Toolchains
+from edgectl_converters.toolchain import Toolchain
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import (
     CheckpointCorruptError,
     OperatorError,
     PrecisionError,
     RouteError,
-    ToolchainError,
 )
 from edgectl_testkit.tflite import convolution_file, tiny_file
-
-CACHE = Path(__file__).resolve().parents[4] / ".cache" / "tests"
+from edgectl_testkit.toolchains import toolchain_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -97,11 +95,8 @@ for module in (Convolution, Attention, OneCamera, DataDependent, Counted, Svd, P
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Toolchain:
-    try:
-        return Toolchains(CACHE, tmp_path_factory.mktemp("config")).get("litert", print)
-    except ToolchainError as exc:
-        pytest.skip(exc.message)
+def chain() -> Toolchain:
+    return toolchain_of("litert")
 
 
 @pytest.fixture(scope="module")
