@@ -39,6 +39,7 @@ _DISTRIBUTIONS = ("edgectl-agent", "edgectl-converters")
 """Whose extras are what may be installed or not: runtimes, and sources of observations."""
 
 _MEASURE = "edgectl doctor --measure"
+_PLATFORM = re.compile(r"sys_platform == ['\"](?P<platform>[^'\"]+)['\"]")
 _REQUIREMENT = re.compile(r"(?P<package>[A-Za-z0-9._-]+)[^;]*;.*\bextra == ['\"](?P<extra>[^'\"]+)['\"]")
 
 
@@ -148,8 +149,11 @@ def _extras() -> dict[str, tuple[str, ...]]:
             lines = requires(distribution) or []
         except PackageNotFoundError:
             continue
-        for match in filter(None, map(_REQUIREMENT.match, lines)):
-            found.setdefault(match["extra"], []).append(match["package"])
+        for line in lines:
+            match, platform = _REQUIREMENT.match(line), _PLATFORM.search(line)
+            if match and (platform is None or platform["platform"] == sys.platform):
+                # Metadata writes its extras with a dash.
+                found.setdefault(match["extra"].replace("-", "_"), []).append(match["package"])
     return {extra: tuple(dict.fromkeys(packages)) for extra, packages in sorted(found.items())}
 
 

@@ -27,6 +27,16 @@ def test_an_extra_that_is_not_installed_is_absent_with_the_command(monkeypatch):
     assert finding.hint.startswith("pip install no-such-package")
 
 
+def test_what_is_for_another_platform_is_not_missed_and_runtimes_of_a_toolchain_neither(monkeypatch):
+    lines = [
+        "mac-only>=9; sys_platform == 'darwin' and extra == 'far'",
+        "tensorrt-rtx-cu13>=1; extra == 'tensorrt-rtx'",
+    ]
+    monkeypatch.setattr(doctor, "requires", lambda name: lines)
+    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    assert doctor.check_extras() == []
+
+
 def test_a_distribution_that_is_not_installed_has_no_extras(monkeypatch):
     monkeypatch.setattr(doctor, "_DISTRIBUTIONS", ("no-such-distribution",))
     assert doctor.check_extras() == []
