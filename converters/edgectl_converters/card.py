@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgectl_converters.toolchain import HOST
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.policy import Policy
 
@@ -20,7 +21,6 @@ Sha256 = Callable[[Path], Digest]
 """What gives the digest of a file: `sha256_of`, or one that remembers."""
 
 _READ_SIZE_BYTES = 1 << 20
-_HOST = "host"
 
 
 _EVERYWHERE = re.compile(r"policy|pretrained_model|last|checkpoints|snapshots|\d{6,}|[0-9a-f]{40}")
@@ -74,7 +74,7 @@ class CheckpointCard:
 
     def toolchain_of(self, forms: Iterable[str]) -> str:
         """The environment in which these forms are exported."""
-        return _HOST if self.carried and set(forms) <= set(self.carried) else self.toolchain
+        return HOST if self.carried and set(forms) <= set(self.carried) else self.toolchain
 
 
 def as_it_is(card: CheckpointCard) -> str:

@@ -72,7 +72,8 @@ def command(
     with console.progress() as progress:
         for device in devices:
             progress(Update(device.name, "asking the device"))
-        wiring.prepare_local(devices, runtime, progress)
+        if not dry_run:
+            wiring.prepare_local(devices, runtime, progress)
         plan = make_plan(subject.name, devices, connect=wiring.connect, choosing=subject.way)
         if dry_run:
             plan = with_conversions(plan, converted=subject.converted, steps=subject.steps)
