@@ -85,11 +85,11 @@ def ways_table(entries: Sequence[Entry]) -> str:
 
 
 def boards_table(entries: Sequence[Entry]) -> str:
-    """A line a board: what was proved for it, and what is planned."""
-    lines = [_row(("board", "proved", "planned")), "|---|---|---|"]
+    """A line a board: what was proved for it, and what no run has shown yet."""
+    lines = [_row(("board", "proved", "not shown yet")), "|---|---|---|"]
     for board in names():
         words: dict[str, list[str]] = {}
-        planned = []
+        unproved = []
         for entry in load(board).runtimes:
             for scheme in entry.schemes:
                 way = (board, entry.name, scheme)
@@ -98,9 +98,9 @@ def boards_table(entries: Sequence[Entry]) -> str:
                     words.setdefault(found.word, []).append(f"{entry.name} {scheme}")
                 elif found is None:
                     # Of a runtime that edgectl does not build for yet the name says enough.
-                    planned.append(f"{entry.name} {scheme}" if entry.name in TARGETS else f"{entry.name} ")
+                    unproved.append(f"{entry.name} {scheme}" if entry.name in TARGETS else f"{entry.name} ")
         proved = "; ".join(f"**{word}** {_grouped(words[word])}" for word in PROVED if word in words)
-        lines.append(_row((board, proved or "–", _grouped(planned) or "–")))
+        lines.append(_row((board, proved or "–", _grouped(unproved) or "–")))
     return "\n".join(lines) + "\n"
 
 
