@@ -36,6 +36,7 @@ from subjects import (  # noqa: E402
     exported,
     laid_out,
     language_model,
+    precisions_of,
     run,
     toolchain,
 )
@@ -64,6 +65,7 @@ PARTS = (
     ("onnxrt", "fp32"),
     ("openvino", "fp32"),
     ("openvino", "bf16"),
+    ("openvino", "prefix=int8,vision=int8,fp32"),
     ("openvino", "prefix=int8,vision=int8,bf16"),
 )
 LINES: list[str] = []
@@ -119,6 +121,9 @@ def contest(
     ours: dict[str, tuple[list[str], dict[str, str]]] = {}
     floor, observations = "", {}
     for runtime, scheme in schemes:
+        if "bf16" in scheme and "bf16" not in precisions_of(runtime):
+            say(f"    {runtime} {scheme}: this processor has no bf16 kernels")
+            continue
         try:
             conversion = converted(paths[first], runtime, scheme, note, footage)
         except GateError as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -65,6 +66,17 @@ def language_model(family: str, note: Callable[[str], None]) -> Path:
         command = [str(chain.python), str(_LANGUAGE_MAKER), family, str(folder), "bench"]
         subprocess.run(command, check=True, env=chain.environment(), stdout=subprocess.DEVNULL)
     return folder
+
+
+@functools.cache
+def precisions_of(runtime: str) -> tuple[str, ...]:
+    """The precisions for which a runtime has kernels on this processor."""
+    worker = WorkerProcess(list(WORKER), WORK / "worker.log", stop_s=5.0)
+    try:
+        found = worker.ask(messages.Probe(), messages.ProbeReply, timeout_s=300).runtimes
+    finally:
+        worker.stop()
+    return next(facts.precisions for facts in found if facts.name == runtime)
 
 
 def converted(
