@@ -41,10 +41,12 @@ from subjects import (  # noqa: E402
     toolchain,
 )
 
+from edgectl_converters.homes import seat_of  # noqa: E402
 from edgectl_converters.job import CALIBRATION_CASES  # noqa: E402
 from edgectl_converters.products import write_products  # noqa: E402
 from edgectl_converters.sources.base import ARRAYS, GOLDEN  # noqa: E402
 from edgectl_converters.targets.registry import TARGETS, target  # noqa: E402
+from edgectl_converters.toolchain import HOST  # noqa: E402
 from edgectl_host.workflows.measure_rates import rate_of  # noqa: E402
 from edgectl_protos.codec.document import from_bytes  # noqa: E402
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest, folder_of  # noqa: E402
@@ -68,6 +70,14 @@ PARTS = (
     ("openvino", "prefix=int8,vision=int8,fp32"),
     ("openvino", "prefix=int8,vision=int8,bf16"),
 )
+FAMILIES = (
+    ("onnxrt", "fp32"),
+    ("litert", "fp32"),
+    ("litert", "int8-dynamic"),
+    ("executorch", "fp32"),
+    ("executorch", "int8-dynamic"),
+)
+"""Runtimes that live in toolchains of their own, beside the first."""
 LINES: list[str] = []
 
 
@@ -115,8 +125,11 @@ def contest(
     *,
     blocks: int,
     inferences: int,
+    eager: bool = True,
 ) -> None:
-    """One policy, by LeRobot's version: LeRobot eager, every version, against edgectl's releases of the first."""
+    """One policy, by LeRobot's version: LeRobot eager, every version, against edgectl's releases of the first; without
+    `eager`, the releases against the first of them.
+    """
     first = next(iter(paths))
     ours: dict[str, tuple[list[str], dict[str, str]]] = {}
     floor, observations = "", {}
@@ -137,19 +150,23 @@ def contest(
             total = sum(work.operations * calls[name] for name, work in works.items() if work is not None)
             floors = [f"{name} {total / rate * 1e3:.0f} ms" for name, rate in product_rates().items()]
             floor = f"{total / 1e9:.1f} GFLOP an inference; at the rate of large products here: {', '.join(floors)}"
-        command = [sys.executable, str(HERE / "edgectl_blocks.py"), str(release), str(release / "golden.npz"), "2"]
-        ours[f"edgectl {runtime} {scheme}"] = (command, dict(PINNED))
-    eager = {}
-    for version, path in paths.items():
+        seat = seat_of(conversion.manifest)
+        chain = toolchain(seat, note) if seat != HOST else None
+        python = str(chain.python) if chain else sys.executable
+        command = [python, str(HERE / "edgectl_blocks.py"), str(release), str(release / "golden.npz"), str(THREADS)]
+        environment = {**chain.environment(), "OMP_NUM_THREADS": str(THREADS)} if chain else dict(PINNED)
+        ours[f"edgectl {runtime} {scheme}"] = (command, environment)
+    theirs = {}
+    for version, path in paths.items() if eager else ():
         chain = toolchain(f"lerobot-{version}", note)
         frames = observations[first]
         command = [str(chain.python), str(HERE / "lerobot_blocks.py"), policy, str(path), frames, str(THREADS)]
-        eager[f"LeRobot {version} eager"] = (command, {**chain.environment(), "OMP_NUM_THREADS": str(THREADS)})
+        theirs[f"LeRobot {version} eager"] = (command, {**chain.environment(), "OMP_NUM_THREADS": str(THREADS)})
     note(f"{policy}: interleaving blocks")
-    medians = interleave({**eager, **ours}, blocks=blocks, inferences=inferences, log=WORK / "blocks.log")
+    medians = interleave({**theirs, **ours}, blocks=blocks, inferences=inferences, log=WORK / "blocks.log")
     say(f"    {title}; {blocks} blocks of {inferences}")
     say(f"      {floor}")
-    base = medians[f"LeRobot {first} eager"]
+    base = next(iter(medians.values()))
     for name, values in medians.items():
         ratios = [one / own for one, own in zip(base, values, strict=True)]
         spread = f"{statistics.median(ratios):5.2f}× ({min(ratios):.2f} to {max(ratios):.2f})"
@@ -286,6 +303,13 @@ def bench_steady() -> None:
         say(f"    {line}")
 
 
+def bench_families() -> None:
+    """(h) Runtimes that live in toolchains; only where it is asked for, since those take gigabytes."""
+    say("(h) raw observations → final actions, by runtimes of toolchains, against the first; interleaved blocks")
+    smolvla = {"0.4": checkpoint("smolvla", "0.4", note)}
+    contest("SmolVLA 96.8 M, one 480×640 camera", "smolvla", smolvla, FAMILIES, blocks=11, inferences=3, eager=False)
+
+
 def bench_tokens() -> None:
     """(t) Decoding against llama-bench; only where it is asked for, since it compiles for ten minutes."""
     say("(t) a decoded token, against llama-bench on the same file and threads; interleaved blocks")
@@ -323,6 +347,7 @@ BENCHES = {
     "e": bench_agent,
     "f": bench_help,
     "g": bench_steady,
+    "h": bench_families,
     "t": bench_tokens,
 }
 
