@@ -33,6 +33,7 @@ from edgectl_converters.observations import check_footage, coinciding, words_for
 from edgectl_converters.observing import check_ranges, origins_of_job, write_observations
 from edgectl_converters.passes.base import Pass, PassRequest
 from edgectl_converters.process import ToolchainProcess
+from edgectl_converters.provenance import provenance_of
 from edgectl_converters.release import TRACE, Parts, lay_out, write_bundle
 from edgectl_converters.sources.base import ONNX, Export, ExportedComponent, ExportRequest
 from edgectl_converters.steps import Finished
@@ -40,7 +41,7 @@ from edgectl_converters.targets.base import BuildRequest, Built, Ranking, RankRe
 from edgectl_converters.toolchain import HOST
 from edgectl_converters.work import count
 from edgectl_converters.workshop import Progress, Workshop
-from edgectl_protos.domain.bundle import GateResult, Manifest, Provenance, ToolRun
+from edgectl_protos.domain.bundle import GateResult, Manifest
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     GateError,
@@ -356,30 +357,12 @@ class Stages:
             builds={name: (one.report, one.folder) for name, one in built.items()},
             loop=derive_loop(job.card.policy, task=job.task) if scheme else job.loop,
             footage={} if scheme else job.footage,
-            provenance=self._provenance(exported.report, builds, {name: one.report for name, one in built.items()}),
+            provenance=provenance_of(
+                job, exported.report, builds, {name: one.report for name, one in built.items()}, self._shop.toolchains
+            ),
             options=builds[0].target.oracle or {} if scheme else {},
             trace=traced.folder / TRACE if traced is not None and traced.report.report is not None else None,
         )
-
-    def _provenance(self, export: Export, builds: tuple[Build, ...], built: dict[str, Built]) -> Provenance:
-        job = self._job
-        chain = job.export_toolchain
-        options = export.versions | ({"notes": "; ".join(export.notes)} if export.notes else {})
-        tools = [ToolRun("export", job.source.name, options, chain, self._lock(chain))]
-        tools += [
-            ToolRun(chosen.name, chosen.name, {}, chosen.toolchain, self._lock(chosen.toolchain, chosen.packages))
-            for chosen, _ in job.passes
-        ]
-        for build in builds:
-            options = {"graph": f"{job.card.schemes[0]} as it is"} if job.card.schemes else {}
-            options |= {"scheme": build.scheme, "variant": build.variant, **built[build.component].settings}
-            lock = self._lock(build.target.toolchain, build.target.packages)
-            tools.append(ToolRun(f"build {build.component}", build.target.name, options, build.target.toolchain, lock))
-        return Provenance(job.card.digest, job.card.source, tuple(tools))
-
-    def _lock(self, toolchain: str, packages: tuple[str, ...] = ()) -> str:
-        chains = self._shop.toolchains
-        return chains.host(packages).lock if toolchain == HOST else chains.lock_of(toolchain)
 
     def _judge(self, manifest: Manifest, homes: Mapping[str, str]) -> tuple[HostWorker, Mapping[str, str]]:
         """The worker that judges a release, and the Pythons of runtimes that its own does not hold."""
