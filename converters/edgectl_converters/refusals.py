@@ -4,7 +4,8 @@ is not offered again, until the tool, or edgectl's code for it, is another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgectl_converters.assignment import Assignment
@@ -27,46 +28,58 @@ class Refused:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class _SomeRefused:
+    """That there are refusals of a checkpoint: to look for each takes all locks, and there are seldom any."""
+
+
 def keep_refusal(card: CheckpointCard, assignment: Assignment, workshop: Workshop, error: OperatorError) -> None:
     """Remember why a conversion to one runtime in one scheme was refused; of a mixture nobody knows whose it is."""
     runtime, scheme = assignment.runtime, assignment.scheme
     if runtime.named or scheme.named:
         return
-    workshop.steps.make(
-        _key(card, runtime.default, scheme.default, workshop),
-        Refused,
-        lambda _: Refused(error.message),
-        kind="refused",
-        subject=card.name,
-        tool=str(assignment),
-        weight=0,
-    )
+    names = {"kind": "refused", "subject": card.name, "tool": str(assignment)}
+    refused, some = Refused(error.message), _SomeRefused()
+    key = _keys(card, runtime.default, workshop)(scheme.default)
+    workshop.steps.make(key, Refused, lambda _: refused, weight=0, **names)
+    workshop.steps.make(_some_key(card), _SomeRefused, lambda _: some, weight=0, **names)
 
 
 def known_refusals(card: CheckpointCard, workshop: Workshop) -> Mapping[tuple[str, str], str]:
     """What is remembered, by runtime and scheme."""
-    found = {}
+    found: dict[tuple[str, str], str] = {}
+    if workshop.steps.find(_some_key(card), _SomeRefused) is None:
+        return found
     for runtime in TARGETS:
+        try:
+            key = _keys(card, runtime, workshop)
+        except ToolchainError:
+            # Without its packages nothing was tried with them.
+            continue
         for scheme in target(runtime).schemes:
-            try:
-                step = workshop.steps.find(_key(card, runtime, scheme, workshop), Refused)
-            except ToolchainError:
-                # Without its packages nothing was tried with them.
-                break
+            step = workshop.steps.find(key(scheme), Refused)
             if step is not None:
                 found[runtime, scheme] = step.report.message
     return found
 
 
-def _key(card: CheckpointCard, runtime: str, scheme: str, workshop: Workshop) -> str:
+def _some_key(card: CheckpointCard) -> str:
+    return key_of(step="some refused", checkpoint=str(card.digest), declared=to_document(card.declared))
+
+
+def _keys(card: CheckpointCard, runtime: str, workshop: Workshop) -> Callable[[str], str]:
+    """The key of a refusal by one runtime, of its scheme."""
     chosen = target(runtime)
     chains = workshop.toolchains
-    return key_of(
-        step="refused",
+    return functools.partial(
+        _key,
         checkpoint=str(card.digest),
         declared=to_document(card.declared),
         runtime=runtime,
-        scheme=scheme,
         code=workshop.code.digest(module_of(chosen)),
         lock=chains.host(chosen.packages).lock if chosen.toolchain == HOST else chains.lock_of(chosen.toolchain),
     )
+
+
+def _key(scheme: str, **rest: object) -> str:
+    return key_of(step="refused", scheme=scheme, **rest)
