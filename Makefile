@@ -3,7 +3,7 @@
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: setup demo test test-families check bench conformance matrix gen lock clean
+.PHONY: setup demo test test-families check bench conformance matrix fuzz gen lock clean
 
 setup: ## the commands edgectl and edgectl-agent in .venv/bin
 	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py run
@@ -38,6 +38,10 @@ conformance: ## the onnx package's 1,884 backend node tests through edgectl, bes
 matrix: ## every runtime, scheme and board with every kind of policy; writes docs/matrix.json and the README's tables
 	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py dev
 	$(BIN)/python tools/matrix/run.py
+
+fuzz: ## every parser that faces the network or the disk, ten minutes each, led by coverage
+	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py dev
+	$(BIN)/python tools/fuzz/run.py --keep
 
 gen: ## code generated from the .proto files
 	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. \

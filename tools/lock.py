@@ -19,7 +19,7 @@ def compile_pins(output: str, *arguments: str, stdin: str | None = None, python:
     """One requirements file."""
     own = [f"--no-emit-package=edgectl-{n}" for n in ("protos", "profiles", "converters", "agent", "host")]
     command = [str(ROOT / ".venv/bin/uv"), "pip", "compile", "-q", "--python-version", python]
-    command += ["--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate", *own]
+    command += ["--generate-hashes", "--no-strip-markers", "--no-emit-index-url", "--no-header", "--no-annotate", *own]
     subprocess.run([*command, *arguments, "-o", output], cwd=ROOT, check=True, input=stdin, text=True)
 
 

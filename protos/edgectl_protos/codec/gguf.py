@@ -147,15 +147,15 @@ class _Reader:
         name = self._text()
         rank = self._number("I")
         if rank > 4:
-            raise DocumentError(f"{self._name}: {name[:80]} has {rank} dimensions")
+            raise DocumentError(f"{self._name}: {name[:80]!r} has {rank} dimensions")
         # The row's length stands first.
         shape = tuple(self._number("Q") for _ in range(rank))[::-1]
         number, offset = self._number("I"), self._number("Q")
         if number not in _TYPES:
-            raise DocumentError(f"{self._name}: {name[:80]} is of type {number}, which is not known")
+            raise DocumentError(f"{self._name}: {name[:80]!r} is of type {number}, which is not known")
         kind, block, size = _TYPES[number]
         if shape and shape[-1] % block:
-            raise DocumentError(f"{self._name}: a row of {name[:80]} has {shape[-1]} weights, no blocks of {block}")
+            raise DocumentError(f"{self._name}: a row of {name[:80]!r} has {shape[-1]} weights, no blocks of {block}")
         return GgufTensor(name, kind, shape, math.prod(shape) // block * size), offset
 
     def _value(self, kind: int) -> Any:

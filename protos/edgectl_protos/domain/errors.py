@@ -18,9 +18,9 @@ class EdgectlError(Exception):
     exit_code: ClassVar[int] = 70
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # Foreign names are quoted in them: half a character would fail wherever the message is written or sent.
+        self.message, self.hint = (text.encode(errors="backslashreplace").decode() for text in (message, hint))
+        super().__init__(self.message)
 
 
 class InternalError(EdgectlError):

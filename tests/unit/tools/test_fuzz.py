@@ -1,0 +1,54 @@
+"""Parsers that face the network or the disk: the inputs that reached something once, and a few seconds of new ones."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgectl_protos.domain.errors import EdgectlError
+
+ROOT = Path(__file__).parents[3]
+TOOL = ROOT / "tools" / "fuzz"
+CORPUS = ROOT / "tests" / "fuzz"
+NAMES = (
+    *("manifest", "release", "journal", "loop", "loop-file", "program", "processor", "config", "fleet"),
+    *("safetensors", "onnx", "gguf", "frame"),
+)
+
+
+@pytest.fixture
+def parsers(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOL))
+    from parsers import PARSERS
+
+    yield PARSERS
+    del sys.modules["parsers"]
+
+
+def test_every_parser_is_fuzzed_and_has_a_kept_corpus(parsers):
+    assert tuple(parsers) == NAMES
+    assert {path.name for path in CORPUS.iterdir()} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_kept_inputs_end_in_a_value_or_in_one_of_our_errors(parsers, name):
+    parse = parsers[name].prepare()
+    for seed in parsers[name].seeds():
+        parse(seed)
+    for path in sorted((CORPUS / name).iterdir()):
+        try:
+            parse(path.read_bytes())
+        except EdgectlError:
+            continue
+
+
+@pytest.mark.slow
+def test_new_inputs_do_too(tmp_path):
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("atheris has no build for this machine or this Python")
+    command = [sys.executable, str(TOOL / "run.py"), "--seconds", "2", "--work", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("held") == len(NAMES)

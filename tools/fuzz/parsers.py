@@ -1,0 +1,288 @@
+"""The parsers that face the network or the disk, each as a function of bytes, and what to begin from.
+
+A parser holds when every input ends in a value or in one of edgectl's own errors: no other exception, no hang, no
+memory without bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgectl_protos.codec.document import canonical_bytes, from_bytes
+
+__all__ = ["PARSERS", "Parser"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parser:
+    """`prepare` imports what is needed and gives the function of bytes; `structured` inputs are JSON."""
+
+    prepare: Callable[[], Callable[[bytes], object]]
+    seeds: Callable[[], Sequence[bytes]]
+    structured: bool = True
+
+
+@functools.cache
+def _scratch() -> Path:
+    """A folder of this process, in memory where there is one."""
+    shared = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="edgectl-fuzz-", dir=shared if shared.is_dir() else None))
+
+
+def _manifest() -> Callable[[bytes], object]:
+    from edgectl_agent.core.store.store import parse_manifest
+
+    return parse_manifest
+
+
+def _manifest_seeds() -> list[bytes]:
+    from edgectl_testkit.bundles import tiny_bundle
+
+    return [tiny_bundle(_scratch() / "bundle")[1]]
+
+
+def _release() -> Callable[[bytes], object]:
+    """A release whose arrays, an archive of numpy's, are the input."""
+    from edgectl_agent.worker.release import read_release
+    from edgectl_testkit.bundles import release_dir, tiny_bundle, tiny_program
+
+    release = release_dir(tiny_bundle(_scratch() / "bundle")[0], _scratch() / "release")
+    arrays = release / tiny_program().arrays
+
+    def parse(data: bytes) -> object:
+        arrays.write_bytes(data)
+        return read_release(release)
+
+    return parse
+
+
+def _release_seeds() -> list[bytes]:
+    from edgectl_testkit.bundles import npz_bytes, tiny_arrays
+
+    return [npz_bytes(tiny_arrays())]
+
+
+def _journal() -> Callable[[bytes], object]:
+    from edgectl_agent.core.deployments.journal import Record
+
+    return lambda data: from_bytes(Record, data, what="record")
+
+
+def _journal_seeds() -> list[bytes]:
+    from edgectl_agent.core.deployments.journal import Record
+    from edgectl_protos.domain.artifact import Digest
+    from edgectl_protos.domain.deployment import Deployment, DeploymentEvent, Failure, State
+
+    failure = Failure("parity_failed", "rmse 0.2 in action[1]", "edgectl status")
+    deployment = Deployment("one", Digest("1" * 64), "policy", State.FAILED, "somebody", 1.0, 2.0, 4, failure=failure)
+    return [canonical_bytes(Record(deployment, DeploymentEvent(7, "one", State.FAILED, 2.0, "detail", failure)))]
+
+
+def _loop() -> Callable[[bytes], object]:
+    """What a device reads of a release."""
+    from edgectl_protos.domain.loop import LoopSpec
+
+    return lambda data: from_bytes(LoopSpec, data, what="loop.json")
+
+
+def _loop_seeds() -> list[bytes]:
+    from edgectl_testkit.bundles import tiny_loop
+
+    return [canonical_bytes(tiny_loop())]
+
+
+def _loop_file() -> Callable[[bytes], object]:
+    """What a person writes."""
+    from edgectl_converters.loop_file import parse_loop
+
+    return lambda data: parse_loop(data, what="loop.yaml")
+
+
+def _loop_file_seeds() -> list[bytes]:
+    from edgectl_converters.loop_file import dump_loop
+    from edgectl_testkit.bundles import tiny_loop
+
+    return [dump_loop(tiny_loop()).encode()]
+
+
+def _program() -> Callable[[bytes], object]:
+    from edgectl_protos.domain.policy import Program
+    from edgectl_protos.domain.program_checks import check_program
+    from edgectl_testkit.bundles import tiny_policy
+
+    policy = tiny_policy()
+    return lambda data: check_program(policy, from_bytes(Program, data, what="program"))
+
+
+def _program_seeds() -> list[bytes]:
+    from edgectl_testkit.bundles import tiny_program
+
+    return [canonical_bytes(tiny_program())]
+
+
+def _processor() -> Callable[[bytes], object]:
+    """A LeRobot directory whose pre-processor is the input."""
+    from edgectl_converters.sources.lerobot.card import read_checkpoint
+    from edgectl_testkit.lerobot_dirs import LeRobotDir
+
+    folder = LeRobotDir().write(_scratch() / "processor")
+
+    def parse(data: bytes) -> object:
+        (folder / "policy_preprocessor.json").write_bytes(data)
+        return read_checkpoint(folder)
+
+    return parse
+
+
+def _processor_seeds() -> list[bytes]:
+    from edgectl_testkit.lerobot_dirs import LeRobotDir
+
+    return [(LeRobotDir().write(_scratch() / "seed") / "policy_preprocessor.json").read_bytes()]
+
+
+def _config() -> Callable[[bytes], object]:
+    """A LeRobot directory whose config.json is the input."""
+    from edgectl_converters.sources.lerobot.card import read_checkpoint
+    from edgectl_testkit.lerobot_dirs import LeRobotDir
+
+    folder = LeRobotDir().write(_scratch() / "config")
+
+    def parse(data: bytes) -> object:
+        (folder / "config.json").write_bytes(data)
+        return read_checkpoint(folder)
+
+    return parse
+
+
+def _config_seeds() -> list[bytes]:
+    from edgectl_testkit.lerobot_dirs import LeRobotDir, diffusion_dir
+
+    folders = [made.write(_scratch() / f"seed-{number}") for number, made in enumerate((LeRobotDir(), diffusion_dir()))]
+    return [(folder / "config.json").read_bytes() for folder in folders]
+
+
+def _fleet() -> Callable[[bytes], object]:
+    from edgectl_host.fleet.inventory import load_inventory
+
+    file = _scratch() / "fleet.yaml"
+
+    def parse(data: bytes) -> object:
+        file.write_bytes(data)
+        return load_inventory(file)
+
+    return parse
+
+
+def _fleet_seeds() -> list[bytes]:
+    return [
+        b"devices:\n  nuc:\n    address: unix:/run/edgectl/agent.sock\n    board: generic-x86_64\n"
+        b"    labels: {site: lab}\n    runtime: onnxrt\n    scheme: fp32,vision=int8\ngroups:\n  lab: [nuc]\n"
+    ]
+
+
+def _safetensors() -> Callable[[bytes], object]:
+    """Both readers of the header: of policies, and of language models."""
+    from edgectl_converters.sources.hf.weights import read_weights
+    from edgectl_converters.sources.lerobot.foreign import read_safetensors_header
+    from edgectl_protos.domain.errors import EdgectlError
+
+    folder = _scratch() / "weights"
+    folder.mkdir()
+    file = folder / "model.safetensors"
+
+    def parse(data: bytes) -> object:
+        file.write_bytes(data)
+        with contextlib.suppress(EdgectlError):
+            read_safetensors_header(file)
+        return read_weights(folder)
+
+    return parse
+
+
+def _safetensors_seeds() -> list[bytes]:
+    import numpy as np
+    from safetensors.numpy import save
+
+    return [save({"layer.weight": np.zeros((2, 3), np.float32), "layer.bias": np.zeros(2, np.float16)})]
+
+
+def _onnx() -> Callable[[bytes], object]:
+    from edgectl_converters.sources.onnx_graph import read_graph
+
+    file = _scratch() / "graph.onnx"
+
+    def parse(data: bytes) -> object:
+        file.write_bytes(data)
+        return read_graph(file)
+
+    return parse
+
+
+def _onnx_seeds() -> list[bytes]:
+    from edgectl_testkit.bundles import tiny_graph
+
+    return [tiny_graph()]
+
+
+def _gguf() -> Callable[[bytes], object]:
+    from edgectl_protos.codec import gguf
+
+    file = _scratch() / "model.gguf"
+
+    def parse(data: bytes) -> object:
+        file.write_bytes(data)
+        return gguf.read_gguf(file)
+
+    return parse
+
+
+def _gguf_seeds() -> list[bytes]:
+    from edgectl_testkit.language_files import gguf_bytes
+
+    values = {"general.architecture": "qwen3", "general.quantized": True, "tokenizer.ggml.tokens": ["a", "b"]}
+    return [gguf_bytes(values, {"token_embd.weight": (0, (2, 32), bytes(256)), "up": (8, (4, 64), bytes(272))})]
+
+
+def _frame() -> Callable[[bytes], object]:
+    """A message of a worker."""
+    import io
+
+    from edgectl_protos.worker.framing import read_frame
+
+    return lambda data: read_frame(io.BytesIO(data))
+
+
+def _frame_seeds() -> list[bytes]:
+    import io
+
+    from edgectl_protos.worker import messages
+    from edgectl_protos.worker.framing import write_frame
+
+    made = []
+    for message in (messages.Probe(), messages.Load("/release", 2)):
+        stream = io.BytesIO()
+        write_frame(stream, message)
+        made.append(stream.getvalue())
+    return made
+
+
+PARSERS: dict[str, Parser] = {
+    "manifest": Parser(_manifest, _manifest_seeds),
+    "release": Parser(_release, _release_seeds, structured=False),
+    "journal": Parser(_journal, _journal_seeds),
+    "loop": Parser(_loop, _loop_seeds),
+    "loop-file": Parser(_loop_file, _loop_file_seeds, structured=False),
+    "program": Parser(_program, _program_seeds),
+    "processor": Parser(_processor, _processor_seeds),
+    "config": Parser(_config, _config_seeds),
+    "fleet": Parser(_fleet, _fleet_seeds, structured=False),
+    "safetensors": Parser(_safetensors, _safetensors_seeds, structured=False),
+    "onnx": Parser(_onnx, _onnx_seeds, structured=False),
+    "gguf": Parser(_gguf, _gguf_seeds, structured=False),
+    "frame": Parser(_frame, _frame_seeds, structured=False),
+}
