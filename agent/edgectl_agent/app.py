@@ -162,7 +162,12 @@ class Agent:
             made = grpc.server(
                 futures.ThreadPoolExecutor(config.rpc_threads, thread_name_prefix="rpc"),
                 interceptors=[ErrorInterceptor()],
-                options=[("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)],
+                options=[
+                    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                    # Hosts ask every few seconds whether the agent is still there; by default that is an abuse.
+                    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+                    ("grpc.http2.max_ping_strikes", 0),
+                ],
             )
             info_service_pb2_grpc.add_InfoServiceServicer_to_server(InfoServicer(hello, facts), made)
             artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(

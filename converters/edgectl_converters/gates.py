@@ -16,7 +16,14 @@ from typing import TypeVar
 from edgectl_protos.domain.artifact import precision_of
 from edgectl_protos.domain.bundle import GateResult, Manifest
 from edgectl_protos.domain.device import ComponentFacts
-from edgectl_protos.domain.errors import GateError, ParityError, PrecisionError, RuntimeMissingError, WorkerError
+from edgectl_protos.domain.errors import (
+    CancelledError,
+    GateError,
+    ParityError,
+    PrecisionError,
+    RuntimeMissingError,
+    WorkerError,
+)
 from edgectl_protos.domain.parity import ParityReport
 from edgectl_protos.worker.messages import (
     Capture,
@@ -68,6 +75,7 @@ class HostWorker:
         self._threads = threads
         self._timeout_s = timeout_s
         self._process: WorkerProcess | None = None
+        self._killed = False
 
     def __enter__(self) -> HostWorker:
         return self
@@ -81,6 +89,12 @@ class HostWorker:
                 # Interrupted, it must not go on by itself.
                 process.kill()
             process.stop()
+
+    def kill(self) -> None:
+        """End it at once, from any thread; whoever asks it, now or later, gets CancelledError."""
+        self._killed = True
+        if self._process is not None:
+            self._process.kill()
 
     def load(self, release: Path, interpreters: Mapping[str, str]) -> Loaded:
         """Have this release loaded, and no other; `interpreters` are the Pythons of runtimes that live elsewhere.
@@ -106,14 +120,20 @@ class HostWorker:
 
         Raises:
             RuntimeMissingError: there is no worker on this host.
+            CancelledError: it was killed on purpose.
             EdgectlError: the worker's own refusal, or it died.
         """
         if not self._command:
             raise RuntimeMissingError("no worker is at hand on this host")
         if self._process is None or not self._process.alive:
+            if self._killed:
+                raise CancelledError("the conversion was interrupted")
             if self._process is not None:
                 self._process.stop()
             self._process = WorkerProcess(list(self._command), self._log, stop_s=_STOP_S, environment=self._environment)
+            if self._killed:
+                # Between our look and the start.
+                self._process.kill()
         return self._process.ask(request, reply, timeout_s=self._timeout_s)
 
 

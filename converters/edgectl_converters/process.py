@@ -21,7 +21,7 @@ from edgectl_converters.targets.base import BuildRequest, RankRequest
 from edgectl_converters.toolchain import Toolchain
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.deployment import Failure
-from edgectl_protos.domain.errors import ToolchainError, error_by_reason
+from edgectl_protos.domain.errors import CancelledError, ToolchainError, error_by_reason
 
 __all__ = ["Request", "ToolchainProcess"]
 
@@ -39,6 +39,7 @@ class ToolchainProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._toolchain: Toolchain | None = None
+        self._killed = False
 
     def __enter__(self) -> ToolchainProcess:
         return self
@@ -48,11 +49,19 @@ class ToolchainProcess:
     ) -> None:
         self._end()
 
+    def kill(self) -> None:
+        """End it at once, from any thread; a request, pending or later, raises CancelledError."""
+        self._killed = True
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def run(self, toolchain: Toolchain, request: Request, report: type[T], progress: Callable[[str], None]) -> T:
         """Run the request.
 
         Raises:
             ToolchainError: the process died.
+            CancelledError: it was killed on purpose.
             EdgectlError: the failure that it reports.
         """
         with tempfile.TemporaryDirectory(prefix="edgectl-") as name:
@@ -66,6 +75,8 @@ class ToolchainProcess:
                     f"the {toolchain.name} toolchain's Python cannot be started: {exc.strerror}",
                     hint="look at it: edgectl toolchain list",
                 ) from exc
+            if self._killed:
+                raise CancelledError("the conversion was interrupted")
             if (folder / worker.FAILURE).exists():
                 failure = from_bytes(Failure, (folder / worker.FAILURE).read_bytes(), what=worker.FAILURE)
                 raise error_by_reason(failure.reason)(failure.message, hint=failure.hint)
@@ -83,6 +94,9 @@ class ToolchainProcess:
         """The status with which the process ended; None when it is there for the next request."""
         try:
             process = self._of(toolchain, folder)
+            if self._killed:
+                # Before its process was there to be killed.
+                process.kill()
             assert process.stdin is not None
             assert process.stdout is not None
             with contextlib.suppress(BrokenPipeError):

@@ -94,6 +94,7 @@ class Stages:
         self._progress = progress
         self._held = ExitStack()
         self._toolchain = self._held.enter_context(ToolchainProcess())
+        self._held.enter_context(workshop.brake.held_by(self._toolchain.kill))
         self._worker: HostWorker | None = None
         self._oracle: Path | None = None
         self._done: dict[str, Finished[object]] = {}
@@ -384,7 +385,9 @@ class Stages:
     def _start(self, command: tuple[str, ...], environment: dict[str, str]) -> HostWorker:
         shop = self._shop
         folder = self._held.enter_context(shop.steps.work_folder())
-        return HostWorker(command, environment, folder / "log", threads=shop.threads, timeout_s=shop.timeout_s)
+        worker = HostWorker(command, environment, folder / "log", threads=shop.threads, timeout_s=shop.timeout_s)
+        self._held.enter_context(shop.brake.held_by(worker.kill))
+        return worker
 
     def _step(
         self,

@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from edgectl_host.config import HostConfig
@@ -125,8 +125,10 @@ class _Lines:
             if self._last.get(update.subject) == update.text:
                 return
             self._last[update.subject] = update.text
-            sys.stderr.write(f"{update.subject}: {update.text}\n")
-            sys.stderr.flush()
+            # Whoever read along may have gone; what is being done goes on.
+            with suppress(OSError):
+                sys.stderr.write(f"{update.subject}: {update.text}\n")
+                sys.stderr.flush()
 
 
 class _Bars:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgectl_host.workflows.convert import Subject
     from edgectl_host.workflows.progress import Progress
     from edgectl_host.workflows.rates import RateStore
+    from edgectl_protos.domain.device import DeviceFacts
 
 __all__ = ["Wiring"]
 
@@ -61,14 +62,14 @@ class Wiring:
 
         return generic_board()
 
-    def connect(self, device: Device) -> DeviceClient:
+    async def connect(self, device: Device) -> DeviceClient:
         """A connection to a device; the embedded agent is started when it does not run."""
         from edgectl_host.fleet.inventory import LOCAL
         from edgectl_host.transport.grpc import GrpcDeviceClient
 
         if device.name == LOCAL:
-            return self.local_agent().ensure_running()
-        return GrpcDeviceClient.connect(device.name, device.address)
+            return await self.local_agent().ensure_running()
+        return await GrpcDeviceClient.connect(device.name, device.address)
 
     def local_agent(self) -> LocalAgent:
         """The embedded agent."""
@@ -99,17 +100,18 @@ class Wiring:
 
         return RateStore(self.config.data_dir / "rates", host=socket.gethostname())
 
-    def measure_rates(self, progress: Progress) -> None:
-        """Measure this machine's rates, and keep them; its facts are the embedded agent's."""
+    async def local_facts(self) -> DeviceFacts:
+        """What the embedded agent says of this machine."""
         from edgectl_host.fleet.inventory import LOCAL, Device
+
+        async with await self.connect(Device(LOCAL)) as client:
+            return await client.facts(refresh=True)
+
+    def measure_rates(self, facts: DeviceFacts, progress: Progress) -> None:
+        """Measure the rates of this machine, which these facts are of, and keep them."""
         from edgectl_host.workflows.measure_rates import measure_rates
         from edgectl_profiles.library import load
 
-        client = self.connect(Device(LOCAL))
-        try:
-            facts = client.facts(refresh=True)
-        finally:
-            client.close()
         self.rates().keep(measure_rates(facts, load(self.generic_board()), self.workshop(), progress))
 
     def runs(self) -> RunStore:

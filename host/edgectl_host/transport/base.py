@@ -1,13 +1,13 @@
 """A device as the workflows see it. `grpc.py` is the real one; tests have an in-memory one.
 
-Every method raises only members of the error tree; the device's own refusals arrive with the reason and hint
-that the device gave. `tests/contracts/device_client.py` says what each must do.
+Every method raises only members of the error tree (and what cancels a task); the device's own refusals arrive with
+the reason and hint that the device gave. `tests/contracts/device_client.py` says what each must do.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -44,20 +44,20 @@ class DeviceClient(abc.ABC):
     def __init__(self, device: str) -> None:
         self.device = device
 
-    def __enter__(self) -> DeviceClient:
+    async def __aenter__(self) -> DeviceClient:
         return self
 
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        await self.close()
 
     @abc.abstractmethod
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the connection."""
 
     @abc.abstractmethod
-    def hello(self) -> HelloReply:
+    async def hello(self) -> HelloReply:
         """Who answers.
 
         Raises:
@@ -66,11 +66,11 @@ class DeviceClient(abc.ABC):
         """
 
     @abc.abstractmethod
-    def facts(self, *, refresh: bool = False) -> DeviceFacts:
+    async def facts(self, *, refresh: bool = False) -> DeviceFacts:
         """The environment stamp."""
 
     @abc.abstractmethod
-    def create(self, manifest: bytes, *, owner: str, deployment_id: str) -> Deployment:
+    async def create(self, manifest: bytes, *, owner: str, deployment_id: str) -> Deployment:
         """Plan a release, or re-attach to the deployment that already carries it.
 
         Raises:
@@ -79,7 +79,7 @@ class DeviceClient(abc.ABC):
         """
 
     @abc.abstractmethod
-    def offer(self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]) -> Offered:
+    async def offer(self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]) -> Offered:
         """Reserve space for a blob and learn what is missing.
 
         Raises:
@@ -87,11 +87,15 @@ class DeviceClient(abc.ABC):
         """
 
     @abc.abstractmethod
-    def upload(self, deployment_id: str, digest: Digest, pieces: Iterable[tuple[int, bytes]]) -> None:
-        """Send chunks by index; returns when they are durable on the device."""
+    async def upload(self, deployment_id: str, digest: Digest, pieces: AsyncIterable[tuple[int, bytes]]) -> None:
+        """Send chunks by index; returns when they are durable on the device.
+
+        Raises:
+            UnreachableError: the device is gone, or has taken nothing more for a minute.
+        """
 
     @abc.abstractmethod
-    def commit(self, deployment_id: str, digest: Digest) -> None:
+    async def commit(self, deployment_id: str, digest: Digest) -> None:
         """Verify the whole blob and make it visible.
 
         Raises:
@@ -99,27 +103,27 @@ class DeviceClient(abc.ABC):
         """
 
     @abc.abstractmethod
-    def start(self, deployment_id: str) -> Deployment:
+    async def start(self, deployment_id: str) -> Deployment:
         """Let the staged deployment go on by itself."""
 
     @abc.abstractmethod
-    def get(self, deployment_id: str) -> Deployment:
+    async def get(self, deployment_id: str) -> Deployment:
         """The deployment as it stands."""
 
     @abc.abstractmethod
-    def installed(self) -> Installed:
+    async def installed(self) -> Installed:
         """All deployments that the device remembers."""
 
     @abc.abstractmethod
-    def watch(self, deployment_id: str, *, after_sequence: int = 0) -> Iterator[DeploymentEvent]:
+    def watch(self, deployment_id: str, *, after_sequence: int = 0) -> AsyncIterator[DeploymentEvent]:
         """Events of a deployment until it rests; each is acknowledged once it was yielded."""
 
     @abc.abstractmethod
-    def cancel(self, deployment_id: str) -> Deployment:
+    async def cancel(self, deployment_id: str) -> Deployment:
         """Withdraw a deployment that has not begun to activate."""
 
     @abc.abstractmethod
-    def rollback(self, *, owner: str) -> Deployment:
+    async def rollback(self, *, owner: str) -> Deployment:
         """Put the previous release back.
 
         Raises:
@@ -127,7 +131,7 @@ class DeviceClient(abc.ABC):
         """
 
     @abc.abstractmethod
-    def run(self, run_id: str, overrides: LoopOverrides, release: Digest | None = None) -> Iterator[RunEvent]:
+    def run(self, run_id: str, overrides: LoopOverrides, release: Digest | None = None) -> AsyncIterator[RunEvent]:
         """Measure the loop of the installed release, or of a kept one; the last event has the summary.
 
         Raises:
@@ -136,5 +140,5 @@ class DeviceClient(abc.ABC):
         """
 
     @abc.abstractmethod
-    def fetch_samples(self, run_id: str) -> Iterator[bytes]:
+    def fetch_samples(self, run_id: str) -> AsyncIterator[bytes]:
         """The spooled samples of a finished run: the bytes of an .npz."""

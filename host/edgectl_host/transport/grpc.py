@@ -1,20 +1,21 @@
 """A device behind gRPC: the only file of the host that speaks it.
 
 Order of a connection: refuse the address unless it is a unix socket → dial → Hello, which must find a common
-protocol version → calls. Unary calls have deadlines; streams end when the device ends them or the caller
-stops iterating. Every failure of gRPC, also one in the middle of a stream, leaves here as a member of the error
-tree. What each method does stands in base.py.
+protocol version → calls. Unary calls have deadlines; a stream ends when the device ends it, the caller stops
+iterating, or keep-alive finds that nobody answers any more. Every failure of gRPC, also one in the middle of a
+stream, leaves here as a member of the error tree. What each method does stands in base.py.
 """
 # ruff: noqa: D102
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import grpc
+import grpc.aio
 
 from edgectl_host.transport.base import DeviceClient, Installed, Offered
 from edgectl_protos.agent.v1 import (
@@ -52,8 +53,6 @@ from edgectl_protos.domain.run import RunEvent, RunPhase
 
 __all__ = ["GrpcDeviceClient", "socket_path"]
 
-T = TypeVar("T")
-
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 
@@ -65,6 +64,25 @@ COMMIT_TIMEOUT_S = 300.0
 """The device reads the whole blob again."""
 ROLLBACK_TIMEOUT_S = 300.0
 """The device loads the previous release and tries its loop before it answers."""
+UPLOAD_STALL_S = 60.0
+"""A device that takes nothing for so long takes nothing any more: slow cards sync 32 MiB in seconds."""
+
+_CORE_ERROR = "Internal error from Core"
+_STATUS_PAUSES_S = (0.001, 0.005, 0.02, 0.1, 0.5, 0.5)
+
+CHANNEL_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    # A stopped agent, or a cut without a word, is noticed within ten seconds of any call. Not more often: while a
+    # device measures, each of these pings wakes its daemon.
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # This one decides; without it an answer is waited for a minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
 
 
 def socket_path(address: str) -> Path:
@@ -82,25 +100,72 @@ def socket_path(address: str) -> Path:
     return Path(path)
 
 
+def dial(device: str, address: str) -> grpc.aio.Channel:
+    """A channel to an agent; nothing is sent yet.
+
+    Raises:
+        AddressError: not a unix socket.
+        UnreachableError: there is no such socket.
+    """
+    path = socket_path(address)
+    if not path.exists():
+        raise UnreachableError(
+            f"{device}: no agent listens on {path}",
+            hint=f"start it there: edgectl-agent run --state-dir DIR --listen unix:{path}",
+        )
+    return grpc.aio.insecure_channel(f"unix:{path}", options=CHANNEL_OPTIONS)
+
+
+class _Ending:
+    """The status with which a device ends an upload.
+
+    A write that fails for it is reported by gRPC's core as an internal error of its own, which stands in the call's
+    place of the status: until that arrives a moment later, or for ever where it came a moment before.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._status: tuple[Any, Any, Any] | None = None
+        call.add_done_callback(self._take)
+
+    async def error(self, reported: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        """The device's own error, where it gave one."""
+        for pause_s in _STATUS_PAUSES_S:
+            self._take(self._call)
+            if self._status is not None:
+                code, details, trailing = self._status
+                return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details=details)
+            await asyncio.sleep(pause_s)
+        return reported
+
+    def _take(self, call: Any) -> None:
+        code, details, trailing = map(_at_once, (call.code(), call.details(), call.trailing_metadata()))
+        if self._status is None and details != _CORE_ERROR:
+            self._status = code, details, trailing
+
+
+def _at_once(known: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        known.send(None)
+    except StopIteration as done:
+        return done.value
+    raise RuntimeError("a call that is done has no status")
+
+
 class GrpcDeviceClient(DeviceClient):
-    """One channel to one agent."""
+    """One channel to one agent. Made and used inside one event loop."""
 
     def __init__(self, device: str, address: str) -> None:
         super().__init__(device)
-        path = socket_path(address)
-        if not path.exists():
-            raise UnreachableError(
-                f"{device}: no agent listens on {path}",
-                hint=f"start it there: edgectl-agent run --state-dir DIR --listen unix:{path}",
-            )
-        self._channel = grpc.insecure_channel(f"unix:{path}", options=[("grpc.enable_http_proxy", 0)])
+        self._channel = dial(device, address)
         self._info = info_grpc.InfoServiceStub(self._channel)
         self._artifacts = artifact_grpc.ArtifactServiceStub(self._channel)
         self._deployments = deployment_grpc.DeploymentServiceStub(self._channel)
         self._profiles = profile_grpc.ProfileServiceStub(self._channel)
 
     @classmethod
-    def connect(cls, device: str, address: str) -> GrpcDeviceClient:
+    async def connect(cls, device: str, address: str) -> GrpcDeviceClient:
         """Dial and say hello.
 
         Raises:
@@ -110,20 +175,20 @@ class GrpcDeviceClient(DeviceClient):
         """
         client = cls(device, address)
         try:
-            client.hello()
+            await client.hello()
         except BaseException:
-            client.close()
+            await client.close()
             raise
         return client
 
-    def close(self) -> None:
-        self._channel.close()
+    async def close(self) -> None:
+        await self._channel.close()
 
-    def hello(self) -> HelloReply:
+    async def hello(self) -> HelloReply:
         request = info_pb.HelloRequest(
             host_version=version("edgectl-host"), protocol_min=PROTOCOL_MIN, protocol_max=PROTOCOL_MAX
         )
-        reply = from_wire(HelloReply, self._call(self._info.Hello, request, HELLO_TIMEOUT_S))
+        reply = from_wire(HelloReply, await self._call(self._info.Hello, request, HELLO_TIMEOUT_S))
         if reply.protocol_max < PROTOCOL_MIN or reply.protocol_min > PROTOCOL_MAX:
             raise ProtocolError(
                 f"{self.device}: the agent speaks protocol {reply.protocol_min}..{reply.protocol_max}, "
@@ -132,66 +197,51 @@ class GrpcDeviceClient(DeviceClient):
             )
         return reply
 
-    def facts(self, *, refresh: bool = False) -> DeviceFacts:
-        reply = self._call(self._info.GetFacts, info_pb.GetFactsRequest(refresh=refresh), FACTS_TIMEOUT_S)
+    async def facts(self, *, refresh: bool = False) -> DeviceFacts:
+        reply = await self._call(self._info.GetFacts, info_pb.GetFactsRequest(refresh=refresh), FACTS_TIMEOUT_S)
         return from_wire(DeviceFacts, reply)
 
-    def create(self, manifest: bytes, *, owner: str, deployment_id: str) -> Deployment:
+    async def create(self, manifest: bytes, *, owner: str, deployment_id: str) -> Deployment:
         request = deployment_pb.CreateRequest(manifest=manifest, owner=owner, deployment_id=deployment_id)
-        return self._deployment(self._deployments.Create, request, FACTS_TIMEOUT_S)
+        return await self._deployment(self._deployments.Create, request, FACTS_TIMEOUT_S)
 
-    def offer(self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]) -> Offered:
+    async def offer(self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]) -> Offered:
         request = artifact_pb.OfferRequest(
             deployment_id=deployment_id,
             digest=str(digest),
             size_bytes=size_bytes,
             chunks=[to_wire(chunk) for chunk in chunks],
         )
-        reply = self._call(self._artifacts.Offer, request, CALL_TIMEOUT_S)
+        reply = await self._call(self._artifacts.Offer, request, CALL_TIMEOUT_S)
         return Offered(reply.complete, tuple(reply.missing))
 
-    def upload(self, deployment_id: str, digest: Digest, pieces: Iterable[tuple[int, bytes]]) -> None:
-        broken: list[BaseException] = []
-
-        def frames() -> Iterator[Any]:
-            # gRPC consumes this on a thread of its own, where an exception would only be logged.
-            try:
-                for chunk, data in pieces:
-                    yield artifact_pb.UploadFrame(
-                        deployment_id=deployment_id, digest=str(digest), chunk=chunk, data=data
-                    )
-            except Exception as exc:  # noqa: BLE001 - raised again below, on the caller's thread
-                broken.append(exc)
-
+    async def upload(self, deployment_id: str, digest: Digest, pieces: AsyncIterable[tuple[int, bytes]]) -> None:
+        call = self._begin(self._artifacts.Upload)
+        ending = _Ending(call)
         try:
-            call = self._artifacts.Upload.future(frames())
-        except ValueError as exc:  # what a closed channel answers
-            raise UnreachableError(f"{self.device}: the connection was closed") from exc
-        try:
-            call.result()
-        except grpc.RpcError as exc:
-            raise self._error(exc) from exc
-        except grpc.FutureCancelledError as exc:
-            raise UnreachableError(f"{self.device}: the connection was closed") from exc
+            async for chunk, data in pieces:
+                frame = artifact_pb.UploadFrame(deployment_id=deployment_id, digest=str(digest), chunk=chunk, data=data)
+                if not await self._taken(call.write(frame), ending):
+                    break
+            await self._taken(call.done_writing(), ending)
+            await self._taken(call, ending)
         finally:
             call.cancel()
-        if broken:
-            raise broken[0]
 
-    def commit(self, deployment_id: str, digest: Digest) -> None:
+    async def commit(self, deployment_id: str, digest: Digest) -> None:
         request = artifact_pb.CommitRequest(deployment_id=deployment_id, digest=str(digest))
-        self._call(self._artifacts.Commit, request, COMMIT_TIMEOUT_S)
+        await self._call(self._artifacts.Commit, request, COMMIT_TIMEOUT_S)
 
-    def start(self, deployment_id: str) -> Deployment:
+    async def start(self, deployment_id: str) -> Deployment:
         request = deployment_pb.StartRequest(deployment_id=deployment_id)
-        return self._deployment(self._deployments.Start, request, CALL_TIMEOUT_S)
+        return await self._deployment(self._deployments.Start, request, CALL_TIMEOUT_S)
 
-    def get(self, deployment_id: str) -> Deployment:
+    async def get(self, deployment_id: str) -> Deployment:
         request = deployment_pb.GetRequest(deployment_id=deployment_id)
-        return self._deployment(self._deployments.Get, request, CALL_TIMEOUT_S)
+        return await self._deployment(self._deployments.Get, request, CALL_TIMEOUT_S)
 
-    def installed(self) -> Installed:
-        reply = self._call(self._deployments.List, deployment_pb.ListRequest(), CALL_TIMEOUT_S)
+    async def installed(self) -> Installed:
+        reply = await self._call(self._deployments.List, deployment_pb.ListRequest(), CALL_TIMEOUT_S)
         return Installed(
             tuple(from_wire(Deployment, item) for item in reply.deployments),
             Digest.parse(reply.current) if reply.current else None,
@@ -199,60 +249,83 @@ class GrpcDeviceClient(DeviceClient):
             tuple(Digest.parse(release) for release in reply.kept),
         )
 
-    def watch(self, deployment_id: str, *, after_sequence: int = 0) -> Iterator[DeploymentEvent]:
+    async def watch(self, deployment_id: str, *, after_sequence: int = 0) -> AsyncIterator[DeploymentEvent]:
         request = deployment_pb.WatchRequest(deployment_id=deployment_id, after_sequence=after_sequence)
-        for message in self._stream(self._deployments.Watch, request):
+        async for message in self._stream(self._deployments.Watch, request):
             event = from_wire(DeploymentEvent, message)
             yield event
             acknowledge = deployment_pb.AcknowledgeRequest(up_to_sequence=event.sequence)
-            self._call(self._deployments.Acknowledge, acknowledge, CALL_TIMEOUT_S)
+            await self._call(self._deployments.Acknowledge, acknowledge, CALL_TIMEOUT_S)
 
-    def cancel(self, deployment_id: str) -> Deployment:
+    async def cancel(self, deployment_id: str) -> Deployment:
         request = deployment_pb.CancelRequest(deployment_id=deployment_id)
-        return self._deployment(self._deployments.Cancel, request, CALL_TIMEOUT_S)
+        return await self._deployment(self._deployments.Cancel, request, CALL_TIMEOUT_S)
 
-    def rollback(self, *, owner: str) -> Deployment:
+    async def rollback(self, *, owner: str) -> Deployment:
         request = deployment_pb.RollbackRequest(owner=owner)
-        return self._deployment(self._deployments.Rollback, request, ROLLBACK_TIMEOUT_S)
+        return await self._deployment(self._deployments.Rollback, request, ROLLBACK_TIMEOUT_S)
 
-    def run(self, run_id: str, overrides: LoopOverrides, release: Digest | None = None) -> Iterator[RunEvent]:
+    async def run(
+        self, run_id: str, overrides: LoopOverrides, release: Digest | None = None
+    ) -> AsyncIterator[RunEvent]:
         request = profile_pb.RunRequest(
             run_id=run_id, overrides=to_wire(overrides), release=str(release) if release else ""
         )
-        for message in self._stream(self._profiles.Run, request):
+        async for message in self._stream(self._profiles.Run, request):
             event = from_wire(RunEvent, message)
             if event.phase is RunPhase.FAILED and event.failure is not None:
                 raise error_by_reason(event.failure.reason)(event.failure.message, hint=event.failure.hint)
             yield event
 
-    def fetch_samples(self, run_id: str) -> Iterator[bytes]:
+    async def fetch_samples(self, run_id: str) -> AsyncIterator[bytes]:
         request = profile_pb.FetchSamplesRequest(run_id=run_id)
-        for piece in self._stream(self._profiles.FetchSamples, request):
+        async for piece in self._stream(self._profiles.FetchSamples, request):
             yield piece.data
 
-    def _deployment(self, method: Callable[..., Any], request: Any, timeout_s: float) -> Deployment:
-        return from_wire(Deployment, self._call(method, request, timeout_s))
+    async def _deployment(self, method: Callable[..., Any], request: Any, timeout_s: float) -> Deployment:
+        return from_wire(Deployment, await self._call(method, request, timeout_s))
 
-    def _call(self, method: Callable[..., Any], request: Any, timeout_s: float) -> Any:
+    async def _call(self, method: Callable[..., Any], request: Any, timeout_s: float) -> Any:
+        return await self._answer(self._begin(method, request, timeout=timeout_s))
+
+    async def _answer(self, call: Any) -> Any:
         try:
-            return method(request, timeout=timeout_s)
-        except grpc.RpcError as exc:
+            return await call
+        except grpc.aio.AioRpcError as exc:
             raise self._error(exc) from exc
-        except ValueError as exc:  # what a closed channel answers
-            raise UnreachableError(f"{self.device}: the connection was closed") from exc
 
-    def _stream(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
+    async def _taken(self, step: Awaitable[Any], ending: _Ending) -> bool:
+        """Whether the device took a step of an upload; False when it has answered already."""
         try:
-            call = method(request)
-        except ValueError as exc:  # what a closed channel answers
-            raise UnreachableError(f"{self.device}: the connection was closed") from exc
+            async with asyncio.timeout(UPLOAD_STALL_S):
+                await step
+            return True
+        except asyncio.InvalidStateError:
+            return False
+        except grpc.aio.AioRpcError as exc:
+            raise self._error(await ending.error(exc)) from exc
+        except TimeoutError as exc:
+            raise UnreachableError(
+                f"{self.device}: the agent has taken nothing for {UPLOAD_STALL_S:.0f} s",
+                hint="deploy again: what it has is not sent twice",
+            ) from exc
+
+    async def _stream(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
+        call = self._begin(method, request)
         try:
             # The iteration is guarded and not only the call: that is where a lost device shows.
-            yield from call
-        except grpc.RpcError as exc:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as exc:
             raise self._error(exc) from exc
         finally:
             call.cancel()
 
-    def _error(self, exc: grpc.RpcError) -> Exception:
+    def _begin(self, method: Callable[..., Any], *request: Any, **options: Any) -> Any:
+        try:
+            return method(*request, **options)
+        except grpc.aio.UsageError as exc:  # what a closed channel answers
+            raise UnreachableError(f"{self.device}: the connection was closed") from exc
+
+    def _error(self, exc: grpc.aio.AioRpcError) -> Exception:
         return error_from_rpc(exc, device=self.device)

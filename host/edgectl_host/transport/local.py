@@ -7,6 +7,7 @@ second deploy work; `edgectl agent stop` ends it, and an agent of another versio
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -17,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -79,25 +80,25 @@ class LocalAgent:
         """What it printed since it was last started."""
         return self._state_dir / "agent.log"
 
-    def status(self) -> AgentStatus:
+    async def status(self) -> AgentStatus:
         """Who answers, without starting anything."""
-        return AgentStatus(self.address, self._state_dir, self.log, self._pid(), self._hello())
+        return AgentStatus(self.address, self._state_dir, self.log, self._pid(), await self._hello())
 
-    def ensure_running(self) -> GrpcDeviceClient:
+    async def ensure_running(self) -> GrpcDeviceClient:
         """A connection to the agent, which is started if none answers.
 
         Raises:
             DeviceError: it ended, or did not answer in time; its last words are in the message.
         """
         self._tell_interpreters()
-        client = self._connect()
+        client = await self._connect()
         if client is not None:
             return client
-        with self._starting():
-            client = self._connect()
-            return client if client is not None else self._start()
+        async with self._starting():
+            client = await self._connect()
+            return client if client is not None else await self._start()
 
-    def stop(self) -> int | None:
+    async def stop(self) -> int | None:
         """End the agent; its process id, or None when there was none.
 
         Raises:
@@ -107,27 +108,27 @@ class LocalAgent:
         if pid is None:
             return None
         os.kill(pid, signal.SIGTERM)
-        for _ in _back_off(self._stop_timeout_s):
+        async for _ in _back_off(self._stop_timeout_s):
             # The daemon removes its socket last.
             if not _alive(pid):
                 return pid
         raise DeviceError(f"the local agent (pid {pid}) does not end", hint=f"kill -9 {pid}")
 
-    def _connect(self) -> GrpcDeviceClient | None:
+    async def _connect(self) -> GrpcDeviceClient | None:
         if not self._socket_path.exists():
             return None
         try:
-            client = GrpcDeviceClient.connect("local", self.address)
+            client = await GrpcDeviceClient.connect("local", self.address)
         except UnreachableError:
             return None
-        if client.hello().agent_version == version("edgectl-agent"):
+        if (await client.hello()).agent_version == version("edgectl-agent"):
             return client
         # Left running by an older installation.
-        client.close()
-        self.stop()
+        await client.close()
+        await self.stop()
         return None
 
-    def _start(self) -> GrpcDeviceClient:
+    async def _start(self) -> GrpcDeviceClient:
         self._state_dir.mkdir(parents=True, exist_ok=True)
         command = [*self._command(), "run", "--state-dir", str(self._state_dir), "--listen", self.address]
         command += ["--device", "local", "--interpreters-file", str(self._interpreters_file)]
@@ -141,8 +142,8 @@ class LocalAgent:
                 # Out of the terminal's process group: Ctrl-C ends the command, not the agent.
                 start_new_session=True,
             )
-        for _ in _back_off(self._ready_timeout_s):
-            if self._socket_path.exists() and (client := self._connect()) is not None:
+        async for _ in _back_off(self._ready_timeout_s):
+            if self._socket_path.exists() and (client := await self._connect()) is not None:
                 # Its parent will be gone; `subprocess` would otherwise warn that it still runs.
                 process.returncode = 0
                 return client
@@ -172,20 +173,28 @@ class LocalAgent:
                 aside.write(told)
             os.replace(aside.name, file)
 
-    @contextmanager
-    def _starting(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _starting(self) -> AsyncIterator[None]:
         self._state_dir.mkdir(parents=True, exist_ok=True)
         _private_dir(self._socket_path.parent)
         with (self._state_dir / "start.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Asked again and again: a thread that waits for a lock cannot be sent home.
+            async for _ in _back_off(2 * self._ready_timeout_s):
+                with suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+            else:
+                raise DeviceError(
+                    "another command is starting the local agent, and does not end", hint="edgectl doctor"
+                )
             yield
 
-    def _hello(self) -> HelloReply | None:
+    async def _hello(self) -> HelloReply | None:
         if not self._socket_path.exists():
             return None
         try:
-            with GrpcDeviceClient("local", self.address) as client:
-                return client.hello()
+            async with GrpcDeviceClient("local", self.address) as client:
+                return await client.hello()
         except EdgectlError:
             return None
 
@@ -210,13 +219,13 @@ class LocalAgent:
         return "\n".join(f"  | {line}" for line in lines[-_LOG_TAIL_LINES:]) or "  | (nothing)"
 
 
-def _back_off(timeout_s: float) -> Iterator[None]:
+async def _back_off(timeout_s: float) -> AsyncIterator[None]:
     """Yield at growing intervals until the time is over."""
     pause_s = 0.02
     end_s = time.monotonic() + timeout_s
     while time.monotonic() < end_s:
         yield
-        time.sleep(pause_s)
+        await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 1.5, 0.25)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.transport.base import DeviceClient
-from edgectl_host.workflows.crew import Connect, Crew
+from edgectl_host.workflows.connections import Connect, Connections, together
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import EdgectlError, error_by_reason
 
@@ -29,22 +28,20 @@ class Answer(Generic[T]):
     failure: Failure | None = None
 
 
-def ask_all(
-    devices: Sequence[Device], connect: Connect, question: Callable[[DeviceClient], T]
+async def ask_all(
+    devices: Sequence[Device], connect: Connect, question: Callable[[DeviceClient], Awaitable[T]]
 ) -> tuple[Answer[T], ...]:
     """The answers, in the order of the devices."""
-    crew = Crew(connect)
-    answers: dict[str, Answer[T]] = {}
+    connections = Connections(connect)
 
-    def ask(device: Device) -> None:
+    async def ask(device: Device) -> Answer[T]:
         try:
-            with crew.connected(device) as client:
-                answers[device.name] = Answer(device, question(client))
+            async with connections.to(device) as client:
+                return Answer(device, await question(client))
         except EdgectlError as exc:
-            answers[device.name] = Answer(device, failure=failure_of(exc))
+            return Answer(device, failure=failure_of(exc))
 
-    crew.run([functools.partial(ask, device) for device in devices])
-    return tuple(answers[device.name] for device in devices)
+    return tuple(await together(ask(device) for device in devices))
 
 
 def failure_of(error: EdgectlError) -> Failure:

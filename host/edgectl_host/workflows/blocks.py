@@ -25,7 +25,7 @@ from edgectl_host.workflows.profile import measure
 from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
-from edgectl_protos.domain.errors import CancelledError, EdgectlError, UsageError
+from edgectl_protos.domain.errors import EdgectlError, UsageError
 from edgectl_protos.domain.loop import Deadlines, Limit, LoopOverrides, Metric
 from edgectl_protos.domain.run import (
     SAMPLE_FLOORS,
@@ -110,19 +110,19 @@ def pool(blocks: Blocks, tick_statistic: str = "") -> Pooled:
     return Pooled(response, misses, judge(whole, deadlines))
 
 
-def bring(client: DeviceClient, bundle: Bundle, *, owner: str, progress: Progress) -> bool:
+async def bring(client: DeviceClient, bundle: Bundle, *, owner: str, progress: Progress) -> bool:
     """Install a release unless the device keeps it; whether it was installed.
 
     Raises:
         EdgectlError: what the device refused, or why the deployment failed.
     """
-    if bundle.digest in client.installed().kept:
+    if bundle.digest in (await client.installed()).kept:
         return False
-    install(client, bundle, owner=owner, progress=progress)
+    await install(client, bundle, owner=owner, progress=progress)
     return True
 
 
-def take_turns(
+async def take_turns(
     client: DeviceClient,
     device: Device,
     contestants: Sequence[Contestant],
@@ -136,7 +136,6 @@ def take_turns(
 
     Raises:
         UsageError: their loops differ, so that their times do not compare.
-        CancelledError: the work was interrupted.
     """
     found = [Blocks(contestant.label, (), ()) for contestant in contestants]
     for block in range(blocks):
@@ -146,14 +145,12 @@ def take_turns(
                 continue
             told = functools.partial(_tell, progress, device.name, f"{contestant.label}, block {block + 1} of {blocks}")
             try:
-                record = measure(
+                record = await measure(
                     client, device, overrides, release=contestant.release, manifest_of=manifest_of, progress=told
                 )
-                samples = b"".join(client.fetch_samples(record.summary.run_id))
+                samples = b"".join([piece async for piece in client.fetch_samples(record.summary.run_id)])
                 times = (*so_far.responses_s, read_responses_s(samples))
                 found[index] = replace(so_far, records=(*so_far.records, record), responses_s=times)
-            except CancelledError:
-                raise
             except EdgectlError as exc:
                 found[index] = replace(so_far, failure=exc)
         if not block:

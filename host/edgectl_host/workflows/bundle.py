@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgectl_converters.assignment import Assignment, Choice
@@ -17,13 +18,16 @@ __all__ = ["Bundle", "Convert", "assignment_of"]
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One bundle directory. `cached`: the conversion found everything done already."""
+    """One bundle directory. `cached`: the conversion found everything done already. `cuts`: the chunks of its blobs, as
+    they are worked out, for whoever sends it to many devices.
+    """
 
     directory: Path
     manifest: Manifest
     digest: Digest
     cached: bool = False
     seconds: float = 0.0
+    cuts: dict[Digest, asyncio.Task[tuple[Chunk, ...]]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def assignment(self) -> Assignment:
@@ -41,20 +45,27 @@ class Bundle:
         distinct = {entry.digest: entry for entry in self.manifest.files}
         return tuple(sorted(distinct.values(), key=lambda entry: (entry.size_bytes, entry.digest)))
 
-    def chunks(self, entry: FileEntry) -> tuple[Chunk, ...]:
-        """The pieces in which a blob is sent."""
+    async def chunks(self, entry: FileEntry) -> tuple[Chunk, ...]:
+        """The pieces in which a blob is sent; read and hashed once, whoever asks."""
         from edgectl_converters.bundle import chunks_of
 
-        return chunks_of(self._path(entry))
+        if entry.digest not in self.cuts:
+            self.cuts[entry.digest] = asyncio.create_task(asyncio.to_thread(chunks_of, self._path(entry)))
+        # One that asked and was cancelled takes nothing from the others.
+        return await asyncio.shield(self.cuts[entry.digest])
 
-    def pieces(
+    async def pieces(
         self, entry: FileEntry, chunks: tuple[Chunk, ...], wanted: tuple[int, ...]
-    ) -> Iterator[tuple[int, bytes]]:
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
         """The bytes of the wanted chunks."""
         with self._path(entry).open("rb") as blob:
+
+            def read(chunk: Chunk) -> bytes:
+                blob.seek(chunk.offset)
+                return blob.read(chunk.size_bytes)
+
             for index in wanted:
-                blob.seek(chunks[index].offset)
-                yield index, blob.read(chunks[index].size_bytes)
+                yield index, await asyncio.to_thread(read, chunks[index])
 
     def _path(self, entry: FileEntry) -> Path:
         from edgectl_converters.bundle import blob_path
@@ -62,7 +73,7 @@ class Bundle:
         return blob_path(self.directory, entry.digest)
 
 
-Convert = Callable[[Assignment, Progress], Bundle]
+Convert = Callable[[Assignment, Progress], Awaitable[Bundle]]
 """Makes the bundle of a checkpoint for an assignment, or finds it in the cache."""
 
 

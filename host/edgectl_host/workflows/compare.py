@@ -11,8 +11,8 @@ from edgectl_host.transport.base import DeviceClient
 from edgectl_host.workflows.ask import error_of
 from edgectl_host.workflows.blocks import Blocks, Contestant, bring, conditions_of, take_turns
 from edgectl_host.workflows.bundle import Bundle
+from edgectl_host.workflows.connections import Connect
 from edgectl_host.workflows.convert import Subject
-from edgectl_host.workflows.crew import Connect, Crew
 from edgectl_host.workflows.plan import make_plan
 from edgectl_host.workflows.progress import Progress
 from edgectl_protos.domain.artifact import Digest
@@ -55,7 +55,7 @@ class Comparison:
         return {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.INCONCLUSIVE: 3}[self.outcome]
 
 
-def run_compare(
+async def run_compare(
     sides: Sequence[Side],
     device: Device,
     overrides: LoopOverrides,
@@ -74,35 +74,31 @@ def run_compare(
         UsageError: both are one release, or their loops differ.
         EdgectlError: one cannot be converted, installed or run.
     """
-    bundles = [_made(side, device, connect, remember, progress) for side in sides]
-    crew = Crew(connect)
-    found: list[Comparison] = []
-
-    def work() -> None:
-        told = crew.guarded(progress)
-        with crew.connected(device) as client:
-            named = [_contestant(side, bundle, client) for side, bundle in zip(sides, bundles, strict=True)]
-            if named[0].release == named[1].release:
-                raise UsageError(
-                    f"{named[0].label} and {named[1].label} are one release, {named[0].release.short}",
-                    hint="name two: edgectl compare CHECKPOINT --scheme fp32 --scheme int8",
-                )
-            brought = [bundle for bundle in bundles if bundle and bring(client, bundle, owner=owner, progress=told)]
-            a, b = take_turns(client, device, named, overrides, blocks=blocks, manifest_of=manifest_of, progress=told)
-            for side in (a, b):
-                if side.failure is not None:
-                    raise side.failure
-            ratios = compare(a.responses_s, b.responses_s, threshold=threshold)
-            conditions = conditions_of((a, b))
-            outcome = Outcome.INCONCLUSIVE if conditions else outcome_of(ratios, threshold=threshold)
-            stays = f"{brought[-1].manifest.name} {brought[-1].assignment}" if brought else ""
-            found.append(Comparison(device.name, a, b, ratios, conditions, threshold, outcome, stays))
-
-    crew.run([work])
-    return found[0]
+    bundles = [await _made(side, device, connect, remember, progress) for side in sides]
+    async with await connect(device) as client:
+        named = [await _contestant(side, bundle, client) for side, bundle in zip(sides, bundles, strict=True)]
+        if named[0].release == named[1].release:
+            raise UsageError(
+                f"{named[0].label} and {named[1].label} are one release, {named[0].release.short}",
+                hint="name two: edgectl compare CHECKPOINT --scheme fp32 --scheme int8",
+            )
+        brought = [
+            bundle for bundle in bundles if bundle and await bring(client, bundle, owner=owner, progress=progress)
+        ]
+        a, b = await take_turns(
+            client, device, named, overrides, blocks=blocks, manifest_of=manifest_of, progress=progress
+        )
+    for side in (a, b):
+        if side.failure is not None:
+            raise side.failure
+    ratios = compare(a.responses_s, b.responses_s, threshold=threshold)
+    conditions = conditions_of((a, b))
+    outcome = Outcome.INCONCLUSIVE if conditions else outcome_of(ratios, threshold=threshold)
+    stays = f"{brought[-1].manifest.name} {brought[-1].assignment}" if brought else ""
+    return Comparison(device.name, a, b, ratios, conditions, threshold, outcome, stays)
 
 
-def _made(
+async def _made(
     side: Side,
     device: Device,
     connect: Connect,
@@ -111,20 +107,21 @@ def _made(
 ) -> Bundle | None:
     if side.subject is None:
         return None
-    row = make_plan(side.subject.name, [device], connect=connect, choosing=side.subject.way).rows[0]
+    plan = await make_plan(side.subject.name, [device], connect=connect, choosing=side.subject.way)
+    (row,) = plan.rows
     if row.failure is not None:
         raise error_of(row.failure)
     if row.way is None:
         raise RouteError(f"{side.name}: no way leads to {device.name}")
-    bundle = side.subject.bundle(row.way.assignment, progress)
+    bundle = await side.subject.bundle(row.way.assignment, progress)
     remember(bundle.digest, bundle.manifest)
     return bundle
 
 
-def _contestant(side: Side, bundle: Bundle | None, client: DeviceClient) -> Contestant:
+async def _contestant(side: Side, bundle: Bundle | None, client: DeviceClient) -> Contestant:
     if bundle is not None:
         return Contestant(f"{bundle.manifest.name} {bundle.assignment}", bundle.digest)
-    links = client.installed()
+    links = await client.installed()
     release = links.current if side.name == ON_DEVICE[0] else links.previous
     if release is None:
         raise StateError(f"{client.device} has no {side.name} release", hint="what it has: edgectl status")

@@ -27,6 +27,7 @@ from edgectl_host.workflows.bundle import Bundle, assignment_of
 from edgectl_host.workflows.plan import Way
 from edgectl_host.workflows.progress import Progress, Update
 from edgectl_host.workflows.rates import RateStore
+from edgectl_host.workflows.threads import in_thread
 from edgectl_profiles.library import detect, load
 from edgectl_profiles.schema import Unit
 from edgectl_protos.domain.artifact import Digest
@@ -68,7 +69,7 @@ class Subject(Protocol):
     def steps(self, assignment: Assignment) -> ConversionPlan | None:
         """The conversion as data; None when there is nothing to convert."""
 
-    def bundle(self, assignment: Assignment, progress: Progress) -> Bundle:
+    async def bundle(self, assignment: Assignment, progress: Progress) -> Bundle:
         """The bundle of an assignment, converted if need be."""
 
     def converted(self, assignment: Assignment) -> Bundle | None:
@@ -134,15 +135,16 @@ class CheckpointSubject:
         """
         return plan_conversion(self._request(assignment), self.workshop)
 
-    def bundle(self, assignment: Assignment, progress: Progress) -> Bundle:
-        """Convert, or take it from the cache.
+    async def bundle(self, assignment: Assignment, progress: Progress) -> Bundle:
+        """Convert, or take it from the cache. Cancelled, it ends the processes of the conversion.
 
         Raises:
             EdgectlError: it cannot be converted, or a gate said no.
         """
         subject = str(assignment)
         progress(Update(subject, "converting"))
-        made = run_conversion(self._request(assignment), self.workshop, _texts(subject, progress))
+        request, shop = self._request(assignment), self.workshop
+        made = await in_thread(run_conversion, request, shop, _texts(subject, progress), stop=shop.brake.pull)
         done = "converted before" if made.cached else f"converted in {made.seconds:.1f} s"
         progress(Update(subject, done, done=True))
         return _bundle_of(made)
@@ -216,7 +218,7 @@ class BundleSubject:
     def steps(self, assignment: Assignment) -> None:
         """Nothing is converted."""
 
-    def bundle(self, assignment: Assignment, progress: Progress) -> Bundle:
+    async def bundle(self, assignment: Assignment, progress: Progress) -> Bundle:
         """The bundle as it is."""
         return Bundle(self.directory, self.manifest, self.digest, cached=True)
 

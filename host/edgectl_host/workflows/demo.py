@@ -17,14 +17,14 @@ from edgectl_host.runs.comparison import Change, Ratio, compare
 from edgectl_host.workflows.ask import error_of, failure_of
 from edgectl_host.workflows.blocks import Blocks, Contestant, Pooled, bring, conditions_of, pool, take_turns
 from edgectl_host.workflows.bundle import Bundle
+from edgectl_host.workflows.connections import Connect
 from edgectl_host.workflows.convert import Subject
-from edgectl_host.workflows.crew import Connect, Crew
 from edgectl_host.workflows.plan import DevicePlan, make_plan
 from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.deployment import Failure
-from edgectl_protos.domain.errors import CancelledError, EdgectlError, UsageError
+from edgectl_protos.domain.errors import EdgectlError, UsageError
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import Outcome
 
@@ -93,7 +93,7 @@ def find_example(starts: Sequence[Path]) -> Path:
     )
 
 
-def run_demo(
+async def run_demo(
     subject: Subject,
     device: Device,
     overrides: LoopOverrides,
@@ -109,43 +109,33 @@ def run_demo(
         EdgectlError: the device does not answer, or no way leads to it.
         RunsError: what was made cannot be remembered.
     """
-    asked = _ask(subject, device, connect)
+    asked = await _ask(subject, device, connect)
     board = asked.way.board if asked.way else device.board
     assignments = subject.ways(replace(device, board=board), asked.facts, DEMO_SCHEMES)
     rows = {assignment: DemoRow(assignment) for assignment in assignments}
     bundles: dict[Assignment, Bundle] = {}
     for assignment in assignments:
         try:
-            bundles[assignment] = bundle = subject.bundle(assignment, progress)
+            bundles[assignment] = bundle = await subject.bundle(assignment, progress)
         except EdgectlError as exc:
             rows[assignment] = replace(rows[assignment], failure=failure_of(exc))
             continue
         remember(bundle.digest, bundle.manifest)
         rows[assignment] = DemoRow(assignment, bundle)
-    crew = Crew(connect)
-    found: list[Blocks] = []
-
-    def work() -> None:
-        told = crew.guarded(progress)
-        with crew.connected(device) as client:
-            for assignment in list(bundles):
-                try:
-                    brought = bring(client, bundles[assignment], owner=owner, progress=_told_of(assignment, told))
-                    told(Update(str(assignment), "installed" if brought else "already installed", done=True))
-                except CancelledError:
-                    raise
-                except EdgectlError as exc:
-                    rows[assignment] = replace(rows[assignment], failure=failure_of(exc))
-                    del bundles[assignment]
-            manifests = {bundle.digest: bundle.manifest for bundle in bundles.values()}
-            named = [Contestant(str(assignment), bundle.digest) for assignment, bundle in bundles.items()]
-            found.extend(
-                take_turns(
-                    client, device, named, overrides, blocks=DEMO_BLOCKS, manifest_of=manifests.get, progress=told
-                )
-            )
-
-    crew.run([work])
+    async with await connect(device) as client:
+        for assignment in list(bundles):
+            told = _told_of(assignment, progress)
+            try:
+                brought = await bring(client, bundles[assignment], owner=owner, progress=told)
+                progress(Update(str(assignment), "installed" if brought else "already installed", done=True))
+            except EdgectlError as exc:
+                rows[assignment] = replace(rows[assignment], failure=failure_of(exc))
+                del bundles[assignment]
+        manifests = {bundle.digest: bundle.manifest for bundle in bundles.values()}
+        named = [Contestant(str(assignment), bundle.digest) for assignment, bundle in bundles.items()]
+        found = await take_turns(
+            client, device, named, overrides, blocks=DEMO_BLOCKS, manifest_of=manifests.get, progress=progress
+        )
     for assignment, blocks in zip(bundles, found, strict=True):
         rows[assignment] = _measured(rows[assignment], blocks)
     return _compared(tuple(rows.values()))
@@ -172,8 +162,8 @@ def _ratio(base: Blocks, other: Blocks) -> Ratio:
     return compare(base.responses_s, other.responses_s)[0]
 
 
-def _ask(subject: Subject, device: Device, connect: Connect) -> DevicePlan:
-    row = make_plan(subject.name, [device], connect=connect, choosing=subject.way).rows[0]
+async def _ask(subject: Subject, device: Device, connect: Connect) -> DevicePlan:
+    (row,) = (await make_plan(subject.name, [device], connect=connect, choosing=subject.way)).rows
     if row.failure is not None:
         raise error_of(row.failure)
     return row

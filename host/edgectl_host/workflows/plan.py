@@ -16,7 +16,7 @@ from edgectl_host.fleet.inventory import Device
 from edgectl_host.transport.base import DeviceClient
 from edgectl_host.workflows.ask import ask_all, failure_of
 from edgectl_host.workflows.bundle import Bundle
-from edgectl_host.workflows.crew import Connect
+from edgectl_host.workflows.connections import Connect
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.device import DeviceFacts
@@ -74,9 +74,9 @@ class DeployPlan:
         return tuple(dict.fromkeys(row.way.assignment for row in self.rows if row.way and not row.failure))
 
 
-def make_plan(subject: str, devices: Sequence[Device], *, connect: Connect, choosing: Choosing) -> DeployPlan:
+async def make_plan(subject: str, devices: Sequence[Device], *, connect: Connect, choosing: Choosing) -> DeployPlan:
     """Ask every device and choose what it gets."""
-    return DeployPlan(subject, tuple(_chosen(row, choosing) for row in _ask(devices, connect)))
+    return DeployPlan(subject, tuple(_chosen(row, choosing) for row in await _ask(devices, connect)))
 
 
 def with_conversions(
@@ -97,12 +97,12 @@ def with_conversions(
     return replace(plan, rows=tuple(_what_is_sent(row, found) for row in plan.rows), conversions=conversions)
 
 
-def _ask(devices: Sequence[Device], connect: Connect) -> list[DevicePlan]:
-    def question(client: DeviceClient) -> tuple[DeviceFacts, Digest | None]:
-        return client.facts(refresh=True), client.installed().current
+async def _ask(devices: Sequence[Device], connect: Connect) -> list[DevicePlan]:
+    async def question(client: DeviceClient) -> tuple[DeviceFacts, Digest | None]:
+        return await client.facts(refresh=True), (await client.installed()).current
 
     rows = []
-    for answer in ask_all(devices, connect, question):
+    for answer in await ask_all(devices, connect, question):
         facts, current = answer.value or (None, None)
         rows.append(DevicePlan(answer.device, facts=facts, current=current, failure=answer.failure))
     return rows

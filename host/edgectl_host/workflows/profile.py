@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from edgectl_host.fleet.inventory import Device
 from edgectl_host.runs.record import RunRecord
 from edgectl_host.transport.base import DeviceClient
 from edgectl_host.workflows.ask import Answer, ask_all, failure_of
-from edgectl_host.workflows.crew import Connect, Crew
+from edgectl_host.workflows.connections import Connect, Connections, together
 from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
@@ -31,7 +30,7 @@ _WORDS = {
 }
 
 
-def measure(
+async def measure(
     client: DeviceClient,
     device: Device,
     overrides: LoopOverrides,
@@ -48,7 +47,7 @@ def measure(
     """
     run_id = uuid.uuid4().hex[:12]
     summary = None
-    for event in client.run(run_id, overrides, release):
+    async for event in client.run(run_id, overrides, release):
         quiet = event.phase is RunPhase.MEASURING
         progress(Update(device.name, _WORDS[event.phase], event.progress or None, quiet=quiet))
         summary = event.summary or summary
@@ -61,7 +60,7 @@ def measure(
             hint="install the same version on host and device: edgectl doctor",
         )
     summary = stamped(summary, device)
-    deployment = client.get(summary.deployment_id)
+    deployment = await client.get(summary.deployment_id)
     return RunRecord.of(device.name, summary, deployment, manifest_of(summary.release))
 
 
@@ -73,7 +72,7 @@ def stamped(summary: RunSummary, device: Device) -> RunSummary:
     return replace(summary, facts=facts)
 
 
-def fetch_samples(client: DeviceClient, record: RunRecord, folder: Path) -> RunRecord:
+async def fetch_samples(client: DeviceClient, record: RunRecord, folder: Path) -> RunRecord:
     """Copy the spooled samples of a run here; the record then says where they are.
 
     Raises:
@@ -84,7 +83,7 @@ def fetch_samples(client: DeviceClient, record: RunRecord, folder: Path) -> RunR
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            for data in client.fetch_samples(record.summary.run_id):
+            async for data in client.fetch_samples(record.summary.run_id):
                 file.write(data)
         partial.replace(path)
     except EdgectlError:
@@ -95,20 +94,20 @@ def fetch_samples(client: DeviceClient, record: RunRecord, folder: Path) -> RunR
     return replace(record, samples_path=str(path))
 
 
-def measure_all(
+async def measure_all(
     devices: Sequence[Device],
     overrides: LoopOverrides,
     *,
     connect: Connect,
     manifest_of: Callable[[Digest], Manifest | None],
-    keep: Callable[[DeviceClient, RunRecord], RunRecord],
+    keep: Callable[[DeviceClient, RunRecord], Awaitable[RunRecord]],
     progress: Progress,
 ) -> tuple[Answer[RunRecord], ...]:
     """A run on each device; devices of one machine take turns, since they share its cores.
 
     `keep` records a finished run while the connection is still open.
     """
-    asked = ask_all(devices, connect, lambda client: client.facts().machine_id)
+    asked = await ask_all(devices, connect, _machine_id)
     answers: dict[str, Answer[RunRecord]] = {
         answer.device.name: Answer(answer.device, failure=answer.failure) for answer in asked
     }
@@ -116,19 +115,22 @@ def measure_all(
     for answer in asked:
         if answer.value is not None:
             machines.setdefault(answer.value, []).append(answer.device)
-    crew = Crew(connect)
-    guarded = crew.guarded(progress)
+    connections = Connections(connect)
 
-    def take_turns(members: list[Device]) -> None:
+    async def take_turns(members: list[Device]) -> None:
         for device in members:
             try:
-                with crew.connected(device) as client:
-                    record = measure(client, device, overrides, manifest_of=manifest_of, progress=guarded)
-                    answers[device.name] = Answer(device, keep(client, record))
+                async with connections.to(device) as client:
+                    record = await measure(client, device, overrides, manifest_of=manifest_of, progress=progress)
+                    answers[device.name] = Answer(device, await keep(client, record))
                 progress(Update(device.name, record.outcome, done=True))
             except EdgectlError as exc:
                 progress(Update(device.name, f"failed: {exc.message}", done=True))
                 answers[device.name] = Answer(device, failure=failure_of(exc))
 
-    crew.run([functools.partial(take_turns, members) for members in machines.values()])
+    await together(take_turns(members) for members in machines.values())
     return tuple(answers[device.name] for device in devices)
+
+
+async def _machine_id(client: DeviceClient) -> str:
+    return (await client.facts()).machine_id

@@ -23,7 +23,7 @@ class Update:
 
 
 Progress = Callable[[Update], None]
-"""May be called from any thread."""
+"""May be called from any thread, and raises nothing."""
 
 
 def silent(update: Update) -> None:

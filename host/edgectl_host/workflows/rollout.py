@@ -1,22 +1,20 @@
 """Carries out a plan on a fleet: one conversion per distinct release, a row and a verdict for each device.
 
-Order: conversions, one after another (each takes all cores) → installs, up to 16 at once → measurements, one
+Order: conversions, one after another (each takes all cores) → installs, up to 64 at once → measurements, one
 device of a machine after another and only when nothing installs on that machine any more, since its
 agents share the cores. A device that fails costs its own row and no other.
 """
 
 from __future__ import annotations
 
-import functools
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from edgectl_converters.assignment import Assignment
 from edgectl_host.runs.record import RunRecord
 from edgectl_host.workflows.ask import exit_code_of_failures, failure_of
 from edgectl_host.workflows.bundle import Bundle, Convert
-from edgectl_host.workflows.crew import Connect, Crew
+from edgectl_host.workflows.connections import Connect, Connections, together
 from edgectl_host.workflows.deploy import Install, install
 from edgectl_host.workflows.plan import DeployPlan, DevicePlan
 from edgectl_host.workflows.profile import measure
@@ -41,14 +39,6 @@ class Row:
     failure: Failure | None = None
 
 
-@dataclass(slots=True)
-class _Machine:
-    """Agents that share cores: how many installs are still to end, and the rows to be measured then."""
-
-    waiting: int = 0
-    ready: list[int] = field(default_factory=list)
-
-
 class Rollout:
     """One rollout. `measuring` None installs only; `remember` and `record` keep releases and runs."""
 
@@ -63,30 +53,29 @@ class Rollout:
         record: Callable[[RunRecord], None],
         progress: Progress,
     ) -> None:
-        self._crew = Crew(connect)
+        self._connections = Connections(connect)
         self._convert = convert
         self._owner = owner
         self._measuring = measuring
         self._remember = remember
         self._record = record
         self._progress = progress
-        self._lock = threading.Lock()
-        self._machines: dict[str, _Machine] = {}
 
-    def run(self, plan: DeployPlan) -> tuple[Row, ...]:
+    async def run(self, plan: DeployPlan) -> tuple[Row, ...]:
         """Convert, install and measure; rows in the order of the plan."""
-        rows = self._converted(plan)
-        todo = [index for index, row in enumerate(rows) if row.failure is None]
-        for index in todo:
-            self._machines.setdefault(_machine(rows[index]), _Machine()).waiting += 1
-        self._crew.run([functools.partial(self._device, index, rows) for index in todo])
+        rows = await self._converted(plan)
+        machines: dict[str, list[int]] = {}
+        for index, row in enumerate(rows):
+            if row.failure is None:
+                machines.setdefault(_machine(row), []).append(index)
+        await together(self._serve(members, rows) for members in machines.values())
         return tuple(rows)
 
-    def _converted(self, plan: DeployPlan) -> list[Row]:
+    async def _converted(self, plan: DeployPlan) -> list[Row]:
         done: dict[Assignment, Bundle | Failure] = {}
         for assignment in plan.assignments:
             try:
-                bundle = self._convert(assignment, self._progress)
+                bundle = await self._convert(assignment, self._progress)
                 self._remember(bundle.digest, bundle.manifest)
                 done[assignment] = bundle
             except EdgectlError as exc:
@@ -103,39 +92,35 @@ class Rollout:
                 rows.append(Row(row, bundle=made))
         return rows
 
-    def _device(self, index: int, rows: list[Row]) -> None:
-        rows[index] = self._install(rows[index])
-        machine = self._machines[_machine(rows[index])]
-        with self._lock:
-            machine.waiting -= 1
-            if rows[index].failure is None:
-                machine.ready.append(index)
-            last = machine.waiting == 0
-        # The last install of a machine goes on to measure all of its agents, in the order of the plan.
-        if last and self._measuring is not None:
-            for ready in sorted(machine.ready):
-                rows[ready] = self._measure(rows[ready], self._measuring)
+    async def _serve(self, members: list[int], rows: list[Row]) -> None:
+        """One machine: install on all of its agents, then measure them in the order of the plan."""
+        installed = await together(self._install(rows[index]) for index in members)
+        for index, row in zip(members, installed, strict=True):
+            rows[index] = row
+        for index in members:
+            if self._measuring is not None and rows[index].failure is None:
+                rows[index] = await self._measure(rows[index], self._measuring)
 
-    def _install(self, row: Row) -> Row:
+    async def _install(self, row: Row) -> Row:
         assert row.bundle is not None, "only rows with a bundle are installed"
         device = row.plan.device
-        progress = self._crew.guarded(self._progress)
         try:
-            with self._crew.connected(device) as client:
-                installed = install(client, row.bundle, owner=self._owner, progress=progress)
+            async with self._connections.to(device) as client:
+                installed = await install(client, row.bundle, owner=self._owner, progress=self._progress)
         except EdgectlError as exc:
             return self._failed(row, exc)
         text = "already installed" if installed.already else "installed"
         self._progress(Update(device.name, text, done=self._measuring is None))
         return replace(row, install=installed)
 
-    def _measure(self, row: Row, overrides: LoopOverrides) -> Row:
+    async def _measure(self, row: Row, overrides: LoopOverrides) -> Row:
         assert row.bundle is not None, "only installed rows are measured"
         device, manifest = row.plan.device, row.bundle.manifest
-        progress = self._crew.guarded(self._progress)
         try:
-            with self._crew.connected(device) as client:
-                record = measure(client, device, overrides, manifest_of=lambda _: manifest, progress=progress)
+            async with self._connections.to(device) as client:
+                record = await measure(
+                    client, device, overrides, manifest_of=lambda _: manifest, progress=self._progress
+                )
         except EdgectlError as exc:
             return self._failed(row, exc)
         self._progress(Update(device.name, record.outcome, done=True))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.transport.base import DeviceClient, Installed
 from edgectl_host.workflows.ask import Answer, ask_all
-from edgectl_host.workflows.crew import Connect
+from edgectl_host.workflows.connections import Connect
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.deployment import Deployment
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
@@ -34,10 +34,10 @@ class DeviceStatus:
         return next(iter(self.installed.deployments), None)
 
 
-def status_all(devices: Sequence[Device], *, connect: Connect) -> tuple[Answer[DeviceStatus], ...]:
+async def status_all(devices: Sequence[Device], *, connect: Connect) -> tuple[Answer[DeviceStatus], ...]:
     """The status of each device."""
 
-    def question(client: DeviceClient) -> DeviceStatus:
-        return DeviceStatus(client.hello(), client.facts(refresh=True), client.installed())
+    async def question(client: DeviceClient) -> DeviceStatus:
+        return DeviceStatus(await client.hello(), await client.facts(refresh=True), await client.installed())
 
-    return ask_all(devices, connect, question)
+    return await ask_all(devices, connect, question)

@@ -21,21 +21,22 @@ from edgectl_testkit.serve import serve
 
 
 @pytest.fixture
-def client(tmp_path):
-    with serve(tmp_path / "state", real_worker=True) as address, GrpcDeviceClient.connect("bench", address) as client:
-        yield client
+async def client(tmp_path):
+    with serve(tmp_path / "state", real_worker=True) as address:
+        async with await GrpcDeviceClient.connect("bench", address) as client:
+            yield client
 
 
-def test_three_releases_take_turns_each_in_one_warm_worker(client, tmp_path):
+async def test_three_releases_take_turns_each_in_one_warm_worker(client, tmp_path):
     named = []
     for name in ("one", "two", "three"):
         folder, data = tiny_bundle(tmp_path / name, name=name)
         manifest = from_bytes(Manifest, data, what=MANIFEST_NAME)
         bundle = Bundle(folder, manifest, Digest(hashlib.sha256(data).hexdigest()))
-        assert bring(client, bundle, owner="me", progress=silent)
-        assert not bring(client, bundle, owner="me", progress=silent)
+        assert await bring(client, bundle, owner="me", progress=silent)
+        assert not await bring(client, bundle, owner="me", progress=silent)
         named.append(Contestant(name, bundle.digest))
-    found = take_turns(
+    found = await take_turns(
         client,
         Device("bench", ""),
         named,

@@ -17,9 +17,12 @@ class TestGrpcDeviceClient(DeviceClientContract):
 
     @pytest.fixture
     def connect(self, address):
-        return lambda: GrpcDeviceClient.connect("bench", address)
+        async def connect():
+            return await GrpcDeviceClient.connect("bench", address)
+
+        return connect
 
     @pytest.fixture
-    def client(self, connect):
-        with connect() as client:
+    async def client(self, connect):
+        async with await connect() as client:
             yield client

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import threading
 
 import pytest
 
@@ -13,7 +13,7 @@ from edgectl_testkit.serve import short_folder
 
 
 @pytest.fixture
-def agents():
+async def agents():
     """Makes launchers for one home, and ends whatever they started."""
     with short_folder() as folder:
         made = []
@@ -26,72 +26,65 @@ def agents():
 
         yield make
         for agent in made:
-            agent.stop()
+            await agent.stop()
 
 
-def test_it_is_started_once_found_again_and_stopped(agents):
-    with agents().ensure_running() as client:
-        assert client.hello().device == "local"
-    first = agents().status()
+async def test_it_is_started_once_found_again_and_stopped(agents):
+    async with await agents().ensure_running() as client:
+        assert (await client.hello()).device == "local"
+    first = await agents().status()
     assert first.pid is not None
-    agents().ensure_running().close()
-    assert agents().status().pid == first.pid
-    assert agents().stop() == first.pid
-    after = agents().status()
+    await (await agents().ensure_running()).close()
+    assert (await agents().status()).pid == first.pid
+    assert await agents().stop() == first.pid
+    after = await agents().status()
     assert (after.pid, after.hello) == (None, None)
 
 
-def test_a_running_agent_learns_where_a_runtime_lives_now(agents):
-    with agents().ensure_running() as client:
-        pid = agents().status().pid
-        assert not client.facts().runtime("reference").problem
-    with agents(reference="/no/such/python").ensure_running() as client:
-        assert agents(reference="/no/such/python").status().pid == pid
-        assert "/no/such/python" in client.facts(refresh=True).runtime("reference").problem
+async def test_a_running_agent_learns_where_a_runtime_lives_now(agents):
+    async with await agents().ensure_running() as client:
+        pid = (await agents().status()).pid
+        assert not (await client.facts()).runtime("reference").problem
+    async with await agents(reference="/no/such/python").ensure_running() as client:
+        assert (await agents(reference="/no/such/python").status()).pid == pid
+        assert "/no/such/python" in (await client.facts(refresh=True)).runtime("reference").problem
 
 
-def test_it_outlives_a_stale_socket_and_a_kill(agents):
-    agents().ensure_running().close()
-    killed = agents().status().pid
+async def test_it_outlives_a_stale_socket_and_a_kill(agents):
+    await (await agents().ensure_running()).close()
+    killed = (await agents().status()).pid
     os.kill(killed, 9)
     os.waitpid(killed, 0)
-    assert agents().status().hello is None
-    agents().ensure_running().close()
-    assert agents().status().pid not in (None, killed)
+    assert (await agents().status()).hello is None
+    await (await agents().ensure_running()).close()
+    assert (await agents().status()).pid not in (None, killed)
 
 
-def test_two_commands_at_once_start_one_agent(agents):
-    pids = []
-
-    def command():
+async def test_two_commands_at_once_start_one_agent(agents):
+    async def command():
         agent = agents()
-        agent.ensure_running().close()
-        pids.append(agent.status().pid)
+        await (await agent.ensure_running()).close()
+        return (await agent.status()).pid
 
-    threads = [threading.Thread(target=command) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(pids) == 4
+    pids = await asyncio.gather(*(command() for _ in range(4)))
     assert len(set(pids)) == 1
 
 
-def test_a_home_too_long_for_a_socket_works_all_the_same(agents):
+async def test_a_home_too_long_for_a_socket_works_all_the_same(agents):
     home = "x" * 120
-    with agents(home).ensure_running() as client:
-        assert client.hello().device == "local"
+    async with await agents(home).ensure_running() as client:
+        assert (await client.hello()).device == "local"
     assert home not in agents(home).address
 
 
-def test_an_agent_of_another_version_is_replaced(agents, monkeypatch):
-    agents().ensure_running().close()
-    old = agents().status().pid
+async def test_an_agent_of_another_version_is_replaced(agents, monkeypatch):
+    await (await agents().ensure_running()).close()
+    old = (await agents().status()).pid
     versions = iter(["0.0.0-of-the-future"])
     from edgectl_host.transport import local
 
     real = local.version
     # The first comparison finds another version; the agent started then is ours.
     monkeypatch.setattr(local, "version", lambda name: next(versions, real(name)))
-    agents().ensure_running().close()
-    assert agents().status().pid not in (None, old)
+    await (await agents().ensure_running()).close()
+    assert (await agents().status()).pid not in (None, old)

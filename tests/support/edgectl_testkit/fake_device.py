@@ -6,9 +6,9 @@ suite as the real client, so that a workflow tested against it works against an 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -74,7 +74,7 @@ class FakeDevice:
     fails_at: tuple[State, EdgectlError] | None = None
     fails_run: EdgectlError | None = None
     summary: Callable[[RunSummary], RunSummary] = lambda summary: summary
-    on_run: Callable[[], None] = lambda: None
+    on_run: Callable[[], Awaitable[None] | None] = lambda: None
     pace: dict[Digest, float] = field(default_factory=dict)
     """Of the runs of these releases, the factor by which their response times are longer than 10 ms."""
 
@@ -88,21 +88,20 @@ class FakeDevice:
     open_clients: int = 0
 
     def __post_init__(self) -> None:
-        self.lock = threading.RLock()
         self.manifests: dict[str, Manifest] = {}
         self.uploads: dict[Digest, _Upload] = {}
         self.events: list[DeploymentEvent] = []
         self.sequence = 0
         self.acknowledged = 0
 
-    def connect(self) -> FakeClient:
+    async def connect(self) -> FakeClient:
         """A connection, hello included.
 
         Raises:
             UnreachableError: the device is gone.
         """
         client = FakeClient(self)
-        client.hello()
+        await client.hello()
         self.open_clients += 1
         return client
 
@@ -139,45 +138,44 @@ class FakeClient(DeviceClient):
         self._fake = fake
         self._closed = False
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the connection."""
         if not self._closed:
             self._fake.open_clients -= 1
         self._closed = True
 
-    def hello(self) -> HelloReply:
+    async def hello(self) -> HelloReply:
         """Who answers."""
-        self._reach("hello")
+        await self._reach("hello")
         return HelloReply("0.1.0", 1, 1, self._fake.name, "boot-1", ("deploy", "profile"))
 
-    def facts(self, *, refresh: bool = False) -> DeviceFacts:
+    async def facts(self, *, refresh: bool = False) -> DeviceFacts:
         """The environment stamp."""
-        self._reach("facts")
+        await self._reach("facts")
         return self._fake.facts()
 
-    def create(self, manifest: bytes, *, owner: str, deployment_id: str) -> Deployment:
+    async def create(self, manifest: bytes, *, owner: str, deployment_id: str) -> Deployment:
         """Plan a release."""
-        fake = self._reach("create")
+        fake = await self._reach("create")
         parsed = from_bytes(Manifest, manifest, what=MANIFEST_NAME)
         release = Digest(hashlib.sha256(manifest).hexdigest())
-        with fake.lock:
-            for known in fake.deployments:
-                if known.id == deployment_id:
+        for known in fake.deployments:
+            if known.id == deployment_id:
+                return known
+            if known.state not in TERMINAL:
+                if known.release == release:
                     return known
-                if known.state not in TERMINAL:
-                    if known.release == release:
-                        return known
-                    raise BusyError(f"{known.owner} is deploying {known.name} here")
-                if known.release == release == fake.current and known.state is State.COMMITTED:
-                    return known
-            deployment = Deployment(deployment_id, release, parsed.name, State.PLANNED, owner, 0.0, 0.0)
-            fake.deployments.insert(0, deployment)
-            fake.manifests[deployment_id] = parsed
-            return fake.enter(deployment_id, State.STAGING)
+                raise BusyError(f"{known.owner} is deploying {known.name} here")
+            if known.release == release == fake.current and known.state is State.COMMITTED:
+                return known
+        deployment = Deployment(deployment_id, release, parsed.name, State.PLANNED, owner, 0.0, 0.0)
+        fake.deployments.insert(0, deployment)
+        fake.manifests[deployment_id] = parsed
+        return fake.enter(deployment_id, State.STAGING)
 
-    def offer(self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]) -> Offered:
+    async def offer(self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]) -> Offered:
         """What is missing of a blob."""
-        fake = self._reach("offer")
+        fake = await self._reach("offer")
         self._staging(deployment_id)
         if digest not in {entry.digest for entry in fake.manifests[deployment_id].files}:
             raise NotFoundError(f"the release has no blob {digest.short}")
@@ -189,11 +187,11 @@ class FakeClient(DeviceClient):
         upload = fake.uploads.setdefault(digest, _Upload(chunks))
         return Offered(False, tuple(i for i in range(len(chunks)) if i not in upload.held))
 
-    def upload(self, deployment_id: str, digest: Digest, pieces: Iterable[tuple[int, bytes]]) -> None:
+    async def upload(self, deployment_id: str, digest: Digest, pieces: AsyncIterable[tuple[int, bytes]]) -> None:
         """Take chunks."""
-        fake = self._reach("upload")
+        fake = await self._reach("upload")
         upload = fake.uploads[digest]
-        for index, data in pieces:
+        async for index, data in pieces:
             self._staging(deployment_id)
             if fake.dies_after_chunks is not None:
                 if fake.dies_after_chunks == 0:
@@ -205,9 +203,9 @@ class FakeClient(DeviceClient):
             upload.held[index] = data
             fake.received_bytes += len(data)
 
-    def commit(self, deployment_id: str, digest: Digest) -> None:
+    async def commit(self, deployment_id: str, digest: Digest) -> None:
         """Verify a whole blob."""
-        fake = self._reach("commit")
+        fake = await self._reach("commit")
         self._staging(deployment_id)
         if digest in fake.blobs:
             return
@@ -217,45 +215,44 @@ class FakeClient(DeviceClient):
             raise BundleCorruptError(f"the bytes of {digest.short} do not match")
         fake.blobs[digest] = data
 
-    def start(self, deployment_id: str) -> Deployment:
+    async def start(self, deployment_id: str) -> Deployment:
         """Go on to rest, at once."""
-        fake = self._reach("start")
-        with fake.lock:
-            deployment = fake.find(deployment_id)
-            if deployment.state is not State.STAGING:
-                return deployment
-            missing = [e for e in fake.manifests[deployment_id].files if e.digest not in fake.blobs]
-            if missing:
-                raise StateError(f"{len(missing)} blobs were not uploaded")
-            for state in _FORWARD:
-                if fake.fails_at is not None and fake.fails_at[0] is state:
-                    self._fail(deployment_id, fake.fails_at[1])
-                    return fake.find(deployment_id)
-                if state is State.COMMITTED:
-                    figure = ParityFigure("executed", "rmse", 1e-7, 5e-3, "action[0]")
-                    old = fake.find(deployment_id)
-                    loaded = tuple(
-                        ComponentFacts(c.name, c.runtime, "1.0", c.scheme, precision_of(c.scheme), "CPU")
-                        for c in fake.manifests[deployment_id].components
-                    )
-                    proved = replace(old, parity=ParityReport(3, (figure,)), components=loaded, previous=fake.current)
-                    fake.deployments[fake.deployments.index(old)] = proved
-                    fake.previous, fake.current = fake.current, old.release
-                fake.enter(deployment_id, state)
+        fake = await self._reach("start")
+        deployment = fake.find(deployment_id)
+        if deployment.state is not State.STAGING:
             return deployment
+        missing = [e for e in fake.manifests[deployment_id].files if e.digest not in fake.blobs]
+        if missing:
+            raise StateError(f"{len(missing)} blobs were not uploaded")
+        for state in _FORWARD:
+            if fake.fails_at is not None and fake.fails_at[0] is state:
+                self._fail(deployment_id, fake.fails_at[1])
+                return fake.find(deployment_id)
+            if state is State.COMMITTED:
+                figure = ParityFigure("executed", "rmse", 1e-7, 5e-3, "action[0]")
+                old = fake.find(deployment_id)
+                loaded = tuple(
+                    ComponentFacts(c.name, c.runtime, "1.0", c.scheme, precision_of(c.scheme), "CPU")
+                    for c in fake.manifests[deployment_id].components
+                )
+                proved = replace(old, parity=ParityReport(3, (figure,)), components=loaded, previous=fake.current)
+                fake.deployments[fake.deployments.index(old)] = proved
+                fake.previous, fake.current = fake.current, old.release
+            fake.enter(deployment_id, state)
+        return deployment
 
-    def get(self, deployment_id: str) -> Deployment:
+    async def get(self, deployment_id: str) -> Deployment:
         """As it stands."""
-        return self._reach("get").find(deployment_id)
+        return (await self._reach("get")).find(deployment_id)
 
-    def installed(self) -> Installed:
+    async def installed(self) -> Installed:
         """What is remembered."""
-        fake = self._reach("installed")
+        fake = await self._reach("installed")
         return Installed(tuple(fake.deployments), fake.current, fake.previous, fake.kept())
 
-    def watch(self, deployment_id: str, *, after_sequence: int = 0) -> Iterator[DeploymentEvent]:
+    async def watch(self, deployment_id: str, *, after_sequence: int = 0) -> AsyncIterator[DeploymentEvent]:
         """Events that were not acknowledged yet."""
-        fake = self._reach("watch")
+        fake = await self._reach("watch")
         fake.find(deployment_id)
         for event in list(fake.events):
             after = max(after_sequence, fake.acknowledged)
@@ -263,18 +260,18 @@ class FakeClient(DeviceClient):
                 yield event
                 fake.acknowledged = max(fake.acknowledged, event.sequence)
 
-    def cancel(self, deployment_id: str) -> Deployment:
+    async def cancel(self, deployment_id: str) -> Deployment:
         """Withdraw."""
-        fake = self._reach("cancel")
+        fake = await self._reach("cancel")
         deployment = fake.find(deployment_id)
         if deployment.state in TERMINAL:
             return deployment
         self._fail(deployment_id, CancelledError("withdrawn by its host"))
         return fake.find(deployment_id)
 
-    def rollback(self, *, owner: str) -> Deployment:
+    async def rollback(self, *, owner: str) -> Deployment:
         """The previous release again."""
-        fake = self._reach("rollback")
+        fake = await self._reach("rollback")
         if fake.previous is None:
             raise StateError("there is no previous release to go back to", hint="edgectl status")
         left = next(d for d in fake.deployments if d.release == fake.current and d.state is State.COMMITTED)
@@ -283,16 +280,19 @@ class FakeClient(DeviceClient):
         fake.current, fake.previous = fake.previous, None
         return next(d for d in fake.deployments if d.release == fake.current and d.state is State.COMMITTED)
 
-    def run(self, run_id: str, overrides: LoopOverrides, release: Digest | None = None) -> Iterator[RunEvent]:
+    async def run(
+        self, run_id: str, overrides: LoopOverrides, release: Digest | None = None
+    ) -> AsyncIterator[RunEvent]:
         """Measure, in no time."""
-        fake = self._reach("run")
+        fake = await self._reach("run")
         wanted = release or fake.current
         committed = [d for d in fake.deployments if d.state is State.COMMITTED and d.release == wanted]
         if not committed:
             raise StateError(f"{wanted or 'nothing'} is not here to run", hint="edgectl deploy CHECKPOINT")
         for phase in (RunPhase.LOADING, RunPhase.WARMING_UP, RunPhase.MEASURING):
             yield RunEvent(run_id, phase)
-        fake.on_run()
+        if (waiting := fake.on_run()) is not None:
+            await waiting
         if fake.fails_run is not None:
             raise fake.fails_run
         base = run_summary(run_id, device=fake.name, stand_in_for=fake.stand_in_for)
@@ -309,15 +309,17 @@ class FakeClient(DeviceClient):
         fake.runs[run_id] = npz_bytes({"responses": (responses_s * 1e9).astype(np.int64)})
         yield RunEvent(run_id, RunPhase.DONE, 1.0, summary)
 
-    def fetch_samples(self, run_id: str) -> Iterator[bytes]:
+    async def fetch_samples(self, run_id: str) -> AsyncIterator[bytes]:
         """The samples of a run."""
-        fake = self._reach("fetch_samples")
+        fake = await self._reach("fetch_samples")
         if run_id not in fake.runs:
             raise NotFoundError(f"no run {run_id}")
         yield fake.runs[run_id]
 
-    def _reach(self, call: str) -> FakeDevice:
+    async def _reach(self, call: str) -> FakeDevice:
         self._fake.calls.append(call)
+        # As on a network, the others have their turn meanwhile.
+        await asyncio.sleep(0)
         if self._fake.gone or self._closed:
             raise UnreachableError(f"{self._fake.name}: the agent does not answer (unavailable)", hint="is it running?")
         return self._fake

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from edgectl_converters.process import ToolchainProcess
 from edgectl_converters.sources.base import Export, ExportRequest
 from edgectl_converters.targets.base import BuildRequest, Built
 from edgectl_converters.toolchain import Toolchains
-from edgectl_protos.domain.errors import CheckpointCorruptError, InternalError, ToolchainError
+from edgectl_protos.domain.errors import CancelledError, CheckpointCorruptError, InternalError, ToolchainError
 
 BUILD = BuildRequest("reference", "c", "onnx", "/absent.onnx", (), (), "fp32", "default", "", "/absent")
 BUILT = """{"entry": "model.onnx"}"""
@@ -106,6 +107,18 @@ def test_a_user_who_gives_up_stops_the_process(host, process, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         process.run(replace(host, python=python), BUILD, Built, interrupt)
+    assert all(gone(pid) for pid in pids(tmp_path))
+
+
+def test_another_thread_ends_it_for_good(host, process, tmp_path):
+    python = script(tmp_path, "echo 'progress: working'\nexec sleep 60")
+    killed = threading.Thread(target=process.kill)
+    with pytest.raises(CancelledError):
+        process.run(replace(host, python=python), BUILD, Built, lambda text: killed.start())
+    killed.join()
+    assert all(gone(pid) for pid in pids(tmp_path))
+    with pytest.raises(CancelledError):
+        process.run(replace(host, python=python), BUILD, Built, ignore)
     assert all(gone(pid) for pid in pids(tmp_path))
 
 

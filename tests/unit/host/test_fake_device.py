@@ -18,6 +18,6 @@ class TestFakeDevice(DeviceClientContract):
         return fake.connect
 
     @pytest.fixture
-    def client(self, connect):
-        with connect() as client:
+    async def client(self, connect):
+        async with await connect() as client:
             yield client

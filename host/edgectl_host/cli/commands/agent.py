@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import json_option
 from edgectl_host.cli.wiring import Wiring
 
 if TYPE_CHECKING:
-    from edgectl_host.transport.local import AgentStatus
+    from edgectl_host.transport.local import AgentStatus, LocalAgent
 
 
 @click.group("agent")
@@ -25,8 +26,8 @@ def start(wiring: Wiring, json_mode: bool) -> None:
     """Start it, if it does not run."""
     agent = wiring.local_agent()
     with wiring.console(json_mode=json_mode).busy("agent", "starting"):
-        agent.ensure_running().close()
-    _show(wiring, agent.status(), json_mode)
+        status = run_workflow(_started(agent))
+    _show(wiring, status, json_mode)
 
 
 @command.command("stop")
@@ -36,8 +37,8 @@ def stop(wiring: Wiring, json_mode: bool) -> None:
     """End it. What is installed stays, and runs again at the next start."""
     agent = wiring.local_agent()
     with wiring.console(json_mode=json_mode).busy("agent", "ending"):
-        agent.stop()
-    _show(wiring, agent.status(), json_mode)
+        status = run_workflow(_stopped(agent))
+    _show(wiring, status, json_mode)
 
 
 @command.command("status")
@@ -45,7 +46,17 @@ def stop(wiring: Wiring, json_mode: bool) -> None:
 @click.pass_obj
 def status(wiring: Wiring, json_mode: bool) -> None:
     """Whether it runs, and where its state and log are."""
-    _show(wiring, wiring.local_agent().status(), json_mode)
+    _show(wiring, run_workflow(wiring.local_agent().status()), json_mode)
+
+
+async def _started(agent: LocalAgent) -> AgentStatus:
+    await (await agent.ensure_running()).close()
+    return await agent.status()
+
+
+async def _stopped(agent: LocalAgent) -> AgentStatus:
+    await agent.stop()
+    return await agent.status()
 
 
 def _show(wiring: Wiring, status: AgentStatus, json_mode: bool) -> None:

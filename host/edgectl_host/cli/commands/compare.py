@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import FOOTAGE, LOOP, SHARE, json_option, loop_options, task_option, word_options
 from edgectl_host.cli.wiring import Wiring
 
@@ -86,17 +87,19 @@ def command(
     sides = [side(0), side(1)]
     runs = wiring.runs()
     with console.progress() as progress:
-        comparison = run_compare(
-            sides,
-            devices[0],
-            LoopOverrides(rate_hz=rate_hz, measure_s=measure_s or _MEASURE_S),
-            blocks=blocks,
-            threshold=threshold,
-            connect=wiring.connect,
-            owner=wiring.config.owner,
-            remember=runs.add_release,
-            manifest_of=runs.release,
-            progress=progress,
+        comparison = run_workflow(
+            run_compare(
+                sides,
+                devices[0],
+                LoopOverrides(rate_hz=rate_hz, measure_s=measure_s or _MEASURE_S),
+                blocks=blocks,
+                threshold=threshold,
+                connect=wiring.connect,
+                owner=wiring.config.owner,
+                remember=runs.add_release,
+                manifest_of=runs.release,
+                progress=progress,
+            )
         )
     console.show(human_comparison(comparison))
     console.show_json(json_comparison(comparison))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import (
     BOARDS,
     SIZE,
@@ -100,7 +101,7 @@ def _one(console: Console, subject: Subject, board: str, output: Path | None, *,
         if dry_run:
             plans = tuple(filter(None, (subject.steps(way.assignment),)))
         else:
-            bundle = subject.bundle(way.assignment, progress)
+            bundle = run_workflow(subject.bundle(way.assignment, progress))
             bundle = copied(bundle, output) if output is not None else bundle
     if dry_run:
         console.show(human_conversions(plans, console.width), human_floors([way]))

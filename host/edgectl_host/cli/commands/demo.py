@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import FOOTAGE, json_option, loop_options, task_option
 from edgectl_host.cli.wiring import Wiring
 
@@ -44,14 +45,16 @@ def command(
         policy, footage = example / "policy", footage or example / "footage"
     subject = wiring.subject(policy, footage=footage, task=task)
     with console.progress() as progress:
-        result = run_demo(
-            subject,
-            Device(LOCAL),
-            LoopOverrides(rate_hz=rate_hz, measure_s=(measure_s or _MEASURE_S) / DEMO_BLOCKS),
-            connect=wiring.connect,
-            owner=wiring.config.owner,
-            remember=wiring.runs().add_release,
-            progress=progress,
+        result = run_workflow(
+            run_demo(
+                subject,
+                Device(LOCAL),
+                LoopOverrides(rate_hz=rate_hz, measure_s=(measure_s or _MEASURE_S) / DEMO_BLOCKS),
+                connect=wiring.connect,
+                owner=wiring.config.owner,
+                remember=wiring.runs().add_release,
+                progress=progress,
+            )
         )
     console.show(human_demo(subject.name, result))
     console.show_json(json_demo(result))

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import CHECKPOINT, fleet_options, graph_options, json_option, loop_options, target_options
 from edgectl_host.cli.wiring import Wiring
 
 if TYPE_CHECKING:
     from edgectl_converters.assignment import Choice
+    from edgectl_host.workflows.plan import DeployPlan
+    from edgectl_host.workflows.rollout import Row
 
 
 @click.command("deploy")
@@ -74,9 +77,15 @@ def command(
             progress(Update(device.name, "asking the device"))
         if not dry_run:
             wiring.prepare_local(devices, runtime, progress)
-        plan = make_plan(subject.name, devices, connect=wiring.connect, choosing=subject.way)
+
+        async def planned() -> DeployPlan:
+            return await make_plan(subject.name, devices, connect=wiring.connect, choosing=subject.way)
+
+        async def rolled_out() -> tuple[Row, ...]:
+            return await rollout.run(await planned())
+
         if dry_run:
-            plan = with_conversions(plan, converted=subject.converted, steps=subject.steps)
+            plan = with_conversions(run_workflow(planned()), converted=subject.converted, steps=subject.steps)
         else:
             runs = wiring.runs()
             rollout = Rollout(
@@ -88,7 +97,7 @@ def command(
                 record=runs.add,
                 progress=progress,
             )
-            rows = rollout.run(plan)
+            rows = run_workflow(rolled_out())
     if dry_run:
         console.show(human_plan(plan, console.width))
         console.show_json(json_plan(plan))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import json_option
 from edgectl_host.cli.wiring import Wiring
 
@@ -25,13 +26,13 @@ def command(wiring: Wiring, measure: bool, json_mode: bool) -> None:
     config = wiring.config
     if measure:
         with console.progress() as progress:
-            wiring.measure_rates(progress)
+            wiring.measure_rates(run_workflow(wiring.local_facts()), progress)
     with console.busy("doctor", "looking"):
         findings = [
             doctor.check_python(),
             *doctor.check_extras(),
             *doctor.check_toolchains(list_toolchains(wiring.toolchains())),
-            agent_finding(wiring.local_agent().status()),
+            agent_finding(run_workflow(wiring.local_agent().status())),
             doctor.check_board(wiring.generic_board()),
             doctor.check_rates(wiring.rates().here()),
             doctor.check_disk(config.cache_dir),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import fleet_options, json_option, loop_options
 from edgectl_host.cli.wiring import Wiring
 
@@ -47,20 +48,22 @@ def command(
     devices = wiring.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
     runs = wiring.runs()
 
-    def keep(client: DeviceClient, record: RunRecord) -> RunRecord:
+    async def keep(client: DeviceClient, record: RunRecord) -> RunRecord:
         if samples:
-            record = fetch_samples(client, record, wiring.config.samples_dir)
+            record = await fetch_samples(client, record, wiring.config.samples_dir)
         runs.add(record)
         return record
 
     with console.progress() as progress:
-        answers = measure_all(
-            devices,
-            LoopOverrides(rate_hz=rate_hz, measure_s=measure_s, mode=Mode(mode) if mode else None, threads=threads),
-            connect=wiring.connect,
-            manifest_of=runs.release,
-            keep=keep,
-            progress=progress,
+        answers = run_workflow(
+            measure_all(
+                devices,
+                LoopOverrides(rate_hz=rate_hz, measure_s=measure_s, mode=Mode(mode) if mode else None, threads=threads),
+                connect=wiring.connect,
+                manifest_of=runs.release,
+                keep=keep,
+                progress=progress,
+            )
         )
     if len(answers) == 1 and answers[0].failure is not None:
         raise error_of(answers[0].failure)

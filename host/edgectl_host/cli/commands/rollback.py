@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import fleet_options, json_option
 from edgectl_host.cli.wiring import Wiring
 
@@ -30,7 +31,9 @@ def command(
     console = wiring.console(json_mode=json_mode)
     devices = wiring.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
     with console.progress() as progress:
-        answers = rollback_all(devices, connect=wiring.connect, owner=wiring.config.owner, progress=progress)
+        answers = run_workflow(
+            rollback_all(devices, connect=wiring.connect, owner=wiring.config.owner, progress=progress)
+        )
     if len(answers) == 1 and answers[0].failure is not None:
         raise error_of(answers[0].failure)
     console.show(human_rollback(answers))

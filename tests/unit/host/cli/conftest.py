@@ -31,8 +31,8 @@ class FakeWiring(Wiring):
         super().__init__(config)
         self.fakes = fakes
 
-    def connect(self, device):
-        return self.fakes[device.name].connect()
+    async def connect(self, device):
+        return await self.fakes[device.name].connect()
 
 
 @dataclass

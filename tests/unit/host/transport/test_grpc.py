@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
 
+from contracts.device_client import all_of, pieces
 from edgectl_host.transport.grpc import GrpcDeviceClient, socket_path
 from edgectl_protos.agent.v1 import (
+    artifact_service_pb2_grpc,
     deployment_service_pb2_grpc,
     info_service_pb2_grpc,
     profile_service_pb2_grpc,
@@ -29,6 +32,7 @@ from edgectl_protos.domain.run import RunEvent, RunPhase
 
 
 class Agent(
+    artifact_service_pb2_grpc.ArtifactServiceServicer,
     info_service_pb2_grpc.InfoServiceServicer,
     deployment_service_pb2_grpc.DeploymentServiceServicer,
     profile_service_pb2_grpc.ProfileServiceServicer,
@@ -37,6 +41,15 @@ class Agent(
 
     protocol = (1, 1)
     acknowledged = 0
+    refuses = False
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def Upload(self, request, context):  # noqa: N802 - the wire's name
+        if self.refuses:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "no more of this")
+        self.over.wait(20)
 
     def Hello(self, request, context):  # noqa: N802 - the wire's name
         return to_wire(HelloReply("9.9", *self.protocol, "odd", "boot", ()))
@@ -68,11 +81,13 @@ def address(agent):
         path = Path(folder) / "a.sock"
         server = grpc.server(ThreadPoolExecutor(max_workers=2))
         info_service_pb2_grpc.add_InfoServiceServicer_to_server(agent, server)
+        artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(agent, server)
         deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(agent, server)
         profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(agent, server)
         server.add_insecure_port(f"unix:{path}")
         server.start()
         yield f"unix:{path}"
+        agent.over.set()
         server.stop(grace=0).wait()
 
 
@@ -82,67 +97,89 @@ def test_anything_but_a_unix_socket_is_refused(address):
         socket_path(address)
 
 
-def test_a_socket_that_is_not_there_says_so_at_once(tmp_path):
+async def test_a_socket_that_is_not_there_says_so_at_once(tmp_path):
     with pytest.raises(UnreachableError, match=r"nuc: no agent listens on .*a\.sock") as info:
-        GrpcDeviceClient.connect("nuc", f"unix:{tmp_path}/a.sock")
+        await GrpcDeviceClient.connect("nuc", f"unix:{tmp_path}/a.sock")
     assert "edgectl-agent run" in info.value.hint
 
 
-def test_a_socket_that_nobody_listens_on_is_unreachable(tmp_path):
+async def test_a_socket_that_nobody_listens_on_is_unreachable(tmp_path):
     (tmp_path / "a.sock").touch()
     with pytest.raises(UnreachableError, match="the agent does not answer"):
-        GrpcDeviceClient.connect("nuc", f"unix:{tmp_path}/a.sock")
+        await GrpcDeviceClient.connect("nuc", f"unix:{tmp_path}/a.sock")
 
 
 @pytest.mark.parametrize("protocol", [(2, 3), (0, 0)])
-def test_an_agent_without_a_common_protocol_is_refused_with_both_ranges(agent, address, protocol):
+async def test_an_agent_without_a_common_protocol_is_refused_with_both_ranges(agent, address, protocol):
     agent.protocol = protocol
     with pytest.raises(ProtocolError, match=rf"speaks protocol {protocol[0]}\.\.{protocol[1]}, this host 1\.\.1"):
-        GrpcDeviceClient.connect("nuc", address)
+        await GrpcDeviceClient.connect("nuc", address)
 
 
-def test_a_newer_agent_that_still_speaks_ours_is_accepted(agent, address):
+async def test_a_newer_agent_that_still_speaks_ours_is_accepted(agent, address):
     agent.protocol = (1, 4)
-    GrpcDeviceClient.connect("nuc", address).close()
+    await (await GrpcDeviceClient.connect("nuc", address)).close()
 
 
-def test_a_stream_that_is_cut_in_the_middle_is_an_unreachable_agent(agent, address):
-    with GrpcDeviceClient.connect("nuc", address) as client:
+async def test_a_stream_that_is_cut_in_the_middle_is_an_unreachable_agent(agent, address):
+    async with await GrpcDeviceClient.connect("nuc", address) as client:
         events = client.watch("d1")
-        assert next(events).state is State.STAGING
+        assert (await anext(events)).state is State.STAGING
         with pytest.raises(UnreachableError, match="power cut"):
-            next(events)
+            await anext(events)
     assert agent.acknowledged == 1
 
 
-def test_the_failure_of_a_run_arrives_as_the_error_it_is(address):
-    client = GrpcDeviceClient.connect("nuc", address)
-    with client, pytest.raises(SourceError, match="the video ended") as info:
-        list(client.run("r1", LoopOverrides()))
+async def test_the_failure_of_a_run_arrives_as_the_error_it_is(address):
+    async with await GrpcDeviceClient.connect("nuc", address) as client:
+        with pytest.raises(SourceError, match="the video ended") as info:
+            await all_of(client.run("r1", LoopOverrides()))
     assert info.value.hint == "on_end: repeat"
 
 
-def test_a_call_that_an_old_agent_does_not_know_says_what_to_do(address):
-    with (
-        GrpcDeviceClient.connect("nuc", address) as client,
-        pytest.raises(ProtocolError, match="does not know") as info,
-    ):
-        client.installed()
+async def test_a_call_that_an_old_agent_does_not_know_says_what_to_do(address):
+    async with await GrpcDeviceClient.connect("nuc", address) as client:
+        with pytest.raises(ProtocolError, match="does not know") as info:
+            await client.installed()
     assert "same version" in info.value.hint
 
 
-def test_a_closed_connection_answers_as_one(address):
-    client = GrpcDeviceClient.connect("nuc", address)
-    client.close()
+async def test_a_closed_connection_answers_as_one(address):
+    client = await GrpcDeviceClient.connect("nuc", address)
+    await client.close()
     with pytest.raises(UnreachableError, match="the connection was closed"):
-        client.hello()
+        await client.hello()
     with pytest.raises(UnreachableError, match="the connection was closed"):
-        list(client.watch("d1"))
+        await all_of(client.watch("d1"))
     with pytest.raises(UnreachableError, match="the connection was closed"):
-        client.upload("d1", _digest(), [(0, b"x")])
+        await client.upload("d1", _digest(), pieces((0, b"x")))
 
 
 def _digest():
     from edgectl_protos.domain.artifact import Digest
 
     return Digest("0" * 64)
+
+
+async def test_an_agent_that_takes_nothing_more_is_not_waited_for(address, monkeypatch):
+    monkeypatch.setattr("edgectl_host.transport.grpc.UPLOAD_STALL_S", 0.2)
+
+    async def endless():
+        while True:
+            yield 0, bytes(1 << 20)
+
+    async with await GrpcDeviceClient.connect("nuc", address) as client:
+        with pytest.raises(UnreachableError, match="has taken nothing for"):
+            await client.upload("d1", _digest(), endless())
+
+
+async def test_what_an_agent_answers_before_an_upload_is_over_is_the_error(address, agent):
+    agent.refuses = True
+
+    async def endless():
+        while True:
+            yield 0, bytes(1 << 10)
+
+    async with await GrpcDeviceClient.connect("nuc", address) as client:
+        with pytest.raises(UnreachableError, match="no more of this"):
+            await client.upload("d1", _digest(), endless())

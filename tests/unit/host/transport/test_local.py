@@ -23,30 +23,30 @@ def agent(tmp_path):
     return make
 
 
-def test_nothing_runs_and_nothing_is_started_by_looking(agent, tmp_path):
-    status = agent("").status()
+async def test_nothing_runs_and_nothing_is_started_by_looking(agent, tmp_path):
+    status = await agent("").status()
     assert (status.pid, status.hello) == (None, None)
-    assert agent("").stop() is None
+    assert await agent("").stop() is None
     assert not (tmp_path / "state").exists()
 
 
-def test_an_agent_that_ends_at_once_shows_its_last_words(agent):
+async def test_an_agent_that_ends_at_once_shows_its_last_words(agent):
     with pytest.raises(DeviceError, match=r"ended with code 53:\n  \| error\[disk_full\]: no room") as info:
-        agent("import sys; print('error[disk_full]: no room'); sys.exit(53)").ensure_running()
+        await agent("import sys; print('error[disk_full]: no room'); sys.exit(53)").ensure_running()
     assert "agent.log" in info.value.hint
 
 
-def test_an_agent_that_never_answers_is_ended(agent, tmp_path):
+async def test_an_agent_that_never_answers_is_ended(agent, tmp_path):
     script = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     with pytest.raises(DeviceError, match="did not answer within"):
-        agent(script, ready_timeout_s=1.0).ensure_running()
+        await agent(script, ready_timeout_s=1.0).ensure_running()
     pid = int((tmp_path / "pid").read_text())
     assert not local._alive(pid)
 
 
-def test_the_agent_is_told_its_state_its_socket_and_its_name(agent, tmp_path):
+async def test_the_agent_is_told_its_state_its_socket_and_its_name(agent, tmp_path):
     with pytest.raises(DeviceError) as info:
-        agent("import sys; print(sys.argv[1:]); sys.exit(1)").ensure_running()
+        await agent("import sys; print(sys.argv[1:]); sys.exit(1)").ensure_running()
     listen = f"unix:{tmp_path}/a.sock"
     expected = ["run", "--state-dir", f"{tmp_path}/state", "--listen", listen, "--device", "local"]
     expected += ["--interpreters-file", f"{tmp_path}/state/interpreters.json"]

@@ -44,8 +44,8 @@ class Bench:
         self.fakes = {fake.name: fake for fake in fakes}
         self.devices = tuple(Device(fake.name, f"unix:/{fake.name}", board="generic-x86_64") for fake in fakes)
 
-    def connect(self, device: Device):
-        return self.fakes[device.name].connect()
+    async def connect(self, device: Device):
+        return await self.fakes[device.name].connect()
 
 
 @pytest.fixture

@@ -17,9 +17,13 @@ GONE = Failure("agent_unreachable", "no agent", "")
 BUSY = Failure("device_busy", "busy", "")
 
 
-def test_answers_are_in_the_order_of_the_devices_and_a_failure_is_one(bench):
+async def device_of(client):
+    return (await client.facts()).device
+
+
+async def test_answers_are_in_the_order_of_the_devices_and_a_failure_is_one(bench):
     devices = bench(*(FakeDevice(name, gone=name == "b") for name in "abc"))
-    answers = ask_all(devices.devices, devices.connect, lambda client: client.facts().device)
+    answers = await ask_all(devices.devices, devices.connect, device_of)
     assert [answer.value for answer in answers] == ["a", None, "c"]
     assert answers[1].failure.reason == "agent_unreachable"
 
@@ -44,25 +48,26 @@ def test_failures_together_are_partial_unless_they_are_all_one(failures, code):
     assert exit_code_of_failures(failures) == code
 
 
-def test_status_tells_what_is_installed_and_what_was(bench, make_bundle):
+async def test_status_tells_what_is_installed_and_what_was(bench, make_bundle):
     devices = bench(FakeDevice("a"))
     one, two = make_bundle("one"), make_bundle("two")
-    with devices.fakes["a"].connect() as client:
+    async with await devices.fakes["a"].connect() as client:
         for bundle in (one, two):
-            install(client, bundle, owner="me", progress=silent)
-    status = status_all(devices.devices, connect=devices.connect)[0].value
+            await install(client, bundle, owner="me", progress=silent)
+    (answer,) = await status_all(devices.devices, connect=devices.connect)
+    status = answer.value
     assert (status.installed.current, status.installed.previous) == (two.digest, one.digest)
     assert status.deployment_of(one.digest).name == "one"
     assert status.last.name == "two"
     assert status.deployment_of(None) is None
 
 
-def test_rollback_answers_with_what_runs_again_or_why_not(bench, make_bundle):
+async def test_rollback_answers_with_what_runs_again_or_why_not(bench, make_bundle):
     devices = bench(FakeDevice("a"), FakeDevice("b"))
     one = make_bundle("one")
-    with devices.fakes["a"].connect() as client:
+    async with await devices.fakes["a"].connect() as client:
         for bundle in (one, make_bundle("two")):
-            install(client, bundle, owner="me", progress=silent)
-    answers = rollback_all(devices.devices, connect=devices.connect, owner="me", progress=silent)
+            await install(client, bundle, owner="me", progress=silent)
+    answers = await rollback_all(devices.devices, connect=devices.connect, owner="me", progress=silent)
     assert answers[0].value.release == one.digest
     assert answers[1].failure.reason == "wrong_state"

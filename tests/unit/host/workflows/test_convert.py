@@ -117,11 +117,11 @@ def test_side_by_side_stands_what_there_is_when_no_runtime_can_do_all(open_at, g
     assert open_at(graph).ways(NUC, only, DEMO_SCHEMES) == (REFERENCE,)
 
 
-def test_a_bundle_goes_anywhere_as_what_it_is(open_at, folder):
+async def test_a_bundle_goes_anywhere_as_what_it_is(open_at, folder):
     subject = open_at(folder)
     assert isinstance(subject, BundleSubject)
     assert subject.way(NUC, None).assignment == REFERENCE
-    bundle = subject.bundle(REFERENCE, silent)
+    bundle = await subject.bundle(REFERENCE, silent)
     assert (bundle.directory, bundle.cached) == (folder, True)
     assert subject.converted(REFERENCE) == bundle
     assert subject.steps(REFERENCE) is None
@@ -146,17 +146,17 @@ def test_what_is_neither_is_refused(open_at, tmp_path):
         open_at(tmp_path / "notes.txt")
 
 
-def test_a_conversion_tells_its_steps_and_is_cached_the_second_time(open_at, graph, updates, tmp_path):
+async def test_a_conversion_tells_its_steps_and_is_cached_the_second_time(open_at, graph, updates, tmp_path):
     subject = open_at(graph)
     assert subject.converted(REFERENCE) is None
     assert not subject.steps(REFERENCE).cached
-    first = subject.bundle(REFERENCE, updates.append)
+    first = await subject.bundle(REFERENCE, updates.append)
     assert not first.cached
     assert first.assignment == REFERENCE
     assert {update.subject for update in updates} == {"reference fp32"}
     assert updates[0].text == "converting"
     assert updates[-1].done
-    second = subject.bundle(REFERENCE, silent)
+    second = await subject.bundle(REFERENCE, silent)
     assert second.cached
     assert second.digest == first.digest
     assert subject.converted(REFERENCE).digest == first.digest

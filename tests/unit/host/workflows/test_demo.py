@@ -38,7 +38,7 @@ class FakeSubject:
         assert facts is not None
         return WAYS
 
-    def bundle(self, assignment, progress):
+    async def bundle(self, assignment, progress):
         self.made.append(assignment)
         if assignment in self.refused:
             raise ParityError(f"{assignment} is 0.4 off", hint="more footage")
@@ -47,10 +47,10 @@ class FakeSubject:
 
 @pytest.fixture
 def demo(make_bundle, bench):
-    def run(fake: FakeDevice, refused=(), progress=silent):
+    async def run(fake: FakeDevice, refused=(), progress=silent):
         subject = FakeSubject(make_bundle, refused)
         devices = bench(fake)
-        result = run_demo(
+        result = await run_demo(
             subject,
             devices.devices[0],
             LoopOverrides(measure_s=0.6),
@@ -75,21 +75,21 @@ def release(make_bundle):
     return lambda way: make_bundle(str(way).replace(" ", "-")).digest
 
 
-def test_every_way_is_converted_once_and_takes_its_turns(demo, release):
+async def test_every_way_is_converted_once_and_takes_its_turns(demo, release):
     order = []
     fake = FakeDevice("local")
     fake.summary = lambda summary: order.append(summary.release) or summary
-    result, subject = demo(fake)
+    result, subject = await demo(fake)
     assert subject.made == list(WAYS)
     assert [row.assignment for row in result.rows] == list(WAYS)
     assert order == [release(way) for way in WAYS] * DEMO_BLOCKS
     assert [row.pooled.verdict.outcome for row in result.rows] == [Outcome.PASS] * 4
 
 
-def test_blocks_are_one_measurement(demo):
+async def test_blocks_are_one_measurement(demo):
     fake = FakeDevice("local")
     fake.summary = lambda summary: replace(summary, misses=Misses(3, 0.015, 2, 1))
-    result, _ = demo(fake)
+    result, _ = await demo(fake)
     pooled = result.rows[0].pooled
     assert pooled.response.n == 200 * DEMO_BLOCKS
     assert pooled.response.p50 == pytest.approx(0.010, rel=0.001)
@@ -97,74 +97,74 @@ def test_blocks_are_one_measurement(demo):
     assert pooled.misses == Misses(15, 0.015, 2, 5)
 
 
-def test_a_verdict_is_of_all_blocks_together(demo):
+async def test_a_verdict_is_of_all_blocks_together(demo):
     fake = FakeDevice("local")
     # At most 5 % may be late: of 1,000 ticks, 5 are few enough to say, 50 show nothing, 100 are too many.
     for late, outcome in ((1, Outcome.PASS), (10, Outcome.INCONCLUSIVE), (20, Outcome.FAIL)):
         fake.summary = lambda summary, late=late: with_late(summary, late)
-        result, _ = demo(fake)
+        result, _ = await demo(fake)
         (check,) = result.rows[0].pooled.verdict.checks
         assert (check.limit.statistic, check.n, check.count) == (DEMO_STATISTIC, 1000, 5 * late)
         assert check.outcome is outcome
 
 
-def test_a_busy_machine_makes_it_inconclusive_and_names_no_fastest(demo, release):
+async def test_a_busy_machine_makes_it_inconclusive_and_names_no_fastest(demo, release):
     fake = FakeDevice("local")
     fake.pace = {release(WAYS[1]): 0.5}
     share = iter([0.0, 0.2] * 100)
     fake.summary = lambda summary: replace(
         summary, interference=Interference(waited_share=next(share), others_cpus=1.0)
     )
-    result, _ = demo(fake)
+    result, _ = await demo(fake)
     assert result.fastest is None
     assert result.rows[1].pooled.verdict.disturbances == (Disturbance.BUSY,)
     assert result.rows[0].pooled.verdict.disturbances == ()
     assert result.conditions == (f"{WAYS[1]}: machine busy", f"{WAYS[3]}: machine busy")
 
 
-def test_the_fastest_is_named_when_its_lead_is_shown(demo, release):
+async def test_the_fastest_is_named_when_its_lead_is_shown(demo, release):
     fake = FakeDevice("local")
     fake.pace = {release(WAYS[1]): 0.5, release(WAYS[2]): 0.7, release(WAYS[3]): 1.2}
-    result, _ = demo(fake)
+    result, _ = await demo(fake)
     assert result.fastest.assignment == WAYS[1]
     assert result.lead.ratio == pytest.approx(1.4, rel=0.01)
     assert [row.ratio and round(row.ratio.ratio, 2) for row in result.rows] == [None, 0.5, 0.7, 1.2]
 
 
-def test_none_is_the_fastest_when_two_are_as_fast_or_the_machine_changed(demo, release):
+async def test_none_is_the_fastest_when_two_are_as_fast_or_the_machine_changed(demo, release):
     fake = FakeDevice("local")
     fake.pace = {release(WAYS[1]): 0.5, release(WAYS[2]): 0.5}
-    result, _ = demo(fake)
+    result, _ = await demo(fake)
     assert (result.fastest, result.lead.change) == (None, Change.SAME)
     fake.pace[release(WAYS[2])] = 0.7
     count = iter(range(100))
     fake.summary = lambda summary: replace(summary, threads=1 + (next(count) > 9))
-    result, _ = demo(fake)
+    result, _ = await demo(fake)
     assert result.fastest is None
     assert result.conditions == ("threads: 1, then 2",)
 
 
-def test_one_that_breaks_a_deadline_is_not_ranked(demo, release):
+async def test_one_that_breaks_a_deadline_is_not_ranked(demo, release):
     fake = FakeDevice("local")
     fast = release(WAYS[1])
     fake.pace = {fast: 0.1}
     fake.summary = lambda s: with_late(s, 99) if s.release == fast else s
-    result, _ = demo(fake)
+    result, _ = await demo(fake)
     assert result.rows[1].pooled.verdict.outcome is Outcome.FAIL
     assert WAYS[1] not in [row.assignment for row in result.ranked]
 
 
-def test_a_way_that_is_refused_costs_its_own_row(demo):
+async def test_a_way_that_is_refused_costs_its_own_row(demo):
     refused = WAYS[3]
-    result, _ = demo(FakeDevice("local"), refused=(refused,))
+    result, _ = await demo(FakeDevice("local"), refused=(refused,))
     rows = {row.assignment: row for row in result.rows}
     assert rows[refused].failure.reason == "parity_failed"
     assert sum(row.pooled is not None for row in rows.values()) == 3
 
 
-def test_a_way_that_the_device_refuses_or_cannot_run_costs_its_own_row(demo, release, monkeypatch):
+async def test_a_way_that_the_device_refuses_or_cannot_run_costs_its_own_row(demo, release, monkeypatch):
     fake = FakeDevice("local", fails_at=(State.PARITY, ParityError("0.4 off")))
-    result, _ = demo(fake)
+    result, _ = await demo(fake)
     assert {row.failure.reason for row in result.rows} == {"parity_failed"}
     fake = FakeDevice("local")
 
@@ -174,36 +174,36 @@ def test_a_way_that_the_device_refuses_or_cannot_run_costs_its_own_row(demo, rel
         return summary
 
     fake.summary = ends_early
-    result, _ = demo(fake)
+    result, _ = await demo(fake)
     assert [row.failure.reason if row.failure else None for row in result.rows] == [None, None, "source_failed", None]
 
 
-def test_the_second_time_nothing_is_installed(demo):
+async def test_the_second_time_nothing_is_installed(demo):
     fake = FakeDevice("local")
-    demo(fake)
+    await demo(fake)
     created = fake.calls.count("create")
-    demo(fake)
+    await demo(fake)
     assert fake.calls.count("create") == created
 
 
-def test_updates_are_told_by_what_runs(demo):
+async def test_updates_are_told_by_what_runs(demo):
     updates = []
-    demo(FakeDevice("local"), progress=updates.append)
+    await demo(FakeDevice("local"), progress=updates.append)
     assert {str(way) for way in WAYS} <= {update.subject for update in updates}
     assert f"{WAYS[0]}, block 1 of {DEMO_BLOCKS}: measuring" in [update.text for update in updates]
 
 
-def test_a_device_that_does_not_answer_ends_the_demo(demo):
+async def test_a_device_that_does_not_answer_ends_the_demo(demo):
     with pytest.raises(UnreachableError):
-        demo(FakeDevice("local", gone=True))
+        await demo(FakeDevice("local", gone=True))
 
 
-def test_when_none_is_left_none_is_ranked(demo):
-    result, _ = demo(FakeDevice("local"), refused=WAYS)
+async def test_when_none_is_left_none_is_ranked(demo):
+    result, _ = await demo(FakeDevice("local"), refused=WAYS)
     assert (result.ranked, result.fastest, result.lead) == ((), None, None)
 
 
-def test_a_database_that_cannot_be_written_ends_the_demo_before_anything_is_installed(bench, make_bundle):
+async def test_a_database_that_cannot_be_written_ends_the_demo_before_anything_is_installed(bench, make_bundle):
     fake = FakeDevice("local")
     devices = bench(fake)
 
@@ -211,7 +211,7 @@ def test_a_database_that_cannot_be_written_ends_the_demo_before_anything_is_inst
         raise RunsError("the database is of another version")
 
     with pytest.raises(RunsError):
-        run_demo(
+        await run_demo(
             FakeSubject(make_bundle),
             devices.devices[0],
             LoopOverrides(),
@@ -223,7 +223,7 @@ def test_a_database_that_cannot_be_written_ends_the_demo_before_anything_is_inst
     assert "create" not in fake.calls
 
 
-def test_the_example_is_found_below_the_first_folder_that_has_it(tmp_path):
+async def test_the_example_is_found_below_the_first_folder_that_has_it(tmp_path):
     policy = tmp_path / "b" / "examples" / "press_pad" / "policy"
     policy.mkdir(parents=True)
     (policy / "config.json").touch()

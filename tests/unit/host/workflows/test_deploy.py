@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
+from edgectl_converters.bundle import chunks_of
 from edgectl_host.workflows.deploy import install
 from edgectl_host.workflows.progress import silent
 from edgectl_protos.domain.artifact import CHUNK_SIZE_BYTES
-from edgectl_protos.domain.bundle import BuildRecipe
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import (
     BusyError,
-    CancelledError,
     DiskFullError,
     ParityError,
     UnreachableError,
@@ -28,17 +28,17 @@ def fake():
 
 
 @pytest.fixture
-def client(fake):
-    with fake.connect() as client:
+async def client(fake):
+    async with await fake.connect() as client:
         yield client
 
 
-def put(client, bundle, progress=silent):
-    return install(client, bundle, owner="me@here", progress=progress)
+async def put(client, bundle, progress=silent):
+    return await install(client, bundle, owner="me@here", progress=progress)
 
 
-def test_a_release_is_sent_proved_and_committed(client, fake, bundle, updates):
-    done = put(client, bundle, updates.append)
+async def test_a_release_is_sent_proved_and_committed(client, fake, bundle, updates):
+    done = await put(client, bundle, updates.append)
     assert done.deployment.state is State.COMMITTED
     assert done.deployment.owner == "me@here"
     assert done.sent_bytes == fake.received_bytes == bundle.manifest.size_bytes
@@ -50,128 +50,134 @@ def test_a_release_is_sent_proved_and_committed(client, fake, bundle, updates):
     assert fractions[-1] == 1.0
 
 
-def test_what_a_builder_says_is_shown_while_it_builds(client, bundle, updates, monkeypatch):
+async def test_what_a_builder_says_is_shown_while_it_builds(client, bundle, updates, monkeypatch):
     watch = client.watch
 
-    def told(deployment_id):
-        for event in watch(deployment_id):
+    async def told(deployment_id):
+        async for event in watch(deployment_id):
             said = {State.BUILDING: "building 'full': 30%", State.PARITY: "built 'full' in 9 s"}.get(event.state, "")
             yield replace(event, detail=said)
 
     monkeypatch.setattr(client, "watch", told)
-    put(client, bundle, updates.append)
+    await put(client, bundle, updates.append)
     texts = [update.text for update in updates]
     assert "building 'full': 30%" in texts
     assert "built 'full' in 9 s; proving the numbers on the device" in texts
 
 
-def test_whether_what_only_the_device_builds_is_built_is_asked_of_the_device(client, fake, bundle):
-    put(client, bundle)
-    (component, *others) = bundle.manifest.components
-    component = replace(component, recipe=BuildRecipe(component.runtime))
-    unbuilt = replace(bundle, manifest=replace(bundle.manifest, components=(component, *others)))
+async def test_the_second_time_the_device_says_that_it_is_there_and_nothing_is_sent(client, fake, bundle):
+    first = await put(client, bundle)
     fake.calls.clear()
-    again = put(client, unbuilt)
-    assert again.already
-    assert "create" in fake.calls
-
-
-def test_the_second_time_nothing_is_sent_or_planned(client, fake, bundle):
-    first = put(client, bundle)
-    fake.calls.clear()
-    second = put(client, bundle)
+    second = await put(client, bundle)
     assert second.already
     assert second.sent_bytes == 0
     assert second.deployment.id == first.deployment.id
-    assert fake.calls == ["installed"]
+    assert fake.calls == ["create"]
 
 
-def test_a_blob_of_many_chunks_arrives_whole(client, fake, make_bundle):
+async def test_a_blob_of_many_chunks_arrives_whole(client, fake, make_bundle):
     big = make_bundle("big", extra={"footage.bin": bytes(range(256)) * (3 * CHUNK_SIZE_BYTES // 256 + 5)})
-    put(client, big)
+    await put(client, big)
     entry = big.manifest.file("footage.bin")
     assert len(fake.blobs[entry.digest]) == entry.size_bytes > 3 * CHUNK_SIZE_BYTES
 
 
-def test_what_the_device_has_of_another_release_is_not_sent_again(client, fake, make_bundle):
-    put(client, make_bundle("one"))
+async def test_what_the_device_has_of_another_release_is_not_sent_again(client, fake, make_bundle):
+    await put(client, make_bundle("one"))
     before = fake.received_bytes
-    done = put(client, make_bundle("two"))
+    done = await put(client, make_bundle("two"))
     # Only the name in the manifest differs: every blob is there.
     assert done.sent_bytes == 0
     assert fake.received_bytes == before
 
 
-def test_a_device_that_dies_in_the_middle_continues_where_it_was(client, fake, bundle):
+async def test_a_device_that_dies_in_the_middle_continues_where_it_was(client, fake, bundle):
     fake.dies_after_chunks = 2
     with pytest.raises(UnreachableError):
-        put(client, bundle)
+        await put(client, bundle)
     fake.gone, fake.dies_after_chunks = False, None
     received = fake.received_bytes
-    done = put(client, bundle)
+    done = await put(client, bundle)
     assert done.deployment.state is State.COMMITTED
     assert fake.received_bytes == bundle.manifest.size_bytes
     assert done.sent_bytes == bundle.manifest.size_bytes - received
 
 
-def test_an_interrupt_while_sending_withdraws_and_frees_the_device(client, fake, make_bundle):
-    def stop(update):
-        raise CancelledError("interrupted")
-
-    with pytest.raises(CancelledError):
-        put(client, make_bundle("one"), stop)
+async def test_cancelled_while_sending_it_withdraws_and_frees_the_device(client, fake, make_bundle):
+    task = asyncio.create_task(put(client, make_bundle("one"), lambda update: task.cancel()))
+    with pytest.raises(asyncio.CancelledError):
+        await task
     assert fake.deployments[0].state is State.FAILED
-    assert put(client, make_bundle("two", golden_shift=1.0)).deployment.state is State.COMMITTED
+    assert (await put(client, make_bundle("two", golden_shift=1.0))).deployment.state is State.COMMITTED
 
 
-def test_a_full_device_is_told_as_it_says_and_withdrawn(client, fake, bundle):
+async def test_a_device_that_does_not_even_answer_the_withdrawal_is_left(client, fake, bundle, monkeypatch):
+    async def silent_device(deployment_id):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(client, "cancel", silent_device)
+    monkeypatch.setattr("edgectl_host.workflows.deploy._WITHDRAW_S", 0.01)
     fake.capacity_bytes = 100
     with pytest.raises(DiskFullError):
-        put(client, bundle)
+        await put(client, bundle)
+
+
+async def test_a_blob_is_read_and_hashed_once_however_many_devices_it_goes_to(bundle, monkeypatch):
+    counted = []
+    monkeypatch.setattr("edgectl_converters.bundle.chunks_of", lambda path: counted.append(path) or chunks_of(path))
+    clients = [await FakeDevice(f"d{number}").connect() for number in range(5)]
+    await asyncio.gather(*(put(client, bundle) for client in clients))
+    assert len(counted) == len(set(counted)) == len(bundle.blobs)
+
+
+async def test_a_full_device_is_told_as_it_says_and_withdrawn(client, fake, bundle):
+    fake.capacity_bytes = 100
+    with pytest.raises(DiskFullError):
+        await put(client, bundle)
     assert fake.deployments[0].state is State.FAILED
 
 
-def test_the_reason_of_a_failed_deployment_is_the_error(client, fake, make_bundle):
+async def test_the_reason_of_a_failed_deployment_is_the_error(client, fake, make_bundle):
     one = make_bundle("one")
-    put(client, one)
+    await put(client, one)
     fake.fails_at = (State.PARITY, ParityError("action differs by 0.3", hint="look"))
     with pytest.raises(ParityError, match=rf"by 0\.3 \(not activated; release {one.digest.short} still runs\)") as info:
-        put(client, make_bundle("two"))
+        await put(client, make_bundle("two"))
     assert info.value.hint == "look"
 
 
-def test_a_rolled_back_deployment_says_so(client, fake, bundle):
+async def test_a_rolled_back_deployment_says_so(client, fake, bundle):
     fake.fails_at = (State.PROBATION, WorkerError("the worker died"))
     with pytest.raises(WorkerError, match=r"the worker died \(rolled back\)"):
-        put(client, bundle)
+        await put(client, bundle)
 
 
-def test_a_busy_device_is_left_alone(client, fake, make_bundle):
-    client.create(make_bundle("theirs").manifest_bytes, owner="ada@lab", deployment_id="d0")
+async def test_a_busy_device_is_left_alone(client, fake, make_bundle):
+    await client.create(make_bundle("theirs").manifest_bytes, owner="ada@lab", deployment_id="d0")
     with pytest.raises(BusyError, match="ada@lab"):
-        put(client, make_bundle("ours"))
+        await put(client, make_bundle("ours"))
     assert fake.find("d0").state is State.STAGING
 
 
-def test_a_deployment_already_on_its_way_is_joined(client, fake, bundle):
-    first = client.create(bundle.manifest_bytes, owner="me", deployment_id="d0")
-    done = put(client, bundle)
+async def test_a_deployment_already_on_its_way_is_joined(client, fake, bundle):
+    first = await client.create(bundle.manifest_bytes, owner="me", deployment_id="d0")
+    done = await put(client, bundle)
     assert done.deployment.id == first.id
 
 
-def test_an_installed_release_with_another_in_flight_is_not_called_installed(client, fake, make_bundle):
+async def test_an_installed_release_with_another_in_flight_is_not_called_installed(client, fake, make_bundle):
     one = make_bundle("one")
-    put(client, one)
-    client.create(make_bundle("two").manifest_bytes, owner="ada@lab", deployment_id="d0")
+    await put(client, one)
+    await client.create(make_bundle("two").manifest_bytes, owner="ada@lab", deployment_id="d0")
     with pytest.raises(BusyError):
-        put(client, one)
+        await put(client, one)
 
 
-def test_an_inconsistent_device_is_never_called_installed(client, fake, bundle, monkeypatch):
-    def stuck(deployment_id):
+async def test_an_inconsistent_device_is_never_called_installed(client, fake, bundle, monkeypatch):
+    async def stuck(deployment_id):
         return replace(fake.find(deployment_id), state=State.INCONSISTENT)
 
     monkeypatch.setattr(client, "get", stuck)
     with pytest.raises(Exception, match="could neither finish nor go back") as info:
-        put(client, bundle)
+        await put(client, bundle)
     assert info.value.reason == "device_failed"

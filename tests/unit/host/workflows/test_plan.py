@@ -25,49 +25,49 @@ def choose_by_name(device, facts):
     return Way(device.board, INT8 if device.name.startswith("quick") else FP32)
 
 
-def plan_of(bench):
-    return make_plan("tiny", bench.devices, connect=bench.connect, choosing=choose_by_name)
+async def plan_of(bench):
+    return await make_plan("tiny", bench.devices, connect=bench.connect, choosing=choose_by_name)
 
 
-def test_equal_assignments_are_converted_once_and_in_order(bench):
-    plan = plan_of(bench(FakeDevice("a"), FakeDevice("quick-1"), FakeDevice("b"), FakeDevice("quick-2")))
+async def test_equal_assignments_are_converted_once_and_in_order(bench):
+    plan = await plan_of(bench(FakeDevice("a"), FakeDevice("quick-1"), FakeDevice("b"), FakeDevice("quick-2")))
     assert plan.assignments == (FP32, INT8)
     assert [row.way.assignment for row in plan.rows] == [FP32, INT8, FP32, INT8]
     assert all(row.facts is not None and row.failure is None for row in plan.rows)
 
 
-def test_planning_changes_nothing_on_any_device(bench):
+async def test_planning_changes_nothing_on_any_device(bench):
     fake = FakeDevice("a")
-    plan_of(bench(fake))
+    await plan_of(bench(fake))
     assert fake.calls == ["hello", "facts", "installed"]
     assert fake.open_clients == 0
 
 
-def test_a_device_that_does_not_answer_is_in_the_plan_with_its_way_and_why(bench):
-    plan = plan_of(bench(FakeDevice("a"), FakeDevice("b", gone=True)))
+async def test_a_device_that_does_not_answer_is_in_the_plan_with_its_way_and_why(bench):
+    plan = await plan_of(bench(FakeDevice("a"), FakeDevice("b", gone=True)))
     gone = plan.rows[1]
     assert gone.failure.reason == "agent_unreachable"
     assert gone.way.assignment == FP32
     assert gone.send_bytes is None
 
 
-def test_nothing_is_converted_for_devices_that_do_not_answer(bench):
-    plan = plan_of(bench(FakeDevice("a"), FakeDevice("quick", gone=True)))
+async def test_nothing_is_converted_for_devices_that_do_not_answer(bench):
+    plan = await plan_of(bench(FakeDevice("a"), FakeDevice("quick", gone=True)))
     assert plan.assignments == (FP32,)
 
 
-def test_a_device_without_a_way_is_in_the_plan_with_the_reason(bench):
-    plan = plan_of(bench(FakeDevice("odd"), FakeDevice("a")))
+async def test_a_device_without_a_way_is_in_the_plan_with_the_reason(bench):
+    plan = await plan_of(bench(FakeDevice("odd"), FakeDevice("a")))
     assert (plan.rows[0].failure.reason, plan.rows[0].way) == ("no_route", None)
     assert plan.rows[1].failure is None
 
 
-def test_what_would_be_sent_is_known_once_the_release_is(bench, bundle):
+async def test_what_would_be_sent_is_known_once_the_release_is(bench, bundle):
     here, there = FakeDevice("a"), FakeDevice("b")
-    with there.connect() as client:
-        install(client, bundle, owner="me", progress=silent)
+    async with await there.connect() as client:
+        await install(client, bundle, owner="me", progress=silent)
     plan = with_conversions(
-        plan_of(bench(here, there)),
+        await plan_of(bench(here, there)),
         converted=lambda assignment: bundle,
         steps=lambda assignment: ConversionPlan(None, ()),
     )
@@ -77,12 +77,12 @@ def test_what_would_be_sent_is_known_once_the_release_is(bench, bundle):
 
 
 @pytest.mark.parametrize(("told", "known"), [(True, ""), (False, "raspberry-pi-5")])
-def test_a_stand_in_is_named_whoever_knows_of_it(bench, told, known):
+async def test_a_stand_in_is_named_whoever_knows_of_it(bench, told, known):
     fakes = bench(FakeDevice("pi", stand_in_for=known))
     fakes.devices = (replace(fakes.devices[0], board="raspberry-pi-5", stand_in=told),)
-    assert plan_of(fakes).rows[0].stand_in_for == "raspberry-pi-5"
+    assert (await plan_of(fakes)).rows[0].stand_in_for == "raspberry-pi-5"
 
 
-def test_a_device_is_no_stand_in_by_itself(bench):
-    assert plan_of(bench(FakeDevice("a"))).rows[0].stand_in_for == ""
+async def test_a_device_is_no_stand_in_by_itself(bench):
+    assert (await plan_of(bench(FakeDevice("a")))).rows[0].stand_in_for == ""
     assert Device("x").stand_in is False

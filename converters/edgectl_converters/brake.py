@@ -1,0 +1,45 @@
+"""The brake of a conversion: pulled from another thread, it kills the processes that the conversion waits for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from edgectl_protos.domain.errors import CancelledError
+
+__all__ = ["Brake"]
+
+
+class Brake:
+    """Once pulled it stays pulled: what would begin afterwards is refused."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pulled = False
+        self._kills: list[Callable[[], None]] = []
+
+    def pull(self) -> None:
+        """End what runs."""
+        with self._lock:
+            self._pulled = True
+            kills = list(self._kills)
+        for kill in kills:
+            kill()
+
+    @contextmanager
+    def held_by(self, kill: Callable[[], None]) -> Iterator[None]:
+        """While the block runs, pulling the brake calls this.
+
+        Raises:
+            CancelledError: it was pulled before.
+        """
+        with self._lock:
+            if self._pulled:
+                raise CancelledError("the conversion was interrupted")
+            self._kills.append(kill)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._kills.remove(kill)

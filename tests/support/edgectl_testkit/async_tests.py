@@ -1,0 +1,61 @@
+"""Tests and fixtures written as coroutines: each test has one event loop, from its first fixture to its last.
+
+Loaded by tests/conftest.py. Like the command line's, the loop turns an interrupt into a cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+
+__all__ = ["runner"]
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    """The event loop of a test."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> Generator[None, Any, Any]:
+    """Let an async generator be a fixture."""
+    function = fixturedef.func
+    if not inspect.isasyncgenfunction(function):
+        return (yield)
+    fixturedef.func = _as_generator(function, request.getfixturevalue("runner"))
+    try:
+        return (yield)
+    finally:
+        fixturedef.func = function
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Let a coroutine be a test."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    pyfuncitem._request.getfixturevalue("runner").run(pyfuncitem.obj(**arguments))
+    return True
+
+
+def _as_generator(function: Callable[..., Any], runner: asyncio.Runner) -> Callable[..., Iterator[Any]]:
+    @functools.wraps(function)
+    def generator(*arguments: Any, **named: Any) -> Iterator[Any]:
+        made = function(*arguments, **named)
+
+        async def step() -> Any:
+            return await anext(made)
+
+        yield runner.run(step())
+        with pytest.raises(StopAsyncIteration):
+            runner.run(step())
+
+    return generator
