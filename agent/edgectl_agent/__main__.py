@@ -1,17 +1,20 @@
-"""`edgectl-agent run --state-dir DIR --listen unix:PATH`: arguments → AgentConfig → Agent, until a signal."""
+"""`edgectl-agent run`: arguments → AgentConfig → Agent, until a signal. `edgectl-agent enrol`: into a fleet."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 from edgectl_agent.config import (
     DEFAULT_RESERVE_BYTES,
     MIB,
+    TLS_1_3_ONLY_CIPHERS,
     VERSION,
     AgentConfig,
     default_board,
@@ -29,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         stream=sys.stderr, level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
     try:
-        return _run(_config(options))
+        return _enrol(options) if options.command == "enrol" else _run(_config(options))
     except EdgectlError as exc:
         print(f"edgectl-agent: {exc.message} [{exc.reason}]", file=sys.stderr)  # noqa: T201 (the user's answer)
         if exc.hint:
@@ -52,21 +55,37 @@ def _run(config: AgentConfig) -> int:
     agent.start()
     try:
         give_back_memory()
-        print(f"listening on {agent.address}", flush=True)  # noqa: T201 (whoever started it waits for this)
+        print(f"listening on {', '.join(agent.addresses)}", flush=True)  # noqa: T201 (whoever started it waits for this)
         ended.wait()
     finally:
         agent.stop()
     return 0
 
 
-def _slim() -> None:
-    """Keep modules out of memory that an agent on a unix socket never uses.
+def _enrol(options: argparse.Namespace) -> int:
+    from edgectl_agent.enrol import Enroller
 
-    gRPC imports asyncio, which imports ssl (OpenSSL, 5 MB) for want of an ImportError; gRPC has its own TLS.
-    It also imports grpc_tools, a compiler, where that happens to be installed.
+    enroller = Enroller(options.state_dir.absolute())
+    if options.request:
+        sys.stdout.write(enroller.request(options.name))
+    elif options.install:
+        print(enroller.install(sys.stdin.buffer))  # noqa: T201 (the user's answer)
+    else:
+        print(enroller.join(sys.stdin.readline() if options.code == "-" else options.code))  # noqa: T201
+    return 0
+
+
+def _slim() -> None:
+    """Keep modules out of memory that the daemon never uses.
+
+    gRPC imports asyncio and its own asyncio face, which a synchronous server does not touch (3 MB, and with ssl 5 more;
+    gRPC has its own TLS), and grpc_tools, a compiler, where that happens to be installed.
     """
+    for name in ("asyncio", "grpc.aio"):
+        sys.modules.setdefault(name, ModuleType(name))
     for name in ("ssl", "grpc_tools"):
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    os.environ["GRPC_SSL_CIPHER_SUITES"] = TLS_1_3_ONLY_CIPHERS
 
 
 def _config(options: argparse.Namespace) -> AgentConfig:
@@ -78,7 +97,7 @@ def _config(options: argparse.Namespace) -> AgentConfig:
         interpreters[runtime] = path
     return AgentConfig(
         state_dir=options.state_dir,
-        listen=options.listen,
+        listen=tuple(options.listen),
         device=options.device,
         board=options.board,
         stand_in_for=options.stand_in_for,
@@ -88,13 +107,28 @@ def _config(options: argparse.Namespace) -> AgentConfig:
     )
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Of a fixed width: to ask the terminal for its own, argparse loads shutil and compressors, a megabyte."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=100)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edgectl-agent", description="The agent of edgectl on a device.")
+    parser = argparse.ArgumentParser(
+        prog="edgectl-agent", description="The agent of edgectl on a device.", formatter_class=_Formatter
+    )
     parser.add_argument("--version", action="version", version=f"edgectl-agent {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="run the agent in the foreground")
+    run = commands.add_parser("run", help="run the agent in the foreground", formatter_class=_Formatter)
     run.add_argument("--state-dir", type=Path, required=True, metavar="DIR", help="where it keeps everything")
-    run.add_argument("--listen", required=True, metavar="unix:PATH", help="the socket it listens on")
+    run.add_argument(
+        "--listen",
+        required=True,
+        action="append",
+        metavar="unix:PATH|tls:HOST:PORT",
+        help="the socket or port it listens on; may be repeated; tls needs edgectl-agent enrol first",
+    )
     run.add_argument("--device", default=default_device(), help="name of this device (default: %(default)s)")
     run.add_argument("--board", default=default_board(), help="its board profile (default: %(default)s)")
     run.add_argument("--stand-in-for", default="", metavar="BOARD", help="board that this machine merely stands in for")
@@ -118,8 +152,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="disk space that no installation may use (default: %(default)s)",
     )
+    _enrol_options(commands.add_parser("enrol", help="get a certificate from a host", formatter_class=_Formatter))
     run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     return parser
+
+
+def _enrol_options(enrol: argparse.ArgumentParser) -> None:
+    enrol.add_argument("--state-dir", type=Path, required=True, metavar="DIR", help="the agent's own")
+    enrol.add_argument("--name", default=default_device(), help="name of this device, with --request")
+    way = enrol.add_mutually_exclusive_group(required=True)
+    way.add_argument(
+        "code", nargs="?", metavar="CODE", help="what edgectl device invite printed; - reads it from stdin"
+    )
+    way.add_argument("--request", action="store_true", help="make a key and print the request for its certificate")
+    way.add_argument("--install", action="store_true", help="read the certificate from standard input")
+    enrol.set_defaults(log_level="warning")
 
 
 if __name__ == "__main__":

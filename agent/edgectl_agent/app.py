@@ -18,7 +18,7 @@ from types import TracebackType
 import grpc
 
 from edgectl_agent.config import PROTOCOL_MAX, PROTOCOL_MIN, VERSION, AgentConfig
-from edgectl_agent.core.address import claim_socket, parse_address
+from edgectl_agent.core.address import claim_socket, socket_path
 from edgectl_agent.core.deployments.course import Course
 from edgectl_agent.core.deployments.deployer import Deployer
 from edgectl_agent.core.deployments.installer import Installer
@@ -36,21 +36,31 @@ from edgectl_agent.core.runs import Runs
 from edgectl_agent.core.store.atomic import Disk
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.store import Store
+from edgectl_agent.core.trust.admission import Admission
+from edgectl_agent.core.trust.audit import AuditLog
+from edgectl_agent.core.trust.folder import TrustFolder
+from edgectl_agent.core.trust.keyring import Keyring
+from edgectl_agent.core.trust.membership import Membership
 from edgectl_agent.core.workers.builds import Builds
 from edgectl_agent.core.workers.interpreters import Interpreters
 from edgectl_agent.core.workers.pool import WorkerPool
 from edgectl_agent.core.workers.sessions import Sessions
 from edgectl_agent.server.artifact import ArtifactServicer
+from edgectl_agent.server.callers import AccessInterceptor, Callers
 from edgectl_agent.server.deployment import DeploymentServicer
 from edgectl_agent.server.info import InfoServicer
 from edgectl_agent.server.interceptors import ErrorInterceptor
 from edgectl_agent.server.profile import ProfileServicer
+from edgectl_agent.server.tls import credentials
+from edgectl_agent.server.trust import TrustServicer
 from edgectl_protos.agent.v1 import (
     artifact_service_pb2_grpc,
     deployment_service_pb2_grpc,
     info_service_pb2_grpc,
     profile_service_pb2_grpc,
+    trust_service_pb2_grpc,
 )
+from edgectl_protos.domain.address import TlsAddress, UnixAddress, parse_address
 from edgectl_protos.domain.errors import AddressError, BusyError, DeviceError
 
 __all__ = ["Agent"]
@@ -71,6 +81,7 @@ class Agent:
         deployer: Deployer,
         runs: Runs,
         pool: WorkerPool,
+        trust: TrustFolder,
         server_factory: Callable[[], grpc.Server],
     ) -> None:
         self._config = config
@@ -78,9 +89,11 @@ class Agent:
         self._deployer = deployer
         self._runs = runs
         self._pool = pool
+        self._trust = trust
         self._server_factory = server_factory
         self._server: grpc.Server | None = None
         self._socket: Path | None = None
+        self._addresses: list[str] = []
         self._lock_fd: int | None = None
 
     @classmethod
@@ -150,6 +163,11 @@ class Agent:
             margin_s=config.run_margin_s,
             kept=config.runs_kept,
         )
+        trust = TrustFolder(layout.trust, disk)
+        audit = AuditLog(layout.trust, disk)
+        keyring = Keyring(config.interpreter, timeout_s=config.keys_timeout_s)
+        membership = Membership(trust, keyring, audit)
+        callers = Callers(membership)
         hello = Hello(
             version=VERSION,
             protocol_min=PROTOCOL_MIN,
@@ -161,9 +179,12 @@ class Agent:
         def server() -> grpc.Server:
             made = grpc.server(
                 futures.ThreadPoolExecutor(config.rpc_threads, thread_name_prefix="rpc"),
-                interceptors=[ErrorInterceptor()],
+                # The first is the outermost: refusals too leave as members of the error tree.
+                interceptors=[ErrorInterceptor(), AccessInterceptor(callers, audit)],
                 options=[
                     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                    # Two agents must never share a port, each answering some of the calls.
+                    ("grpc.so_reuseport", 0),
                     # Hosts ask every few seconds whether the agent is still there; by default that is an abuse.
                     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
                     ("grpc.http2.max_ping_strikes", 0),
@@ -174,12 +195,13 @@ class Agent:
                 ArtifactServicer(Intake(deployer, store)), made
             )
             deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
-                DeploymentServicer(deployer, register), made
+                DeploymentServicer(deployer, register, Admission(trust, keyring), callers), made
             )
             profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileServicer(runs), made)
+            trust_service_pb2_grpc.add_TrustServiceServicer_to_server(TrustServicer(membership, callers, audit), made)
             return made
 
-        return cls(config, layout, deployer, runs, pool, server)
+        return cls(config, layout, deployer, runs, pool, trust, server)
 
     def __enter__(self) -> Agent:
         self.start()
@@ -191,9 +213,9 @@ class Agent:
         self.stop()
 
     @property
-    def address(self) -> str:
-        """Where hosts find it."""
-        return f"unix:{self._socket}"
+    def addresses(self) -> tuple[str, ...]:
+        """Where hosts find it, in the order in which it was told to listen."""
+        return tuple(self._addresses)
 
     def start(self) -> None:
         """Be ready for calls when this returns.
@@ -204,15 +226,20 @@ class Agent:
             DeviceError: the state directory cannot be used.
         """
         # First, so that a wrong address leaves no trace on the disk.
-        socket = parse_address(self._config.listen)
+        addresses = [parse_address(text) for text in self._config.listen]
+        sockets = [socket_path(address) for address in addresses if isinstance(address, UnixAddress)]
+        if not addresses or len(sockets) > 1:
+            raise AddressError(f"an agent listens on one unix socket, not {len(sockets)}", hint="--listen unix:PATH")
         self._lock()
         try:
-            claim_socket(socket)
+            for socket in sockets:
+                claim_socket(socket)
             self._pool.end_leftovers()
             self._runs.open()
             self._deployer.open()
             self._server = self._server_factory()
-            self._bind(self._server, socket)
+            for address in addresses:
+                self._addresses.append(self._bind(self._server, address))
             self._server.start()
         except BaseException:
             self.stop()
@@ -233,16 +260,21 @@ class Agent:
             os.close(self._lock_fd)
             self._lock_fd = None
 
-    def _bind(self, server: grpc.Server, socket: Path) -> None:
+    def _bind(self, server: grpc.Server, address: UnixAddress | TlsAddress) -> str:
         # The socket must never be open to others, not even until its mode is set.
         umask = os.umask(0o177)
         try:
-            server.add_insecure_port(f"unix:{socket}")
+            if isinstance(address, UnixAddress):
+                socket = socket_path(address)
+                server.add_insecure_port(f"unix:{socket}")
+                self._socket = socket
+                return f"unix:{socket}"
+            port = server.add_secure_port(address.endpoint, credentials(self._trust))
+            return str(TlsAddress(address.host, port))
         except RuntimeError as exc:
-            raise AddressError(f"cannot listen on {socket}: {exc}") from exc
+            raise AddressError(f"cannot listen on {address}: {exc}") from exc
         finally:
             os.umask(umask)
-        self._socket = socket
 
     def _lock(self) -> None:
         root = self._layout.root

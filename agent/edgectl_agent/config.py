@@ -13,6 +13,7 @@ __all__ = [
     "MIB",
     "PROTOCOL_MAX",
     "PROTOCOL_MIN",
+    "TLS_1_3_ONLY_CIPHERS",
     "VERSION",
     "AgentConfig",
     "default_board",
@@ -24,6 +25,11 @@ VERSION = "0.1.0"
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
+
+TLS_1_3_ONLY_CIPHERS = "ECDHE-RSA-AES256-GCM-SHA384"
+"""For GRPC_SSL_CIPHER_SUITES, which gRPC reads when it is imported: it has no setting for the version of TLS. It names
+the suites of 1.2 (those of 1.3 are fixed), and the one that it names cannot be used with the ECDSA keys of a fleet:
+1.2 finds nothing to agree on. `server/callers.py` refuses 1.2 once more."""
 
 MIB = 1 << 20
 DEFAULT_RESERVE_BYTES = 64 * MIB
@@ -49,7 +55,8 @@ class AgentConfig:
     """
 
     state_dir: Path
-    listen: str
+    listen: tuple[str, ...]
+    """`unix:PATH`, `tls:HOST:PORT`, or one of each."""
     device: str = field(default_factory=default_device)
     board: str = field(default_factory=default_board)
     stand_in_for: str = ""
@@ -74,6 +81,8 @@ class AgentConfig:
     """A staging deployment whose host was silent for this long fails by itself."""
     cancel_wait_s: float = 10.0
 
+    keys_timeout_s: float = 60.0
+    """What the process that checks signatures may take, on a small board that has just started."""
     probe_timeout_s: float = 180.0
     load_timeout_s: float = 600.0
     build_timeout_s: float = 7200.0

@@ -107,7 +107,7 @@ def test_it_binds_no_network(folder, address):
     status, said = refused("--state-dir", str(folder / "s"), "--listen", address)
     assert status == 58
     assert "[address_refused]" in said
-    assert "--listen unix:PATH" in said
+    assert "tls:HOST:PORT" in said
     assert not (folder / "s").exists()
 
 

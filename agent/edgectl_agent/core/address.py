@@ -1,4 +1,4 @@
-"""The one kind of address an agent listens on: `unix:PATH`. Networks come with mutual TLS, not before."""
+"""The unix socket an agent listens on: its path, and whether it is free."""
 
 from __future__ import annotations
 
@@ -7,33 +7,22 @@ import socket
 import stat
 from pathlib import Path
 
+from edgectl_protos.domain.address import UnixAddress
 from edgectl_protos.domain.errors import AddressError
 
-__all__ = ["MAX_PATH_BYTES", "claim_socket", "parse_address"]
+__all__ = ["MAX_PATH_BYTES", "claim_socket", "socket_path"]
 
 MAX_PATH_BYTES = 107
 """The kernel's `sun_path` has 108 bytes, one of them a NUL."""
 
-_HINT = "listen on a unix socket: edgectl-agent run --listen unix:PATH"
 
-
-def parse_address(address: str) -> Path:
+def socket_path(address: UnixAddress) -> Path:
     """The absolute path of the socket that an address names.
 
     Raises:
-        AddressError: it is not `unix:PATH`, or the path is longer than the kernel takes.
+        AddressError: the path is longer than the kernel takes.
     """
-    scheme, colon, rest = address.partition(":")
-    if scheme != "unix" or not colon:
-        raise AddressError(
-            f"the agent does not listen on {address!r}: without mutual TLS it would be open to the network",
-            hint=_HINT,
-        )
-    # unix:///path is gRPC's other spelling; unix-abstract has another scheme and no file mode.
-    text = rest[2:] if rest.startswith("//") else rest
-    if not text or "\0" in text:
-        raise AddressError(f"{address!r} names no path", hint=_HINT)
-    path = Path(os.path.abspath(text))
+    path = Path(os.path.abspath(address.path))
     size = len(os.fsencode(path))
     if size > MAX_PATH_BYTES:
         raise AddressError(

@@ -10,6 +10,9 @@ import grpc
 
 from edgectl_agent.core.deployments.deployer import Deployer
 from edgectl_agent.core.deployments.register import Register
+from edgectl_agent.core.store.blobs import digest_of
+from edgectl_agent.core.trust.admission import Admission
+from edgectl_agent.server.callers import Callers
 from edgectl_protos.agent.v1 import deployment_service_pb2, deployment_service_pb2_grpc
 from edgectl_protos.codec.wire import to_wire
 
@@ -19,15 +22,17 @@ __all__ = ["DeploymentServicer"]
 class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
     """edgectl.agent.v1.DeploymentService."""
 
-    def __init__(self, deployer: Deployer, register: Register) -> None:
+    def __init__(self, deployer: Deployer, register: Register, admission: Admission, callers: Callers) -> None:
         self._deployer = deployer
         self._register = register
+        self._admission = admission
+        self._callers = callers
 
     def Create(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Plan a release, or re-attach to its deployment."""
-        return to_wire(
-            self._deployer.create(request.manifest, owner=request.owner, deployment_id=request.deployment_id)
-        )
+        caller = self._callers.of(context, told=request.owner)
+        self._admission.admit(digest_of(request.manifest), request.signed_release)
+        return to_wire(self._deployer.create(request.manifest, owner=caller.name, deployment_id=request.deployment_id))
 
     def Start(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Let it go on by itself."""
@@ -66,4 +71,8 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
 
     def Rollback(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Put the previous release back."""
-        return to_wire(self._deployer.rollback(owner=request.owner))
+        caller = self._callers.of(context, told=request.owner)
+        previous = self._deployer.installed()[1].previous
+        if previous is not None:
+            self._admission.admit(previous, request.signed_release)
+        return to_wire(self._deployer.rollback(owner=caller.name))

@@ -22,6 +22,7 @@ __all__ = [
     "SIZE",
     "checkpoint_argument",
     "declared_of",
+    "everywhere_options",
     "fleet_options",
     "graph_options",
     "json_option",
@@ -199,9 +200,18 @@ task_option = click.option("--task", metavar="TEXT", default="", help="The instr
 
 
 def fleet_options(command: F) -> F:
-    """Which devices: --fleet, -l, --limit, --fleet-file."""
+    """Which devices: --fleet, -l, --limit, --fleet-file; the embedded agent when nothing is said."""
+    return _fleet_options(command, default="local")
+
+
+def everywhere_options(command: F) -> F:
+    """The same; every device when nothing is said."""
+    return _fleet_options(command, default="all")
+
+
+def _fleet_options(command: F, *, default: str) -> F:
     options = (
-        click.option("--fleet", default="local", show_default=True, metavar="NAME", help="A group, a device, or all."),
+        click.option("--fleet", default=default, show_default=True, metavar="NAME", help="A group, a device, or all."),
         click.option(
             "-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only these; also KEY!=VALUE."
         ),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgectl_host.config import HostConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from edgectl_converters.assignment import Choice
     from edgectl_converters.conversion import Workshop
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from edgectl_host.runs.store import RunStore
     from edgectl_host.transport.base import DeviceClient
     from edgectl_host.transport.local import LocalAgent
+    from edgectl_host.transport.trust import TrustClient
+    from edgectl_host.trust.authority import Authority
+    from edgectl_host.trust.folder import TrustFolder
     from edgectl_host.workflows.convert import Subject
     from edgectl_host.workflows.progress import Progress
     from edgectl_host.workflows.rates import RateStore
@@ -70,6 +73,53 @@ class Wiring:
         if device.name == LOCAL:
             return await self.local_agent().ensure_running()
         return await GrpcDeviceClient.connect(device.name, device.address)
+
+    @property
+    def trust_dir(self) -> Path:
+        """What this host keeps about trust."""
+        return self.config.data_dir / "trust"
+
+    def trust_folder(self) -> TrustFolder:
+        """The folder of it."""
+        from edgectl_host.trust.folder import TrustFolder
+
+        return TrustFolder(self.trust_dir)
+
+    def authority(self, passphrase: Callable[[], bytes] | None = None) -> Authority:
+        """The authority that this host has.
+
+        Raises:
+            TrustError: it has none.
+        """
+        from edgectl_host.trust.authority import Authority
+
+        return Authority.open(self.trust_dir, **({"passphrase": passphrase} if passphrase else {}))
+
+    def authority_if_any(self) -> Authority | None:
+        """The authority, if this host has one."""
+        return self.authority() if self.trust_folder().has("authority-key.pem") else None
+
+    def enrolled_devices(
+        self, *, fleet: str, labels: Sequence[str], limit: int | None, fleet_file: Path | None
+    ) -> tuple[Device, ...]:
+        """Those of the selected devices that are in the fleet."""
+        from edgectl_host.fleet.inventory import ALL, find_fleet_file
+
+        if fleet == ALL and find_fleet_file(fleet_file, cwd=Path.cwd(), config_dir=self.config.config_dir) is None:
+            return ()
+        chosen = self.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
+        return tuple(device for device in chosen if device.identity)
+
+    def open_trust(self, device: Device) -> TrustClient:
+        """A connection for what has to do with trust."""
+        import time
+
+        from edgectl_host.transport.dial import dialled
+        from edgectl_host.transport.trust import TrustClient
+
+        address = device.address or self.local_agent().address
+        own = self.trust_folder().credentials
+        return TrustClient(device.name, address, dialled(device.name, address, device.identity, own, now_s=time.time()))
 
     def local_agent(self) -> LocalAgent:
         """The embedded agent."""

@@ -19,7 +19,7 @@ from edgectl_converters.assignment import Choice
 from edgectl_protos.domain.artifact import check_scheme
 from edgectl_protos.domain.errors import EdgectlError, FleetError
 
-__all__ = ["LOCAL", "Device", "Inventory", "find_fleet_file", "load_inventory", "parse_inventory"]
+__all__ = ["ALL", "LOCAL", "Device", "Inventory", "find_fleet_file", "load_inventory", "parse_inventory"]
 
 LOCAL = "local"
 """The device and fleet that need no file: an agent on this machine, started when needed."""
@@ -45,6 +45,8 @@ class Device:
     labels: dict[str, str] = field(default_factory=dict)
     runtime: Choice | None = None
     scheme: Choice | None = None
+    identity: str = ""
+    """Which device it is, as its certificate proves; empty on a unix socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     """A device as the file has it."""
 
     address: str
+    identity: str = ""
     board: str = ""
     stand_in: bool = False
     labels: dict[str, str] = {}
@@ -159,7 +162,7 @@ def _device(name: str, raw: Any, lines: _Lines, path: Path) -> Device:
         raise _error(path, lines, ("devices", name, "stand_in"), "a stand-in needs the board it stands in for")
     runtime = _choice(entry.runtime, (name, "runtime"), lines, path)
     scheme = _choice(entry.scheme, (name, "scheme"), lines, path)
-    return Device(name, entry.address, entry.board, entry.stand_in, entry.labels, runtime, scheme)
+    return Device(name, entry.address, entry.board, entry.stand_in, entry.labels, runtime, scheme, entry.identity)
 
 
 def _choice(text: str | None, place: tuple[str, str], lines: _Lines, path: Path) -> Choice | None:

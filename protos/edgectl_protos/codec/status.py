@@ -62,6 +62,13 @@ STATUS: dict[type[errors.EdgectlError], grpc.StatusCode] = {
     errors.ShapeError: _Code.INVALID_ARGUMENT,
     errors.CancelledError: _Code.CANCELLED,
     errors.RunsError: _Code.INTERNAL,
+    errors.TrustError: _Code.FAILED_PRECONDITION,
+    errors.CallerError: _Code.UNAUTHENTICATED,
+    errors.RoleError: _Code.PERMISSION_DENIED,
+    errors.EnrolmentError: _Code.FAILED_PRECONDITION,
+    errors.ReleaseTrustError: _Code.FAILED_PRECONDITION,
+    errors.IdentityError: _Code.FAILED_PRECONDITION,
+    errors.AuditError: _Code.DATA_LOSS,
 }
 
 

@@ -21,9 +21,10 @@ from edgectl_protos.agent.v1 import (
     deployment_service_pb2,
     info_service_pb2,
     profile_service_pb2,
+    trust_service_pb2,
 )
 from edgectl_protos.common.v1 import device_pb2, failure_pb2, loop_pb2
-from edgectl_protos.domain import artifact, deployment, device, loop, parity, run
+from edgectl_protos.domain import artifact, deployment, device, loop, parity, run, trust
 from edgectl_protos.domain.errors import ProtocolError
 
 __all__ = ["ENUMS", "MESSAGES", "from_wire", "to_wire"]
@@ -60,6 +61,7 @@ MESSAGES: dict[type, Any] = {
     run.RunSummary: profile_service_pb2.RunSummary,
     run.SpanFigures: profile_service_pb2.SpanFigures,
     run.WarmUp: profile_service_pb2.WarmUp,
+    trust.DeviceTrust: trust_service_pb2.DeviceTrust,
 }
 
 ENUMS: dict[enum.Enum, int] = {

@@ -322,6 +322,58 @@ class RunsError(EdgectlError):
     exit_code = 64
 
 
+# --- trust ---------------------------------------------------------------------------------------------
+
+
+class TrustError(EdgectlError):
+    """What this host or device needs to be trusted is missing or cannot be used."""
+
+    reason = "trust_missing"
+    exit_code = 80
+
+
+class CallerError(TrustError):
+    """The caller's certificate is revoked, expired, or not one of a client."""
+
+    reason = "caller_refused"
+    exit_code = 81
+
+
+class RoleError(TrustError):
+    """The caller's role does not reach to this call."""
+
+    reason = "role_refused"
+    exit_code = 82
+
+
+class EnrolmentError(TrustError):
+    """A code or a certificate was refused: wrong, used before, expired, or of another device."""
+
+    reason = "enrolment_refused"
+    exit_code = 83
+
+
+class ReleaseTrustError(TrustError):
+    """The release is not signed, its signature is wrong, or it is older than what the device accepted."""
+
+    reason = "release_untrusted"
+    exit_code = 84
+
+
+class IdentityError(TrustError):
+    """What answers under the address is not the device that was enrolled."""
+
+    reason = "device_is_another"
+    exit_code = 85
+
+
+class AuditError(TrustError):
+    """An audit log is not whole: a line was altered, or lines that were seen before are gone."""
+
+    reason = "audit_broken"
+    exit_code = 86
+
+
 def all_errors() -> list[type[EdgectlError]]:
     """Every class of the tree, the base excluded."""
     found: list[type[EdgectlError]] = []

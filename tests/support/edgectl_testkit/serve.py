@@ -33,7 +33,7 @@ def short_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def agent_config(state_dir: Path, listen: str, *, real_worker: bool = False, **changes: Any) -> AgentConfig:
+def agent_config(state_dir: Path, *listen: str, real_worker: bool = False, **changes: Any) -> AgentConfig:
     """The configuration of an agent under test: small reserve, short waits."""
     config = AgentConfig(
         state_dir=state_dir,
@@ -55,4 +55,4 @@ def serve(state_dir: Path, *, real_worker: bool = False, disk: Disk | None = Non
     with short_folder() as folder:
         config = agent_config(state_dir, f"unix:{folder / 'a.sock'}", real_worker=real_worker, **changes)
         with Agent.from_config(config, disk=disk) as agent:
-            yield agent.address
+            yield agent.addresses[0]

@@ -72,6 +72,11 @@ class Layout:
         return self.root / "outbox.jsonl"
 
     @property
+    def trust(self) -> Path:
+        """Who this device is to its fleet, what it accepted, and the audit log."""
+        return self.root / "trust"
+
+    @property
     def lock(self) -> Path:
         """Held by the one daemon that owns this directory."""
         return self.root / "lock"
@@ -103,5 +108,6 @@ class Layout:
             self.runs,
             self.logs,
             self.workers,
+            self.trust,
         ):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

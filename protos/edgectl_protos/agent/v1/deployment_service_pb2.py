@@ -26,15 +26,15 @@ from edgectl_protos.common.v1 import device_pb2 as edgectl__protos_dot_common_do
 from edgectl_protos.common.v1 import failure_pb2 as edgectl__protos_dot_common_dot_v1_dot_failure__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0edgectl_protos/agent/v1/deployment_service.proto\x12\x10\x65\x64gectl.agent.v1\x1a%edgectl_protos/common/v1/device.proto\x1a&edgectl_protos/common/v1/failure.proto\"k\n\x0cParityFigure\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x11\n\tstatistic\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x12\n\x05limit\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\n\n\x02\x61t\x18\x05 \x01(\tB\x08\n\x06_limit\"\xca\x01\n\x0f\x44imensionFigure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rmse\x18\x02 \x01(\x01\x12\r\n\x05worst\x18\x03 \x01(\x01\x12\r\n\x05scale\x18\x04 \x01(\x01\x12\x11\n\tdeviation\x18\x05 \x01(\x01\x12\x13\n\x06\x65\x66\x66\x65\x63t\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x63orrelation\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x07unequal\x18\x08 \x01(\x01H\x02\x88\x01\x01\x42\t\n\x07_effectB\x0e\n\x0c_correlationB\n\n\x08_unequal\"\x85\x01\n\x0cParityReport\x12\r\n\x05\x63\x61ses\x18\x01 \x01(\x05\x12/\n\x07\x66igures\x18\x02 \x03(\x0b\x32\x1e.edgectl.agent.v1.ParityFigure\x12\x35\n\ndimensions\x18\x03 \x03(\x0b\x32!.edgectl.agent.v1.DimensionFigure\"\x82\x03\n\nDeployment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.edgectl.agent.v1.State\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x11\n\tcreated_s\x18\x06 \x01(\x01\x12\x11\n\tchanged_s\x18\x07 \x01(\x01\x12\x13\n\x0btransitions\x18\x08 \x01(\x05\x12\x15\n\x08previous\x18\t \x01(\tH\x00\x88\x01\x01\x12\x30\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x1a.edgectl.common.v1.FailureH\x01\x88\x01\x01\x12\x33\n\x06parity\x18\x0b \x01(\x0b\x32\x1e.edgectl.agent.v1.ParityReportH\x02\x88\x01\x01\x12\x35\n\ncomponents\x18\x0c \x03(\x0b\x32!.edgectl.common.v1.ComponentFactsB\x0b\n\t_previousB\n\n\x08_failureB\t\n\x07_parity\"\xbe\x01\n\x0f\x44\x65ploymentEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x15\n\rdeployment_id\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.edgectl.agent.v1.State\x12\x0c\n\x04\x61t_s\x18\x04 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x30\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x1a.edgectl.common.v1.FailureH\x00\x88\x01\x01\x42\n\n\x08_failure\"G\n\rCreateRequest\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x15\n\rdeployment_id\x18\x03 \x01(\t\"%\n\x0cStartRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\"#\n\nGetRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\"\r\n\x0bListRequest\"o\n\tListReply\x12\x31\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x1c.edgectl.agent.v1.Deployment\x12\x0f\n\x07\x63urrent\x18\x02 \x01(\t\x12\x10\n\x08previous\x18\x03 \x01(\t\x12\x0c\n\x04kept\x18\x04 \x03(\t\"=\n\x0cWatchRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\",\n\x12\x41\x63knowledgeRequest\x12\x16\n\x0eup_to_sequence\x18\x01 \x01(\x03\"\x12\n\x10\x41\x63knowledgeReply\"&\n\rCancelRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\" \n\x0fRollbackRequest\x12\r\n\x05owner\x18\x01 \x01(\t*\xae\x02\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PLANNED\x10\x01\x12\x11\n\rSTATE_STAGING\x10\x02\x12\x12\n\x0eSTATE_VERIFIED\x10\x03\x12\x12\n\x0eSTATE_BUILDING\x10\x04\x12\x10\n\x0cSTATE_PARITY\x10\x05\x12\x15\n\x11STATE_WAIT_WINDOW\x10\x06\x12\x14\n\x10STATE_ACTIVATING\x10\x07\x12\x13\n\x0fSTATE_PROBATION\x10\x08\x12\x13\n\x0fSTATE_COMMITTED\x10\t\x12\x10\n\x0cSTATE_FAILED\x10\n\x12\x16\n\x12STATE_ROLLING_BACK\x10\x0b\x12\x15\n\x11STATE_ROLLED_BACK\x10\x0c\x12\x16\n\x12STATE_INCONSISTENT\x10\r2\xe7\x04\n\x11\x44\x65ploymentService\x12G\n\x06\x43reate\x12\x1f.edgectl.agent.v1.CreateRequest\x1a\x1c.edgectl.agent.v1.Deployment\x12\x45\n\x05Start\x12\x1e.edgectl.agent.v1.StartRequest\x1a\x1c.edgectl.agent.v1.Deployment\x12\x41\n\x03Get\x12\x1c.edgectl.agent.v1.GetRequest\x1a\x1c.edgectl.agent.v1.Deployment\x12\x42\n\x04List\x12\x1d.edgectl.agent.v1.ListRequest\x1a\x1b.edgectl.agent.v1.ListReply\x12L\n\x05Watch\x12\x1e.edgectl.agent.v1.WatchRequest\x1a!.edgectl.agent.v1.DeploymentEvent0\x01\x12W\n\x0b\x41\x63knowledge\x12$.edgectl.agent.v1.AcknowledgeRequest\x1a\".edgectl.agent.v1.AcknowledgeReply\x12G\n\x06\x43\x61ncel\x12\x1f.edgectl.agent.v1.CancelRequest\x1a\x1c.edgectl.agent.v1.Deployment\x12K\n\x08Rollback\x12!.edgectl.agent.v1.RollbackRequest\x1a\x1c.edgectl.agent.v1.Deploymentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0edgectl_protos/agent/v1/deployment_service.proto\x12\x10\x65\x64gectl.agent.v1\x1a%edgectl_protos/common/v1/device.proto\x1a&edgectl_protos/common/v1/failure.proto\"k\n\x0cParityFigure\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x11\n\tstatistic\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x12\n\x05limit\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\n\n\x02\x61t\x18\x05 \x01(\tB\x08\n\x06_limit\"\xca\x01\n\x0f\x44imensionFigure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rmse\x18\x02 \x01(\x01\x12\r\n\x05worst\x18\x03 \x01(\x01\x12\r\n\x05scale\x18\x04 \x01(\x01\x12\x11\n\tdeviation\x18\x05 \x01(\x01\x12\x13\n\x06\x65\x66\x66\x65\x63t\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x63orrelation\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x07unequal\x18\x08 \x01(\x01H\x02\x88\x01\x01\x42\t\n\x07_effectB\x0e\n\x0c_correlationB\n\n\x08_unequal\"\x85\x01\n\x0cParityReport\x12\r\n\x05\x63\x61ses\x18\x01 \x01(\x05\x12/\n\x07\x66igures\x18\x02 \x03(\x0b\x32\x1e.edgectl.agent.v1.ParityFigure\x12\x35\n\ndimensions\x18\x03 \x03(\x0b\x32!.edgectl.agent.v1.DimensionFigure\"\x82\x03\n\nDeployment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.edgectl.agent.v1.State\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x11\n\tcreated_s\x18\x06 \x01(\x01\x12\x11\n\tchanged_s\x18\x07 \x01(\x01\x12\x13\n\x0btransitions\x18\x08 \x01(\x05\x12\x15\n\x08previous\x18\t \x01(\tH\x00\x88\x01\x01\x12\x30\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x1a.edgectl.common.v1.FailureH\x01\x88\x01\x01\x12\x33\n\x06parity\x18\x0b \x01(\x0b\x32\x1e.edgectl.agent.v1.ParityReportH\x02\x88\x01\x01\x12\x35\n\ncomponents\x18\x0c \x03(\x0b\x32!.edgectl.common.v1.ComponentFactsB\x0b\n\t_previousB\n\n\x08_failureB\t\n\x07_parity\"\xbe\x01\n\x0f\x44\x65ploymentEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x15\n\rdeployment_id\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.edgectl.agent.v1.State\x12\x0c\n\x04\x61t_s\x18\x04 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x30\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x1a.edgectl.common.v1.FailureH\x00\x88\x01\x01\x42\n\n\x08_failure\"_\n\rCreateRequest\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x15\n\rdeployment_id\x18\x03 \x01(\t\x12\x16\n\x0esigned_release\x18\x04 \x01(\x0c\"%\n\x0cStartRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\"#\n\nGetRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\"\r\n\x0bListRequest\"o\n\tListReply\x12\x31\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x1c.edgectl.agent.v1.Deployment\x12\x0f\n\x07\x63urrent\x18\x02 \x01(\t\x12\x10\n\x08previous\x18\x03 \x01(\t\x12\x0c\n\x04kept\x18\x04 \x03(\t\"=\n\x0cWatchRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\",\n\x12\x41\x63knowledgeRequest\x12\x16\n\x0eup_to_sequence\x18\x01 \x01(\x03\"\x12\n\x10\x41\x63knowledgeReply\"&\n\rCancelRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\"8\n\x0fRollbackRequest\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x16\n\x0esigned_release\x18\x02 \x01(\x0c*\xae\x02\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PLANNED\x10\x01\x12\x11\n\rSTATE_STAGING\x10\x02\x12\x12\n\x0eSTATE_VERIFIED\x10\x03\x12\x12\n\x0eSTATE_BUILDING\x10\x04\x12\x10\n\x0cSTATE_PARITY\x10\x05\x12\x15\n\x11STATE_WAIT_WINDOW\x10\x06\x12\x14\n\x10STATE_ACTIVATING\x10\x07\x12\x13\n\x0fSTATE_PROBATION\x10\x08\x12\x13\n\x0fSTATE_COMMITTED\x10\t\x12\x10\n\x0cSTATE_FAILED\x10\n\x12\x16\n\x12STATE_ROLLING_BACK\x10\x0b\x12\x15\n\x11STATE_ROLLED_BACK\x10\x0c\x12\x16\n\x12STATE_INCONSISTENT\x10\r2\xe7\x04\n\x11\x44\x65ploymentService\x12G\n\x06\x43reate\x12\x1f.edgectl.agent.v1.CreateRequest\x1a\x1c.edgectl.agent.v1.Deployment\x12\x45\n\x05Start\x12\x1e.edgectl.agent.v1.StartRequest\x1a\x1c.edgectl.agent.v1.Deployment\x12\x41\n\x03Get\x12\x1c.edgectl.agent.v1.GetRequest\x1a\x1c.edgectl.agent.v1.Deployment\x12\x42\n\x04List\x12\x1d.edgectl.agent.v1.ListRequest\x1a\x1b.edgectl.agent.v1.ListReply\x12L\n\x05Watch\x12\x1e.edgectl.agent.v1.WatchRequest\x1a!.edgectl.agent.v1.DeploymentEvent0\x01\x12W\n\x0b\x41\x63knowledge\x12$.edgectl.agent.v1.AcknowledgeRequest\x1a\".edgectl.agent.v1.AcknowledgeReply\x12G\n\x06\x43\x61ncel\x12\x1f.edgectl.agent.v1.CancelRequest\x1a\x1c.edgectl.agent.v1.Deployment\x12K\n\x08Rollback\x12!.edgectl.agent.v1.RollbackRequest\x1a\x1c.edgectl.agent.v1.Deploymentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgectl_protos.agent.v1.deployment_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATE']._serialized_start=1662
-  _globals['_STATE']._serialized_end=1964
+  _globals['_STATE']._serialized_start=1710
+  _globals['_STATE']._serialized_end=2012
   _globals['_PARITYFIGURE']._serialized_start=149
   _globals['_PARITYFIGURE']._serialized_end=256
   _globals['_DIMENSIONFIGURE']._serialized_start=259
@@ -46,25 +46,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMENTEVENT']._serialized_start=989
   _globals['_DEPLOYMENTEVENT']._serialized_end=1179
   _globals['_CREATEREQUEST']._serialized_start=1181
-  _globals['_CREATEREQUEST']._serialized_end=1252
-  _globals['_STARTREQUEST']._serialized_start=1254
-  _globals['_STARTREQUEST']._serialized_end=1291
-  _globals['_GETREQUEST']._serialized_start=1293
-  _globals['_GETREQUEST']._serialized_end=1328
-  _globals['_LISTREQUEST']._serialized_start=1330
-  _globals['_LISTREQUEST']._serialized_end=1343
-  _globals['_LISTREPLY']._serialized_start=1345
-  _globals['_LISTREPLY']._serialized_end=1456
-  _globals['_WATCHREQUEST']._serialized_start=1458
-  _globals['_WATCHREQUEST']._serialized_end=1519
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=1521
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=1565
-  _globals['_ACKNOWLEDGEREPLY']._serialized_start=1567
-  _globals['_ACKNOWLEDGEREPLY']._serialized_end=1585
-  _globals['_CANCELREQUEST']._serialized_start=1587
-  _globals['_CANCELREQUEST']._serialized_end=1625
-  _globals['_ROLLBACKREQUEST']._serialized_start=1627
-  _globals['_ROLLBACKREQUEST']._serialized_end=1659
-  _globals['_DEPLOYMENTSERVICE']._serialized_start=1967
-  _globals['_DEPLOYMENTSERVICE']._serialized_end=2582
+  _globals['_CREATEREQUEST']._serialized_end=1276
+  _globals['_STARTREQUEST']._serialized_start=1278
+  _globals['_STARTREQUEST']._serialized_end=1315
+  _globals['_GETREQUEST']._serialized_start=1317
+  _globals['_GETREQUEST']._serialized_end=1352
+  _globals['_LISTREQUEST']._serialized_start=1354
+  _globals['_LISTREQUEST']._serialized_end=1367
+  _globals['_LISTREPLY']._serialized_start=1369
+  _globals['_LISTREPLY']._serialized_end=1480
+  _globals['_WATCHREQUEST']._serialized_start=1482
+  _globals['_WATCHREQUEST']._serialized_end=1543
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=1545
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=1589
+  _globals['_ACKNOWLEDGEREPLY']._serialized_start=1591
+  _globals['_ACKNOWLEDGEREPLY']._serialized_end=1609
+  _globals['_CANCELREQUEST']._serialized_start=1611
+  _globals['_CANCELREQUEST']._serialized_end=1649
+  _globals['_ROLLBACKREQUEST']._serialized_start=1651
+  _globals['_ROLLBACKREQUEST']._serialized_end=1707
+  _globals['_DEPLOYMENTSERVICE']._serialized_start=2015
+  _globals['_DEPLOYMENTSERVICE']._serialized_end=2630
 # @@protoc_insertion_point(module_scope)

@@ -129,14 +129,16 @@ class DeploymentEvent(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., deployment_id: _Optional[str] = ..., state: _Optional[_Union[State, str]] = ..., at_s: _Optional[float] = ..., detail: _Optional[str] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
 
 class CreateRequest(_message.Message):
-    __slots__ = ("manifest", "owner", "deployment_id")
+    __slots__ = ("manifest", "owner", "deployment_id", "signed_release")
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNED_RELEASE_FIELD_NUMBER: _ClassVar[int]
     manifest: bytes
     owner: str
     deployment_id: str
-    def __init__(self, manifest: _Optional[bytes] = ..., owner: _Optional[str] = ..., deployment_id: _Optional[str] = ...) -> None: ...
+    signed_release: bytes
+    def __init__(self, manifest: _Optional[bytes] = ..., owner: _Optional[str] = ..., deployment_id: _Optional[str] = ..., signed_release: _Optional[bytes] = ...) -> None: ...
 
 class StartRequest(_message.Message):
     __slots__ = ("deployment_id",)
@@ -191,7 +193,9 @@ class CancelRequest(_message.Message):
     def __init__(self, deployment_id: _Optional[str] = ...) -> None: ...
 
 class RollbackRequest(_message.Message):
-    __slots__ = ("owner",)
+    __slots__ = ("owner", "signed_release")
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    SIGNED_RELEASE_FIELD_NUMBER: _ClassVar[int]
     owner: str
-    def __init__(self, owner: _Optional[str] = ...) -> None: ...
+    signed_release: bytes
+    def __init__(self, owner: _Optional[str] = ..., signed_release: _Optional[bytes] = ...) -> None: ...

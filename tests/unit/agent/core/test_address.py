@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgectl_agent.core.address import MAX_PATH_BYTES, claim_socket, parse_address
+from edgectl_agent.core.address import MAX_PATH_BYTES, claim_socket, socket_path
+from edgectl_protos.domain.address import UnixAddress
 from edgectl_protos.domain.errors import AddressError
 from edgectl_testkit.serve import short_folder
 
@@ -18,33 +19,16 @@ def folder():
         yield folder
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["0.0.0.0:5000", "localhost:80", "[::]:1", "tcp:1", "dns:host", "unix-abstract:x", "vsock:1:2", "", "path"],
-)
-def test_a_network_is_refused_with_the_reason_and_what_to_type(address):
-    with pytest.raises(AddressError, match="without mutual TLS") as caught:
-        parse_address(address)
-    assert "--listen unix:PATH" in caught.value.hint
-
-
-@pytest.mark.parametrize("address", ["unix:", "unix://", "unix:a\0b"])
-def test_no_path_is_no_address(address):
-    with pytest.raises(AddressError, match="names no path"):
-        parse_address(address)
-
-
 def test_paths_become_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert parse_address("unix:a.sock") == tmp_path / "a.sock"
-    assert parse_address("unix:///run/x") == Path("/run/x")
+    assert socket_path(UnixAddress("a.sock")) == tmp_path / "a.sock"
 
 
 def test_a_path_longer_than_the_kernel_takes_is_refused_with_both_sizes():
     fits = "/" + "x" * (MAX_PATH_BYTES - 1)
-    assert parse_address(f"unix:{fits}") == Path(fits)
+    assert socket_path(UnixAddress(fits)) == Path(fits)
     with pytest.raises(AddressError, match="108 bytes, the system takes 107"):
-        parse_address(f"unix:{fits}x")
+        socket_path(UnixAddress(f"{fits}x"))
 
 
 def test_the_limit_is_the_kernels_own(folder):

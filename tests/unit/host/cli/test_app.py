@@ -92,4 +92,4 @@ def test_completion_completes_commands_without_running_them(monkeypatch, capsys,
     monkeypatch.setenv("COMP_WORDS", "edgectl de")
     monkeypatch.setenv("COMP_CWORD", "1")
     assert run([], Wiring(replace(home, completion="bash_complete"))) == 0
-    assert {line.split(",")[1] for line in capsys.readouterr().out.split()} == {"deploy", "demo"}
+    assert {line.split(",")[1] for line in capsys.readouterr().out.split()} == {"deploy", "demo", "device"}

@@ -1,0 +1,66 @@
+"""Passphrases: from a prompt or a file descriptor. Never from the command line, which other users can read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from edgectl_protos.domain.errors import UsageError
+
+__all__ = ["passphrase_option", "read_new_passphrase", "reader"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MAX_BYTES = 1024
+
+
+def passphrase_option(command: F) -> F:
+    """--passphrase-fd."""
+    return click.option(
+        "--passphrase-fd",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Read the passphrase of the authority's key from this file descriptor; else it is asked for.",
+    )(command)
+
+
+def reader(passphrase_fd: int | None) -> Callable[[], bytes]:
+    """Asks for the passphrase of a key that has one, when it is needed."""
+
+    def read() -> bytes:
+        if passphrase_fd is not None:
+            return _from_descriptor(passphrase_fd)
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "the authority's key is encrypted, and there is no terminal to ask for the passphrase",
+                hint="--passphrase-fd N reads it from a file descriptor",
+            )
+        return str(click.prompt("passphrase of the authority", hide_input=True, err=True)).encode()
+
+    return read
+
+
+def read_new_passphrase(passphrase_fd: int | None) -> bytes:
+    """A passphrase to be set.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if passphrase_fd is not None:
+        passphrase = _from_descriptor(passphrase_fd)
+    else:
+        passphrase = str(click.prompt("new passphrase", hide_input=True, confirmation_prompt=True, err=True)).encode()
+    if not passphrase:
+        raise UsageError("the passphrase is empty", hint="leave --encrypt out to have none")
+    return passphrase
+
+
+def _from_descriptor(number: int) -> bytes:
+    try:
+        data = os.read(number, _MAX_BYTES)
+    except OSError as exc:
+        raise UsageError(f"file descriptor {number} cannot be read: {exc.strerror}") from exc
+    return data.split(b"\n")[0]

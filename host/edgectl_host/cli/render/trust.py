@@ -1,0 +1,220 @@
+"""Trust: what was issued, what became of a revocation or a renewal, and audit logs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from edgectl_host.cli.render.layout import facts_table, human_failures, rows_table
+from edgectl_host.trust.authority import Authority, Grant
+from edgectl_host.trust.folder import TrustFolder
+from edgectl_host.trust.invitation import Enrolled
+from edgectl_host.trust.register import Holding
+from edgectl_host.trust.upkeep import Kept
+from edgectl_host.workflows.ask import Answer
+from edgectl_host.workflows.trust import Log
+from edgectl_protos.codec.document import to_document
+from edgectl_protos.domain.trust import ReleaseKey
+
+__all__ = [
+    "human_enrolled",
+    "human_grant",
+    "human_logs",
+    "human_own",
+    "human_release_key",
+    "human_revoked",
+    "human_told",
+    "human_trust",
+    "json_enrolled",
+    "json_grant",
+    "json_logs",
+    "json_own",
+    "json_release_key",
+    "json_revoked",
+    "json_told",
+    "json_trust",
+]
+
+
+def human_own(folder: TrustFolder, authority: Authority | None) -> RenderableType:
+    """This host's place in its fleet."""
+    own = folder.credentials()
+    rows = [("this host", f"{own.name}, {own.role.value}, until {_day(own.expires_s)}"), ("folder", str(folder.path))]
+    if authority is not None:
+        key = "under a passphrase" if authority.encrypted else "without a passphrase"
+        rows += [
+            ("authority", f"{authority.fingerprint}, its key {key}"),
+            ("release key", _key_words(authority.releases.current)),
+        ]
+    return facts_table(rows)
+
+
+def json_own(folder: TrustFolder, authority: Authority | None) -> dict[str, Any]:
+    """This host's place in its fleet; no private key."""
+    own = folder.credentials()
+    return {
+        "own": {"name": own.name, "role": own.role.value, "expires_s": own.expires_s},
+        "folder": str(folder.path),
+        "authority": None
+        if authority is None
+        else {
+            "fingerprint": authority.fingerprint,
+            "encrypted": authority.encrypted,
+            "release_key": to_document(authority.releases.current),
+        },
+    }
+
+
+def human_trust(folder: TrustFolder, authority: Authority | None) -> RenderableType:
+    """This host, and a row for each certificate that its authority issued."""
+    own = human_own(folder, authority)
+    if authority is None:
+        return Group(own, Text(), Text("what was issued is known to the host that has the authority"))
+    now_s = time.time()
+    table = rows_table(
+        ("name", "role", "issued", "until", "now", "device"),
+        [
+            (each.name, each.role, _day(each.issued_s), _day(each.expires_s), _standing(each, now_s), each.identity)
+            for each in authority.register.all()
+        ],
+    )
+    return Group(own, Text(), table)
+
+
+def json_trust(folder: TrustFolder, authority: Authority | None) -> dict[str, Any]:
+    """This host, and one object for each certificate."""
+    holdings = authority.register.all() if authority is not None else ()
+    return {
+        **json_own(folder, authority),
+        "revocation_epoch": authority.epoch() if authority is not None else None,
+        "issued": [to_document(each) for each in holdings],
+    }
+
+
+def human_grant(grant: Grant, path: Path) -> RenderableType:
+    """What to do with the file."""
+    own = grant.own
+    return Text(
+        f"{own.name}, {own.role.value}, until {_day(own.expires_s)}: {path}\n"
+        f"it holds a private key; its operator takes it over by: edgectl trust join {path.name}"
+    )
+
+
+def json_grant(grant: Grant, path: Path) -> dict[str, Any]:
+    """What was granted; no private key."""
+    own = grant.own
+    return {"name": own.name, "role": own.role.value, "expires_s": own.expires_s, "file": str(path)}
+
+
+def human_revoked(name: str, revoked: Sequence[Holding], told: Sequence[Answer[Kept]]) -> RenderableType:
+    """What is worth nothing any more, and who knows it."""
+    parts: list[RenderableType] = [Text(f"{name}: {len(revoked)} certificates are worth nothing any more")]
+    if any(not each.is_device and each.role in ("deploy", "admin") for each in revoked):
+        parts.append(Text("it had the key that signs releases; replace it: edgectl trust rotate-key"))
+    return Group(*parts, human_told(told))
+
+
+def json_revoked(name: str, revoked: Sequence[Holding], told: Sequence[Answer[Kept]]) -> dict[str, Any]:
+    """The same."""
+    return {"name": name, "revoked": [to_document(each) for each in revoked], "devices": json_told(told)}
+
+
+def human_told(told: Sequence[Answer[Kept]]) -> RenderableType:
+    """A line for each device."""
+    text = Text()
+    for answer in told:
+        if answer.value is not None:
+            done = [
+                word
+                for word, flag in (("revocations", answer.value.revoked), ("certificate", answer.value.renewed))
+                if flag
+            ]
+            text.append(f"{answer.device.name}  {'new ' + ' and '.join(done) if done else 'up to date'}\n")
+    return Group(text, human_failures([(answer.device.name, answer.failure) for answer in told]))
+
+
+def json_told(told: Sequence[Answer[Kept]]) -> list[dict[str, Any]]:
+    """One object for each device."""
+    return [
+        {"device": answer.device.name, "kept": to_document(answer.value), "failure": to_document(answer.failure)}
+        for answer in told
+    ]
+
+
+def human_release_key(key: ReleaseKey) -> RenderableType:
+    """The key in use."""
+    return Text(
+        f"release key {_key_words(key)}; operators who deploy need it too: edgectl trust issue NAME --role deploy"
+    )
+
+
+def json_release_key(key: ReleaseKey) -> dict[str, Any]:
+    """The key in use."""
+    document: dict[str, Any] = to_document(key)
+    return document
+
+
+def human_logs(logs: Sequence[Answer[Log]], last: int) -> RenderableType:
+    """The newest lines of each device."""
+    parts: list[RenderableType] = []
+    for answer in logs:
+        if answer.value is None:
+            continue
+        entries = answer.value.entries
+        shown = entries[-last:]
+        parts.append(Text(f"{answer.device.name}: {len(entries)} lines, whole; the last {len(shown)}", style="bold"))
+        parts.append(
+            rows_table(
+                ("", "when", "who", "role", "what", "about"),
+                [(str(e.number), _moment(e.at_s), e.caller or "-", e.role or "-", e.event, e.detail) for e in shown],
+                right=("",),
+            )
+        )
+    return Group(*parts, human_failures([(answer.device.name, answer.failure) for answer in logs]))
+
+
+def json_logs(logs: Sequence[Answer[Log]]) -> list[dict[str, Any]]:
+    """Every line of each device."""
+    return [
+        {
+            "device": answer.device.name,
+            "identity": answer.value.trust.identity if answer.value else None,
+            "entries": to_document(answer.value.entries) if answer.value else None,
+            "failure": to_document(answer.failure),
+        }
+        for answer in logs
+    ]
+
+
+def human_enrolled(enrolled: Enrolled) -> RenderableType:
+    """The device that came."""
+    issued = enrolled.issued
+    return Text(f"{issued.name} is enrolled: device {issued.identity}, from {enrolled.peer}")
+
+
+def json_enrolled(enrolled: Enrolled) -> dict[str, Any]:
+    """The device that came."""
+    return {"name": enrolled.issued.name, "identity": enrolled.issued.identity, "peer": enrolled.peer}
+
+
+def _standing(holding: Holding, now_s: float) -> str:
+    if holding.revoked_s:
+        return f"revoked {_day(holding.revoked_s)}"
+    return "holds" if holding.holds(now_s) else "over"
+
+
+def _key_words(key: ReleaseKey) -> str:
+    return f"{key.public[:16]}…, generation {key.generation}"
+
+
+def _day(at_s: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(at_s))
+
+
+def _moment(at_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s))

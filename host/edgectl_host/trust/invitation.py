@@ -1,0 +1,238 @@
+"""Enrolling a device without ssh: print a code, wait for the one device that has it, give it a certificate.
+
+Order inside one connection: TLS with a certificate of the authority → the authority itself → the device's request with
+its proof → the answer. One invitation enrols one device and is then over; what was used or is over is remembered by
+its id, so that whoever comes with it again is told, and so is the person who waits for another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import secrets
+import socket
+import ssl
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+
+from edgectl_host.trust import certificates
+from edgectl_host.trust.authority import Authority, Issued
+from edgectl_host.trust.folder import TrustFolder
+from edgectl_protos.codec.document import canonical_bytes, from_bytes
+from edgectl_protos.domain.address import TlsAddress
+from edgectl_protos.domain.errors import AddressError, EdgectlError, EnrolmentError
+from edgectl_protos.domain.invitation import Invitation
+from edgectl_protos.domain.trust import (
+    MAX_TRUST_DOCUMENT_BYTES,
+    EnrolmentAnswer,
+    EnrolmentRequest,
+    check_name,
+)
+
+__all__ = ["DEFAULT_PORT", "Enrolled", "Invitations", "own_address"]
+
+DEFAULT_PORT = 7444
+_REQUEST_TIMEOUT_S = 15.0
+_CONNECTIONS = 8
+_KEPT = 500
+_FILE = "invitations.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The device that came, and from where."""
+
+    issued: Issued
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    id: str
+    name: str
+    ended_s: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class _PastOnes:
+    invitations: tuple[_Past, ...] = ()
+
+
+def own_address() -> str:
+    """The address of this machine on its network, as far as it can tell. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # An address of documentation: routing alone is asked.
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+class Invitations:
+    """Invitations of one authority. `said` is told what happens while one waits."""
+
+    def __init__(
+        self,
+        folder: TrustFolder,
+        authority: Authority,
+        said: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._authority = authority
+        self._said = said
+        self._clock = clock
+
+    async def invite(
+        self, name: str, *, host: str, port: int, valid_s: float, show: Callable[[Invitation], None]
+    ) -> Enrolled:
+        """Wait for the device; `show` is called with the code once the port is open.
+
+        Raises:
+            EnrolmentError: nobody came in time.
+            AddressError: the port cannot be used.
+        """
+        check_name(name)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Enrolled] = loop.create_future()
+        waiting = _Waiting(self, name, done)
+        context = self._context(waiting)
+        try:
+            server = await asyncio.start_server(
+                waiting.serve,
+                None,
+                port,
+                ssl=context,
+                limit=MAX_TRUST_DOCUMENT_BYTES,
+                ssl_handshake_timeout=_REQUEST_TIMEOUT_S,
+            )
+        except OSError as exc:
+            raise AddressError(f"cannot wait on port {port}: {exc.strerror}", hint="choose another: --port N") from exc
+        async with server:
+            address = str(TlsAddress(host, server.sockets[0].getsockname()[1]))
+            waiting.invitation = Invitation(name, address, self._authority.fingerprint, secrets.token_bytes(16))
+            show(waiting.invitation)
+            try:
+                enrolled = await asyncio.wait_for(done, valid_s)
+            except TimeoutError:
+                self._remember(waiting.invitation, "ran out")
+                raise EnrolmentError(
+                    f"no device came with the code for {name} within {valid_s / 60:.0f} minutes",
+                    hint=f"edgectl device invite {name}",
+                ) from None
+            except asyncio.CancelledError:
+                self._remember(waiting.invitation, "was withdrawn")
+                raise
+        return enrolled
+
+    def _context(self, waiting: _Waiting) -> ssl.SSLContext:
+        key = certificates.new_key()
+        made = certificates.enrolment_certificate(self._authority.signing(), key.public_key(), now_s=int(self._clock()))
+        waiting.presented = made.certificate.public_bytes(serialization.Encoding.DER)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        # The one way into an SSLContext is a file; it lives for this moment, in a folder of this user alone.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "enrolment-key.pem"
+            path.touch(mode=0o600)
+            path.write_bytes(certificates.key_pem(key) + certificates.pem(made.certificate).encode())
+            context.load_cert_chain(path)
+        return context
+
+    def authority_pem(self) -> str:
+        """What a device checks against the fingerprint in its code."""
+        return certificates.pem(self._authority.certificate)
+
+    def judge(self, waiting: Invitation, presented: bytes, request: EnrolmentRequest) -> Issued:
+        """A certificate for whoever knows the secret.
+
+        Raises:
+            EnrolmentError: the code was used, is over, is another, or the proof is wrong.
+        """
+        if request.invitation != waiting.id:
+            past = next((each for each in self._past() if each.id == request.invitation), None)
+            if past is None:
+                raise EnrolmentError("the code is not one of this host, or its secret is wrong")
+            raise EnrolmentError(f"the code for {past.name} {past.how} {_ago(self._clock() - past.ended_s)} ago")
+        proof = waiting.proof(host_certificate_der=presented, csr=request.csr)
+        if request.name != waiting.name or not hmac.compare_digest(proof, request.proof):
+            raise EnrolmentError("the proof is wrong: the request was made for another code, name or connection")
+        # Before the certificate exists: whatever happens now, this code enrols nobody else.
+        self._remember(waiting, "was used")
+        return self._authority.issue_device(request.csr, waiting.name)
+
+    def _past(self) -> tuple[_Past, ...]:
+        return (self._folder.load(_PastOnes, _FILE) or _PastOnes()).invitations
+
+    def _remember(self, invitation: Invitation, how: str) -> None:
+        with self._folder.locked():
+            if any(each.id == invitation.id for each in self._past()):
+                raise EnrolmentError(f"the code for {invitation.name} was used")
+            past = _Past(invitation.id, invitation.name, int(self._clock()), how)
+            self._folder.save(_PastOnes((*self._past(), past)[-_KEPT:]), _FILE)
+
+    def refused(self, peer: str, why: str) -> None:
+        """Tell the person who waits."""
+        self._said(f"refused a device at {peer}: {why}")
+
+
+class _Waiting:
+    """One invitation while its port is open."""
+
+    def __init__(self, invitations: Invitations, name: str, done: asyncio.Future[Enrolled]) -> None:
+        self._invitations = invitations
+        self._name = name
+        self._done = done
+        self._free = asyncio.Semaphore(_CONNECTIONS)
+        self.invitation: Invitation | None = None
+        self.presented = b""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        peer = str((writer.get_extra_info("peername") or ("unknown",))[0])
+        try:
+            async with self._free, asyncio.timeout(_REQUEST_TIMEOUT_S):
+                await self._answer(peer, reader, writer)
+        except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError) as exc:
+            # A scan, or a device that lost its network: nothing was given.
+            self._invitations.refused(peer, f"it said nothing that can be understood ({type(exc).__name__})")
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert self.invitation is not None
+        writer.write(canonical_bytes(self._invitations.authority_pem()) + b"\n")
+        await writer.drain()
+        line = await reader.readline()
+        if not line:
+            self._invitations.refused(peer, "it went away, not taking this host for the one that its code names")
+            return
+        try:
+            if self._done.done():
+                raise EnrolmentError(f"the code for {self._name} was used")
+            request = from_bytes(EnrolmentRequest, line, what="request")
+            issued = self._invitations.judge(self.invitation, self.presented, request)
+        except EdgectlError as exc:
+            self._invitations.refused(peer, exc.message)
+            writer.write(canonical_bytes(EnrolmentAnswer(refusal=exc.message)) + b"\n")
+            await writer.drain()
+            return
+        writer.write(canonical_bytes(EnrolmentAnswer(issued.enrolment)) + b"\n")
+        await writer.drain()
+        if not self._done.done():
+            self._done.set_result(Enrolled(issued, peer))
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

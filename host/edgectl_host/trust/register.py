@@ -1,0 +1,86 @@
+"""What an authority has issued: to whom, which role, until when, and what is worth nothing any more."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from edgectl_host.trust.folder import TrustFolder
+from edgectl_protos.domain.errors import TrustError
+
+__all__ = ["Holding", "Register", "renewal_due_s"]
+
+_FILE = "issued.json"
+DEVICE = "device"
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One certificate. `role` is `device`, or a client's; `identity` is a device's, `serial` is in hex."""
+
+    serial: str
+    name: str
+    role: str
+    issued_s: int
+    expires_s: int
+    identity: str = ""
+    revoked_s: int = 0
+
+    @property
+    def is_device(self) -> bool:
+        """Whether it is a device's."""
+        return self.role == DEVICE
+
+    def holds(self, now_s: float) -> bool:
+        """Whether it is worth anything now."""
+        return not self.revoked_s and now_s < self.expires_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Holdings:
+    holdings: tuple[Holding, ...] = ()
+
+
+class Register:
+    """The register of one authority."""
+
+    def __init__(self, folder: TrustFolder) -> None:
+        self._folder = folder
+
+    def all(self) -> tuple[Holding, ...]:
+        """Every certificate, oldest first."""
+        return (self._folder.load(_Holdings, _FILE) or _Holdings()).holdings
+
+    def add(self, holding: Holding) -> None:
+        """Remember a certificate before it is given away. Only while locked."""
+        self._folder.save(_Holdings((*self.all(), holding)), _FILE)
+
+    def revoke(self, name: str, now_s: int) -> tuple[Holding, ...]:
+        """Mark all of a name that still hold; those. Only while locked.
+
+        Raises:
+            TrustError: there is none.
+        """
+        found = tuple(each for each in self.all() if each.name == name and each.holds(now_s))
+        if not found:
+            raise TrustError(f"{name!r} holds no certificate", hint="see who does: edgectl trust")
+        serials = {each.serial for each in found}
+        self._folder.save(
+            _Holdings(tuple(replace(e, revoked_s=now_s) if e.serial in serials else e for e in self.all())), _FILE
+        )
+        return found
+
+    def newest(self, identity: str) -> Holding | None:
+        """The certificate that a device was given last."""
+        return next((each for each in reversed(self.all()) if each.identity == identity), None)
+
+
+def renewal_due_s(holdings: Iterable[Holding], identity: str) -> float:
+    """When a device's newest certificate is to be renewed: after two thirds of its life and up to a ninth more.
+
+    How much more is drawn from the identity, so that devices that were enrolled together do not all come at once.
+    """
+    newest = max((each for each in holdings if each.identity == identity), key=lambda each: each.issued_s)
+    share = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4], "big") / (1 << 32)
+    return newest.issued_s + (newest.expires_s - newest.issued_s) * (2 / 3 + share / 9)

@@ -1,0 +1,97 @@
+"""`edgectl ca` and `edgectl trust`, without a device."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import pytest
+
+
+@pytest.fixture
+def fleet(cli):
+    assert cli("ca", "init").code == 0
+    return cli
+
+
+def issued(cli):
+    return {each["name"]: each for each in cli("trust", "show", "--json").document["issued"]}
+
+
+def test_a_fleet_is_made_and_shown(cli):
+    made = cli("ca", "init", "--json")
+    assert made.code == 0
+    assert made.document["own"]["role"] == "admin"
+    assert made.document["authority"]["encrypted"] is False
+    shown = cli("trust")
+    assert "admin" in shown.out
+    assert made.document["authority"]["fingerprint"] in shown.out
+    again = cli("ca", "init", "--json")
+    assert again.document["error"]["reason"] == "trust_missing"
+
+
+def test_without_a_fleet_the_command_that_makes_one_is_named(cli):
+    shown = cli("trust")
+    assert shown.code == 80
+    assert "edgectl ca init" in shown.err
+
+
+def test_nothing_that_is_printed_is_a_private_key(cli, home):
+    texts = [cli("ca", "init", "--json").out, cli("trust", "issue", "bob", "--role", "deploy", "--json").out]
+    texts += [cli("trust", "show", "--json").out, cli("trust").out]
+    private = json.loads((home.data_dir / "trust/release-key.json").read_text())["private"]
+    for text in texts:
+        assert "PRIVATE KEY" not in text
+        assert private not in text
+
+
+def test_a_passphrase_comes_from_a_descriptor_and_is_needed_to_sign(cli):
+    def descriptor(text):
+        reading, writing = os.pipe()
+        os.write(writing, text)
+        os.close(writing)
+        return reading
+
+    assert cli("ca", "init", "--passphrase-fd", descriptor(b"horse\n")).code == 0
+    assert cli("trust").code == 0
+    refused = cli("trust", "issue", "bob", "--role", "view")
+    assert refused.code == 2
+    assert "--passphrase-fd" in refused.err
+    wrong = cli("trust", "issue", "bob", "--role", "view", "--passphrase-fd", descriptor(b"donkey\n"))
+    assert wrong.code == 80
+    assert cli("trust", "issue", "bob", "--role", "view", "--passphrase-fd", descriptor(b"horse\n")).code == 0
+
+
+def test_an_operator_is_given_a_file_and_joins_with_it(fleet, tmp_path):
+    given = fleet("trust", "issue", "bob", "--role", "profile", "--valid", "10d", "-o", tmp_path / "bob.json")
+    assert given.code == 0
+    assert stat.S_IMODE((tmp_path / "bob.json").stat().st_mode) == 0o600
+    bob = issued(fleet)["bob"]
+    assert (bob["role"], bob["expires_s"] - bob["issued_s"]) == ("profile", 864_000)
+    # It may be taken over on the same host too: it is of the same fleet.
+    assert fleet("trust", "join", tmp_path / "bob.json", "--json").document["own"]["name"] == "bob"
+
+
+def test_a_file_that_is_no_grant_is_refused(fleet, tmp_path):
+    (tmp_path / "x.json").write_text("{}")
+    assert fleet("trust", "join", tmp_path / "x.json").code == 43
+
+
+def test_who_is_revoked_is_shown_as_revoked(fleet):
+    fleet("trust", "issue", "bob", "--role", "deploy")
+    revoked = fleet("trust", "revoke", "bob")
+    assert revoked.code == 0
+    assert "edgectl trust rotate-key" in revoked.out
+    assert issued(fleet)["bob"]["revoked_s"] > 0
+    assert fleet("trust", "revoke", "bob").code == 80
+
+
+def test_a_new_release_key_is_the_next_generation(fleet):
+    assert fleet("trust", "rotate-key", "--json").document["generation"] == 2
+
+
+def test_this_hosts_own_certificate_is_renewed(fleet):
+    before = fleet("trust", "show", "--json").document["issued"]
+    assert fleet("trust", "renew").code == 0
+    assert len(fleet("trust", "show", "--json").document["issued"]) == len(before) + 1

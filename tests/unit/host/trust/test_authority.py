@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import datetime
+import io
+import stat
+
+import pytest
+from cryptography import x509
+
+from edgectl_agent.core.trust.callers import read_names
+from edgectl_agent.core.trust.tasks import KeyRequest, MakeKey
+from edgectl_agent.keys import answer
+from edgectl_host.trust.authority import Authority
+from edgectl_host.trust.certificates import DEVICE_S, load_certificate
+from edgectl_host.trust.folder import TrustFolder
+from edgectl_host.trust.grants import join_fleet, write_grant
+from edgectl_host.trust.register import renewal_due_s
+from edgectl_protos.domain.errors import EnrolmentError, TrustError, UsageError
+from edgectl_protos.domain.trust import Role
+
+
+def csr(name="orin-1"):
+    return answer(KeyRequest(MakeKey(name))).answer.csr
+
+
+def test_what_holds_a_key_is_its_owners_alone(fleet):
+    for path in fleet.path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path.name == "lock"
+    assert stat.S_IMODE(fleet.path.stat().st_mode) == 0o700
+
+
+def test_a_key_that_others_may_read_is_refused(fleet):
+    (fleet.path / "authority-key.pem").chmod(0o644)
+    with pytest.raises(TrustError, match="others may read") as caught:
+        Authority.open(fleet.path).signing()
+    assert "chmod 600" in caught.value.hint
+
+
+def test_a_fleet_is_made_once(fleet):
+    with pytest.raises(TrustError, match="already"):
+        Authority.init(fleet.path, owner="ada")
+    assert Authority.ensure(fleet.path, owner="eve").fingerprint == fleet.authority.fingerprint
+
+
+def test_a_host_without_a_fleet_is_told_how_to_make_one(tmp_path):
+    with pytest.raises(TrustError) as caught:
+        Authority.open(tmp_path)
+    assert caught.value.hint == "edgectl ca init"
+    with pytest.raises(TrustError, match="no fleet"):
+        TrustFolder(tmp_path).credentials()
+
+
+def test_a_passphrase_is_asked_when_something_is_signed_and_once(tmp_path):
+    Authority.init(tmp_path / "t", owner="ada", passphrase=b"correct horse")
+    assert b"ENCRYPTED" in (tmp_path / "t/authority-key.pem").read_bytes()
+    asked = []
+
+    def passphrase():
+        asked.append(1)
+        return b"correct horse"
+
+    authority = Authority.open(tmp_path / "t", passphrase=passphrase)
+    assert authority.register.all()[0].name == "ada"
+    assert not asked
+    authority.issue_client("bob", Role.VIEW)
+    authority.issue_device(csr(), "orin-1")
+    assert len(asked) == 1
+
+
+def test_a_wrong_passphrase_is_refused(tmp_path):
+    Authority.init(tmp_path / "t", owner="ada", passphrase=b"right")
+    with pytest.raises(TrustError, match="cannot be read"):
+        Authority.open(tmp_path / "t", passphrase=lambda: b"wrong").signing()
+    with pytest.raises(TrustError, match="nobody can be asked"):
+        Authority.open(tmp_path / "t").signing()
+
+
+def test_an_interrupted_init_may_be_repeated(tmp_path):
+    Authority.init(tmp_path / "t", owner="ada")
+    (tmp_path / "t/authority-key.pem").unlink()
+    assert Authority.init(tmp_path / "t", owner="ada").register.all()
+
+
+def test_a_device_certificate_names_the_identity_and_only_serves(fleet):
+    issued = fleet.authority.issue_device(csr(), "orin-1")
+    certificate = load_certificate(issued.certificate_pem.encode())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [f"{issued.identity}.device.edgectl"]
+    uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(uses) == [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]
+    assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def test_every_certificate_is_valid_for_a_clock_at_1970(fleet):
+    own = load_certificate(fleet.own.certificate.encode())
+    device = load_certificate(fleet.authority.issue_device(csr(), "d").certificate_pem.encode())
+    for certificate in (own, device, fleet.authority.certificate):
+        assert certificate.not_valid_before_utc == datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+def test_a_client_certificate_says_what_the_agent_reads(fleet):
+    grant = fleet.grant("bob", Role.DEPLOY, life_s=100)
+    certificate = load_certificate(grant.own.certificate.encode())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    read = read_names(["bob"], uris)
+    holding = fleet.authority.register.all()[-1]
+    assert (read.role, read.serial, read.expires_s) == (Role.DEPLOY, holding.serial, holding.issued_s + 100)
+    assert f"{certificate.serial_number:x}" == holding.serial
+
+
+@pytest.mark.parametrize(
+    "request_", ["", "x", "-----BEGIN CERTIFICATE REQUEST-----\nMII=\n-----END CERTIFICATE REQUEST-----"]
+)
+def test_what_is_no_request_gets_nothing(fleet, request_):
+    before = len(fleet.authority.register.all())
+    with pytest.raises(EnrolmentError):
+        fleet.authority.issue_device(request_, "orin-1")
+    assert len(fleet.authority.register.all()) == before
+
+
+def test_a_revoked_device_gets_no_certificate_for_its_identity(fleet):
+    issued = fleet.authority.issue_device(csr(), "orin-1")
+    fleet.authority.revoke("orin-1")
+    with pytest.raises(EnrolmentError, match="was revoked"):
+        fleet.authority.issue_device(csr(), "orin-1", identity=issued.identity)
+    assert fleet.authority.issue_device(csr(), "orin-1").identity != issued.identity
+
+
+def test_revoking_who_holds_nothing_is_refused(fleet):
+    fleet.grant("bob", Role.VIEW)
+    fleet.authority.revoke("bob")
+    for name in ("bob", "nobody"):
+        with pytest.raises(TrustError, match="holds no certificate"):
+            fleet.authority.revoke(name)
+    assert fleet.authority.epoch() == 1
+
+
+def test_renewal_comes_after_two_thirds_of_life_and_not_for_all_at_once(fleet):
+    identities = [fleet.authority.issue_device(csr(), f"d{n}").identity for n in range(8)]
+    holdings = fleet.authority.register.all()
+    due = []
+    for identity in identities:
+        issued_s = next(each.issued_s for each in holdings if each.identity == identity)
+        due.append((renewal_due_s(holdings, identity) - issued_s) / DEVICE_S)
+    assert all(2 / 3 <= share <= 2 / 3 + 1 / 9 for share in due)
+    assert max(due) - min(due) > 0.01
+
+
+def test_another_operator_joins_with_one_file(fleet, tmp_path):
+    path = write_grant(fleet.grant("bob", Role.DEPLOY), tmp_path / "bob.json")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    folder = TrustFolder(tmp_path / "bobs")
+    join_fleet(folder, io.BytesIO(path.read_bytes()))
+    assert (folder.credentials().name, folder.credentials().role) == ("bob", Role.DEPLOY)
+    assert folder.has("release-key.json")
+    with pytest.raises(TrustError, match="no authority"):
+        Authority.open(folder.path)
+    with pytest.raises(UsageError, match="is there already"):
+        write_grant(fleet.grant("bob", Role.DEPLOY), path)
+
+
+def test_a_viewer_gets_no_release_key(fleet):
+    assert fleet.grant("bob", Role.VIEW).release_key is None
+    assert fleet.grant("bob", Role.PROFILE).release_key is None
+
+
+def test_a_host_of_another_fleet_does_not_change_sides(fleet, tmp_path):
+    from edgectl_testkit.fleet_trust import FleetTrust
+
+    other = FleetTrust(tmp_path / "other")
+    path = write_grant(other.grant("bob", Role.VIEW), tmp_path / "bob.json")
+    with pytest.raises(TrustError, match="another fleet"):
+        join_fleet(fleet.folder, io.BytesIO(path.read_bytes()))
+
+
+@pytest.mark.parametrize("name", ["issued.json", "own-key.json", "revocations.json", "release-key.json"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[" * 100_000, b"\xff"])
+def test_a_damaged_file_is_named(fleet, name, damage):
+    (fleet.path / name).write_bytes(damage)
+    (fleet.path / name).chmod(0o600)
+    authority = Authority.open(fleet.path)
+    with pytest.raises(TrustError, match=name):
+        [authority.register.all(), authority.epoch(), authority.releases.current, fleet.own]
