@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,13 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
-    """A tensor: its type by GGUF's name, and its shape, the row's length last."""
+    """A tensor: its type by GGUF's name, its shape, the row's length last, and where its weights lie in the file."""
 
     name: str
     type: str
     shape: tuple[int, ...]
     size_bytes: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +139,14 @@ class _Reader:
         if not isinstance(alignment, int) or alignment < 1:
             raise DocumentError(f"{self._name}: an alignment of {alignment!r}")
         start = -(-self._at // alignment) * alignment
-        end = start + max((offset + tensor.size_bytes for tensor, offset in headers), default=0)
+        placed = tuple(replace(tensor, offset=start + tensor.offset) for tensor in headers)
+        end = max((tensor.offset + tensor.size_bytes for tensor in placed), default=start)
         if end > len(self._data):
             raise DocumentError(f"{self._name} was cut short: {len(self._data):,} of {end:,} bytes")
-        return GgufFile(values, tuple(tensor for tensor, _ in headers))
+        return GgufFile(values, placed)
 
-    def _tensor(self) -> tuple[GgufTensor, int]:
+    def _tensor(self) -> GgufTensor:
+        """Its offset is from where the data begins."""
         name = self._text()
         rank = self._number("I")
         if rank > 4:
@@ -156,7 +159,7 @@ class _Reader:
         kind, block, size = _TYPES[number]
         if shape and shape[-1] % block:
             raise DocumentError(f"{self._name}: a row of {name[:80]!r} has {shape[-1]} weights, no blocks of {block}")
-        return GgufTensor(name, kind, shape, math.prod(shape) // block * size), offset
+        return GgufTensor(name, kind, shape, math.prod(shape) // block * size, offset)
 
     def _value(self, kind: int) -> Any:
         if kind == _STRING:
