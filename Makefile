@@ -3,7 +3,7 @@
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: setup demo test test-families check bench conformance matrix fuzz gen lock clean
+.PHONY: setup demo test test-families check dist bench conformance matrix fuzz gen lock clean
 
 setup: ## the commands edgectl and edgectl-agent in .venv/bin
 	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py run
@@ -26,6 +26,10 @@ check: ## what must be green at every commit besides the tests
 	$(BIN)/mypy protos/edgectl_protos device_profiles converters agent host tests/support
 	$(BIN)/lint-imports
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against baseline/v1.binpb
+
+dist: ## wheels, offline wheelhouses and Debian packages, in dist/
+	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py dev
+	$(BIN)/python tools/dist.py
 
 bench: ## figures that the README quotes, measured side by side on this machine
 	@$(PYTHON) tools/setup.py dev

@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         stream=sys.stderr, level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
     try:
+        if options.command == "hello":
+            return _hello(options.address, options.timeout)
         return _enrol(options) if options.command == "enrol" else _run(_config(options))
     except EdgectlError as exc:
         print(f"edgectl-agent: {exc.message} [{exc.reason}]", file=sys.stderr)  # noqa: T201 (the user's answer)
@@ -59,6 +61,14 @@ def _run(config: AgentConfig) -> int:
         ended.wait()
     finally:
         agent.stop()
+    return 0
+
+
+def _hello(address: str, timeout_s: float) -> int:
+    from edgectl_agent.ask import ask_hello
+    from edgectl_protos.codec.document import canonical_bytes
+
+    print(canonical_bytes(ask_hello(address, timeout_s)).decode())  # noqa: T201 (the answer)
     return 0
 
 
@@ -154,6 +164,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _enrol_options(commands.add_parser("enrol", help="get a certificate from a host", formatter_class=_Formatter))
     run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    hello = commands.add_parser("hello", help="ask whether an agent of this machine answers")
+    hello.add_argument("address", metavar="unix:PATH", help="the socket it listens on")
+    hello.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait for it")
+    hello.set_defaults(log_level="warning")
     return parser
 
 

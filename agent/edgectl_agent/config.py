@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgectl_protos.version import VERSION
+
 __all__ = [
     "DEFAULT_RESERVE_BYTES",
     "MIB",
@@ -20,8 +22,6 @@ __all__ = [
     "default_device",
 ]
 
-VERSION = "0.1.0"
-"""The distribution's version: reading it from the metadata would cost 2 MB of memory in an idle daemon."""
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 from edgectl_agent.worker.lent_graphs import LentGraphs
 from edgectl_agent.worker.process import die_first
-from edgectl_agent.worker.runtimes.registry import create, probe_all
+from edgectl_agent.worker.runtimes.probing import probe_all
+from edgectl_agent.worker.runtimes.registry import create
 from edgectl_agent.worker.session import Session
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import EdgectlError, InternalError, StateError

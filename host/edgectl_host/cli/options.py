@@ -213,7 +213,7 @@ def _fleet_options(command: F, *, default: str) -> F:
     options = (
         click.option("--fleet", default=default, show_default=True, metavar="NAME", help="A group, a device, or all."),
         click.option(
-            "-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only these; also KEY!=VALUE."
+            "-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only these; also KEY!=VALUE, or KEY."
         ),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N devices."),
         click.option(

@@ -5,6 +5,7 @@ Tests replace it as a whole; no command builds a collaborator by itself.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from edgectl_converters.toolchain import Toolchains
     from edgectl_host.cli.console import Console
     from edgectl_host.fleet.inventory import Device
+    from edgectl_host.fleet.registry import Registry
     from edgectl_host.runs.store import RunStore
     from edgectl_host.transport.base import DeviceClient
     from edgectl_host.transport.local import LocalAgent
@@ -57,7 +59,22 @@ class Wiring:
         else:
             path = find_fleet_file(fleet_file, cwd=Path.cwd(), config_dir=self.config.config_dir)
         selectors = [parse_selector(text) for text in labels]
-        return select(load_inventory(path), fleet, selectors, limit)
+        registered = {} if fleet == LOCAL and fleet_file is None else self.registry().devices()
+        return select(load_inventory(path, registered), fleet, selectors, limit)
+
+    def remote_devices(self, fleet: str, fleet_file: Path | None = None) -> tuple[Device, ...]:
+        """The devices of a fleet but the embedded agent; none where none are known."""
+        from edgectl_host.fleet.inventory import ALL, find_fleet_file, load_inventory
+
+        path = find_fleet_file(fleet_file, cwd=Path.cwd(), config_dir=self.config.config_dir)
+        inventory = load_inventory(path, self.registry().devices())
+        return inventory.remote if fleet == ALL else inventory.fleet(fleet)
+
+    def registry(self) -> Registry:
+        """The devices that agents were brought to."""
+        from edgectl_host.fleet.registry import Registry
+
+        return Registry(self.config.config_dir)
 
     def generic_board(self) -> str:
         """The profile for any machine of this one's architecture."""
@@ -68,11 +85,20 @@ class Wiring:
     async def connect(self, device: Device) -> DeviceClient:
         """A connection to a device; the embedded agent is started when it does not run."""
         from edgectl_host.fleet.inventory import LOCAL
-        from edgectl_host.transport.grpc import GrpcDeviceClient
 
         if device.name == LOCAL:
             return await self.local_agent().ensure_running()
-        return await GrpcDeviceClient.connect(device.name, device.address)
+        return await self._first(device)
+
+    async def _first(self, device: Device) -> DeviceClient:
+        """The first of a device's addresses that answers."""
+        from edgectl_host.transport.grpc import GrpcDeviceClient
+        from edgectl_protos.domain.errors import UnreachableError
+
+        for address in device.addresses[:-1]:
+            with suppress(UnreachableError):
+                return await GrpcDeviceClient.connect(device.name, address)
+        return await GrpcDeviceClient.connect(device.name, device.addresses[-1])
 
     @property
     def trust_dir(self) -> Path:
@@ -103,9 +129,9 @@ class Wiring:
         self, *, fleet: str, labels: Sequence[str], limit: int | None, fleet_file: Path | None
     ) -> tuple[Device, ...]:
         """Those of the selected devices that are in the fleet."""
-        from edgectl_host.fleet.inventory import ALL, find_fleet_file
+        from edgectl_host.fleet.inventory import ALL
 
-        if fleet == ALL and find_fleet_file(fleet_file, cwd=Path.cwd(), config_dir=self.config.config_dir) is None:
+        if fleet == ALL and not self.remote_devices(ALL, fleet_file):
             return ()
         chosen = self.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
         return tuple(device for device in chosen if device.identity)
@@ -117,7 +143,7 @@ class Wiring:
         from edgectl_host.transport.dial import dialled
         from edgectl_host.transport.trust import TrustClient
 
-        address = device.address or self.local_agent().address
+        address = next(iter(device.addresses), self.local_agent().address)
         own = self.trust_folder().credentials
         return TrustClient(device.name, address, dialled(device.name, address, device.identity, own, now_s=time.time()))
 

@@ -1,15 +1,18 @@
-"""The fleet file: named devices with labels, and groups of them.
+"""The devices that are known: those of the fleet file, those that `edgectl device add` registered, and groups of them.
 
 Order: parse YAML with the line of every key → refuse duplicate keys → convert device by device, so that an
-error names its line and key → check that groups name devices. The fleet `local` (the embedded agent) is
+error names its line and key → merge with the registered ones, refusing a name in both → check that groups name
+devices. A label without a value is a group of all devices that carry it. The fleet `local` (the embedded agent) is
 always there and cannot be redefined.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -33,38 +36,38 @@ _Lines = dict[tuple[str, ...], int]
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One named device. `board` empty: recognised by its facts. `address` empty: the embedded agent.
+    """One named device. `board` empty: recognised by its facts. No `addresses`: the embedded agent.
 
+    `addresses` are tried in turn; whoever answers on a network must prove to be `identity`, the device's id for life.
     `runtime` and `scheme` are what this device is to be given, unless the command says otherwise.
     """
 
     name: str
-    address: str = ""
+    addresses: tuple[str, ...] = ()
+    identity: str = ""
     board: str = ""
     stand_in: bool = False
     labels: dict[str, str] = field(default_factory=dict)
     runtime: Choice | None = None
     scheme: Choice | None = None
-    identity: str = ""
-    """Which device it is, as its certificate proves; empty on a unix socket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All known devices and groups. `path` is None when there is no fleet file."""
+    """All known devices and groups, those of bare labels among them. `path` is None when there is no fleet file."""
 
     devices: dict[str, Device]
     groups: dict[str, tuple[str, ...]]
     path: Path | None = None
 
     def fleet(self, name: str) -> tuple[Device, ...]:
-        """The devices of a group, the one device of this name, or `all` of the file.
+        """The devices of a group, the one device of this name, or `all` but the embedded agent.
 
         Raises:
             FleetError: the name is not known.
         """
-        if name == ALL and self.path is not None:
-            return tuple(device for device in self.devices.values() if device.name != LOCAL)
+        if name == ALL and self.remote:
+            return self.remote
         if name in self.groups:
             return tuple(self.devices[member] for member in self.groups[name])
         if name in self.devices:
@@ -76,14 +79,19 @@ class Inventory:
             f"no fleet, group or device {name!r}{where}; known: {', '.join(sorted(known))}",
             hint=f"did you mean --fleet {close[0]}?"
             if close
-            else "add it to fleet.yaml, or name another file: --fleet-file PATH",
+            else "install an agent on it: edgectl device add USER@HOST, or add it to fleet.yaml",
         )
+
+    @property
+    def remote(self) -> tuple[Device, ...]:
+        """Every device but the embedded agent."""
+        return tuple(device for device in self.devices.values() if device.name != LOCAL)
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
-    """A device as the file has it."""
+    """A device as the file has it. `identity` is what `edgectl device ls --json` shows of it."""
 
-    address: str
+    address: str | tuple[str, ...]
     identity: str = ""
     board: str = ""
     stand_in: bool = False
@@ -111,43 +119,60 @@ def find_fleet_file(explicit: Path | None, *, cwd: Path, config_dir: Path) -> Pa
     return None
 
 
-def load_inventory(path: Path | None) -> Inventory:
-    """Read a fleet file; None is the inventory of the embedded agent alone.
+def load_inventory(path: Path | None, registered: Mapping[str, Device] = MappingProxyType({})) -> Inventory:
+    """Read a fleet file, and join it with the devices that are registered; None is no file.
 
     Raises:
         FleetError: the file cannot be read, or is not a valid fleet; names file, line and key.
     """
     if path is None:
-        return Inventory(dict(_BUILTIN), {})
+        devices = {**_BUILTIN, **registered}
+        return Inventory(devices, _label_groups(devices, {}))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise FleetError(f"{path}: cannot be read: {exc}") from exc
-    return parse_inventory(text, path)
+    return parse_inventory(text, path, registered)
 
 
-def parse_inventory(text: str, path: Path) -> Inventory:
-    """The inventory written in a fleet file.
+def parse_inventory(text: str, path: Path, registered: Mapping[str, Device] = MappingProxyType({})) -> Inventory:
+    """The inventory written in a fleet file, joined with the devices that are registered.
 
     Raises:
-        FleetError: not YAML, an unknown or duplicate key, a wrong type, or a group of unknown devices.
+        FleetError: not YAML, an unknown or duplicate key, a wrong type, a device that is registered too, or a group of
+            unknown devices.
     """
     document, lines = _read_yaml(text, path)
     top = _mapping(document, (), lines, path)
     for key in top:
         if key not in ("devices", "groups"):
             raise _error(path, lines, (key,), "unknown key; known: devices, groups")
-    devices = dict(_BUILTIN)
+    devices = {**_BUILTIN, **registered}
     for name, raw in _mapping(top.get("devices"), ("devices",), lines, path).items():
         if name in (LOCAL, ALL):
             raise _error(path, lines, ("devices", name), "the name is reserved")
+        if name in registered:
+            raise _error(
+                path, lines, ("devices", name), f"registered too: edgectl device rm {name}, or remove it from the file"
+            )
         devices[name] = _device(name, raw, lines, path)
     groups: dict[str, tuple[str, ...]] = {}
     for name, raw in _mapping(top.get("groups"), ("groups",), lines, path).items():
         if name in devices or name == ALL:
             raise _error(path, lines, ("groups", name), "a device has this name, or it is reserved")
         groups[name] = _group(name, raw, devices, lines, path)
-    return Inventory(devices, groups, path)
+    return Inventory(devices, _label_groups(devices, groups), path)
+
+
+def _label_groups(devices: Mapping[str, Device], written: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The groups of the file, and one for each label without a value; those of one name are one."""
+    groups = dict(written)
+    for device in devices.values():
+        for label, value in device.labels.items():
+            # A device of that name is what is meant by it.
+            if not value and label not in devices and label != ALL:
+                groups[label] = tuple(dict.fromkeys((*groups.get(label, ()), device.name)))
+    return groups
 
 
 def _device(name: str, raw: Any, lines: _Lines, path: Path) -> Device:
@@ -162,7 +187,8 @@ def _device(name: str, raw: Any, lines: _Lines, path: Path) -> Device:
         raise _error(path, lines, ("devices", name, "stand_in"), "a stand-in needs the board it stands in for")
     runtime = _choice(entry.runtime, (name, "runtime"), lines, path)
     scheme = _choice(entry.scheme, (name, "scheme"), lines, path)
-    return Device(name, entry.address, entry.board, entry.stand_in, entry.labels, runtime, scheme, entry.identity)
+    addresses = (entry.address,) if isinstance(entry.address, str) else entry.address
+    return Device(name, addresses, entry.identity, entry.board, entry.stand_in, entry.labels, runtime, scheme)
 
 
 def _choice(text: str | None, place: tuple[str, str], lines: _Lines, path: Path) -> Choice | None:

@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edgectl_host.transport.grpc import GrpcDeviceClient
+from edgectl_host.transport.private import private_dir
 from edgectl_protos.domain.device import HelloReply
 from edgectl_protos.domain.errors import DeviceError, EdgectlError, UnreachableError
 
@@ -176,7 +177,7 @@ class LocalAgent:
     @asynccontextmanager
     async def _starting(self) -> AsyncIterator[None]:
         self._state_dir.mkdir(parents=True, exist_ok=True)
-        _private_dir(self._socket_path.parent)
+        private_dir(self._socket_path.parent)
         with (self._state_dir / "start.lock").open("w") as lock:
             # Asked again and again: a thread that waits for a lock cannot be sent home.
             async for _ in _back_off(2 * self._ready_timeout_s):
@@ -238,11 +239,3 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _private_dir(path: Path) -> None:
-    """Make a directory that is ours alone; one in /tmp may have been put there by somebody else."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    info = path.lstat()
-    if info.st_uid != os.getuid():
-        raise DeviceError(f"{path} belongs to another user", hint="choose another place: export EDGECTL_HOME=DIR")

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-__all__ = ["ComponentFacts", "DeviceFacts", "HelloReply", "RuntimeFacts"]
+__all__ = ["ComponentFacts", "DeviceFacts", "HelloReply", "RuntimeFacts", "jetpack_words"]
+
+_JETPACK_OF_L4T = {
+    "35.4.1": "5.1.2",
+    "36.3.0": "6.0",
+    "36.4.0": "6.1",
+    "36.4.3": "6.2",
+    "36.4.4": "6.2.1",
+    "38.2.0": "7.0",
+}
+
+
+def jetpack_words(release: str) -> str:
+    """`JetPack 6.2` for the first line of /etc/nv_tegra_release, `L4T 36.5.0` where that is not known, else nothing."""
+    found = re.search(r"R(\d+) .*REVISION: ([\d.]+)", release)
+    if found is None:
+        return ""
+    l4t = f"{found[1]}.{found[2]}"
+    l4t += ".0" if l4t.count(".") == 1 else ""
+    return f"JetPack {_JETPACK_OF_L4T[l4t]}" if l4t in _JETPACK_OF_L4T else f"L4T {l4t}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,6 +281,13 @@ class BuildError(DeviceError):
     exit_code = 65
 
 
+class InstallError(DeviceError):
+    """A step of bringing an agent to a device, or of taking it away, failed there or here."""
+
+    reason = "install_failed"
+    exit_code = 67
+
+
 # --- the loop ------------------------------------------------------------------------------------------
 
 

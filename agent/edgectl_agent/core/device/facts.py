@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from edgectl_agent.core.device.probe import Probe
 from edgectl_agent.core.device.telemetry import Telemetry, read_text
-from edgectl_protos.domain.device import DeviceFacts, RuntimeFacts
+from edgectl_protos.domain.device import DeviceFacts, RuntimeFacts, jetpack_words
 
 __all__ = [
     "Facts",
@@ -146,7 +146,7 @@ class Facts:
             machine_id=read_machine_id(self._root),
             board=self._identity.board,
             arch=machine.machine,
-            os=parse_os_name(read_text(self._root / "etc/os-release")),
+            os=" · ".join(filter(None, (parse_os_name(read_text(self._root / "etc/os-release")), self._jetpack()))),
             kernel=machine.release,
             libc=_libc(),
             python=".".join(str(part) for part in sys.version_info[:3]),
@@ -159,6 +159,9 @@ class Facts:
             stand_in_for=self._identity.stand_in_for,
             **self._telemetry.sample(),
         )
+
+    def _jetpack(self) -> str:
+        return jetpack_words(read_text(self._root / "etc/nv_tegra_release").partition("\n")[0])
 
 
 def _libc() -> str:

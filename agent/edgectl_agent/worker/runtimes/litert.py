@@ -31,6 +31,7 @@ from edgectl_agent.worker.runtimes.base import (
     fixed_outputs,
     sentence,
 )
+from edgectl_agent.worker.runtimes.trial import launch_one
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import RuntimeFacts
@@ -52,6 +53,17 @@ _PRODUCT = "BATCH_MATMUL"
 _HEAVY = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "FULLY_CONNECTED", _PRODUCT})
 _FLOATS = {"FLOAT32": "fp32", "FLOAT16": "fp16", "BFLOAT16": "bf16"}
 _INTEGERS = {"INT8": "int8", "UINT8": "int8", "INT4": "int8", "INT2": "int8", "INT16": "int16"}
+_SUM = bytes.fromhex(
+    "1c00000054464c3314001800140010000c000000080000000000040014000000140000008c000000940000006401000003000000010000"
+    "001000000000000a0010000c00080004000a0000000c0000001c0000003c0000000f00000073657276696e675f64656661756c74000100"
+    "00000c00000008000c00080004000800000001000000040000000100000079000000010000000c00000000000600080004000600000004"
+    "0000000100000078000000010000000400000020ffffff01000000100000000c00140010000c00080004000c0000001000000050000000"
+    "5400000058000000010000001400000000000e001400000010000c000b0004000e000000100000000000000b0c0000001000000078ffff"
+    "ff010000000100000002000000000000000000000001000000010000000100000000000000020000003400000004000000e0ffffff0800"
+    "00000c00000001000000790000000200000001000000040000000c000c0008000000000004000c000000080000000c0000000100000078"
+    "00000002000000010000000400000001000000080000000400040004000000"
+)
+"""`y = x + x` over float32[1, 4], with one signature."""
 _STORED = {"int64": "int32"}
 """What the converter stores another type as."""
 _UNKNOWN_OPERATOR = (
@@ -73,6 +85,7 @@ class LiteRtRuntime(Runtime):
         return importlib.metadata.version("ai-edge-litert")
 
     def _facts(self, version: str) -> RuntimeFacts:
+        launch_one(self, "sum.tflite", {"sum.tflite": _SUM})
         return RuntimeFacts(self.name, version, (_PROVIDER,), ("fp32", "int8"))
 
     def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph:

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgectl_agent.worker.release import Array
 from edgectl_agent.worker.runtimes.base import Graph, LoadedFacts, Runtime, check_names, fixed_outputs, sentence
+from edgectl_agent.worker.runtimes.trial import launch_one
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import RuntimeFacts
 from edgectl_protos.domain.errors import BundleCorruptError, DeviceError, EdgectlError, OperatorError
@@ -24,6 +25,7 @@ from edgectl_protos.domain.errors import BundleCorruptError, DeviceError, Edgect
 __all__ = ["NcnnRuntime"]
 
 _LAYER = re.compile(r"^(?P<kind>\w+)\s+\S+\s+\d+\s+\d+(?:\s|$)")
+_SUM = b"7767517\n3 4\nInput x 0 1 x\nSplit copy 1 2 x a b\nBinaryOp sum 2 1 a b y 0=0\n"
 _HALVES = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage")
 
 
@@ -38,6 +40,7 @@ class NcnnRuntime(Runtime):
         return str(ncnn.__version__)
 
     def _facts(self, version: str) -> RuntimeFacts:
+        launch_one(self, "sum.param", {"sum.param": _SUM, "sum.bin": b""})
         return RuntimeFacts(self.name, version, ("CPU",), ("fp32",))
 
     def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph:

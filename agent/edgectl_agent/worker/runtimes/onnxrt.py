@@ -25,6 +25,7 @@ import numpy as np
 from edgectl_agent.worker.release import Array
 from edgectl_agent.worker.runtimes.base import Graph, LoadedFacts, Runtime, bulk_precision, check_names, sentence
 from edgectl_agent.worker.runtimes.ort_sessions import SessionGraph, session_errors, session_refusal
+from edgectl_agent.worker.runtimes.trial import launch_one
 from edgectl_protos.domain.artifact import TensorSpec, precision_of
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import RuntimeFacts
@@ -70,6 +71,7 @@ class OnnxRuntime(Runtime):
         return str(onnxruntime.__version__)
 
     def _facts(self, version: str) -> RuntimeFacts:
+        launch_one(self)
         # Every build has integer kernels for the CPU; fp16 and bf16 graphs are cast to fp32 there.
         providers = tuple(name for name in _SETTINGS if name in _available())
         half = ("fp16",) if len(providers) > 1 else ()

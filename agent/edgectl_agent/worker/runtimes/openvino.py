@@ -28,6 +28,7 @@ from edgectl_agent.worker.runtimes.base import (
     fixed_outputs,
     sentence,
 )
+from edgectl_agent.worker.runtimes.trial import launch_one
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import RuntimeFacts
@@ -70,6 +71,7 @@ class OpenVinoRuntime(Runtime):
     def _facts(self, version: str) -> RuntimeFacts:
         import openvino
 
+        launch_one(self)
         core = openvino.Core()
         devices = tuple(device for device in (_CPU, _NPU) if device in core.available_devices)
         names = {name for device in devices for name in core.get_property(device, "OPTIMIZATION_CAPABILITIES")}

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgectl_agent.worker.release import Array
 from edgectl_agent.worker.runtimes.base import Graph, LoadedFacts, Runtime, check_names, fixed_outputs, sentence
+from edgectl_agent.worker.runtimes.trial import launch_one
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import RuntimeFacts
 from edgectl_protos.domain.errors import BundleCorruptError, DeviceError, EdgectlError, OperatorError
@@ -36,6 +37,7 @@ class ReferenceRuntime(Runtime):
         return str(onnx.__version__)
 
     def _facts(self, version: str) -> RuntimeFacts:
+        launch_one(self)
         return RuntimeFacts(self.name, version, ("reference",), ("fp32",))
 
     def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 
 from edgectl_agent.worker.runtimes.base import Runtime
-from edgectl_protos.domain.device import RuntimeFacts
 from edgectl_protos.domain.errors import RuntimeMissingError
 
-__all__ = ["RUNTIMES", "create", "probe_all"]
+__all__ = ["RUNTIMES", "create"]
 
 RUNTIMES: dict[str, str] = {
     "reference": "edgectl_agent.worker.runtimes.reference:ReferenceRuntime",
@@ -45,8 +44,3 @@ def create(name: str, interpreter: str = "") -> Runtime:
     module, _, attribute = RUNTIMES[name].partition(":")
     runtime: Runtime = getattr(importlib.import_module(module), attribute)()
     return runtime
-
-
-def probe_all() -> tuple[RuntimeFacts, ...]:
-    """What every known runtime offers here; each one found is imported into this process."""
-    return tuple(create(name).probe() for name in RUNTIMES)

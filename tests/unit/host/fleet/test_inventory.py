@@ -33,7 +33,11 @@ PATH = Path("fleet.yaml")
 def test_a_good_file_has_its_devices_and_groups():
     inventory = parse_inventory(GOOD, PATH)
     nuc = inventory.devices["nuc-1"]
-    assert (nuc.address, nuc.board, nuc.labels) == ("unix:/run/edgectl/nuc-1.sock", "intel-nuc-13", {"site": "lab"})
+    assert (nuc.addresses, nuc.board, nuc.labels) == (
+        ("unix:/run/edgectl/nuc-1.sock",),
+        "intel-nuc-13",
+        {"site": "lab"},
+    )
     assert (nuc.runtime, nuc.scheme) == (Choice.parse("onnxrt"), Choice.parse("vision=int8,bf16"))
     assert inventory.devices["pi-1"].stand_in
     assert [device.name for device in inventory.fleet("mixed")] == ["nuc-1", "pi-1"]
@@ -54,7 +58,7 @@ def test_without_a_file_there_is_the_embedded_agent_alone():
     [
         ("devices: {a: {address: 'unix:/a'", "fleet.yaml:1: not YAML"),
         ("devices:\n  a: {adress: 'unix:/a'}", r"fleet.yaml:2: devices.a: Object .*"),
-        ("devices:\n  a:\n    address: 3", "fleet.yaml:3: devices.a.address: Expected `str`, got `int`"),
+        ("devices:\n  a:\n    address: 3", "fleet.yaml:3: devices.a.address: Expected `str | array`, got `int`"),
         ("devices:\n  a:\n    address: u\n    labels: {x: 1}", r"fleet.yaml:4: devices.a.labels"),
         ("devices:\n  a: {address: u, scheme: FP 8}", "fleet.yaml:2: devices.a.scheme: 'FP 8' is no scheme"),
         ("devices:\n  a: {address: u, stand_in: true}", "fleet.yaml:2: devices.a.stand_in: a stand-in needs"),

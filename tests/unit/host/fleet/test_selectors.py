@@ -11,7 +11,7 @@ from edgectl_host.fleet.selectors import Selector, parse_selector, select
 from edgectl_protos.domain.errors import FleetError, UsageError
 
 DEVICES = {
-    name: Device(name, f"unix:/{name}", labels=labels)
+    name: Device(name, (f"unix:/{name}",), labels=labels)
     for name, labels in {
         "a": {"site": "lab", "arm": "left"},
         "b": {"site": "lab", "arm": "right"},
@@ -39,6 +39,10 @@ def test_not_equal_takes_devices_without_the_label_too():
     assert chosen("arm!=left") == ["c", "b"]
 
 
+def test_a_bare_key_takes_every_device_with_that_label():
+    assert chosen("arm") == ["a", "b"]
+
+
 def test_limit_takes_the_first_ones():
     assert chosen("site=lab", limit=1) == ["a"]
 
@@ -48,9 +52,9 @@ def test_choosing_nobody_is_an_error_that_shows_the_labels():
         chosen("site=moon")
 
 
-@pytest.mark.parametrize("text", ["", "site", "=lab", "site=", "!=lab", "site!"])
+@pytest.mark.parametrize("text", ["", " ", "=lab", "site=", "!=lab", "site!"])
 def test_what_is_no_condition_is_refused(text):
-    with pytest.raises(UsageError, match="neither key=value nor key!=value"):
+    with pytest.raises(UsageError, match="none of key=value, key!=value and key"):
         parse_selector(text)
 
 
