@@ -38,7 +38,7 @@ async def test_three_releases_take_turns_each_in_one_warm_worker(client, tmp_pat
         named.append(Contestant(name, bundle.digest))
     found = await take_turns(
         client,
-        Device("bench", ""),
+        Device("bench"),
         named,
         LoopOverrides(measure_s=0.2),
         blocks=2,

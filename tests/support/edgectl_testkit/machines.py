@@ -25,7 +25,7 @@ _PACKAGES = (
     "base-files,base-passwd,bash,coreutils,dash,debianutils,diffutils,findutils,grep,hostname,libc-bin,mawk,passwd,"
     "python3,procps,sed,tar,util-linux,libstdc++6,zlib1g,libffi8"
 )
-"""What every Debian has, and its Python; mawk and the like are not configured, as on a board of which little is left."""
+"""What every Debian has, and its Python. None of it is configured: there is no awk."""
 
 
 @dataclass(frozen=True)

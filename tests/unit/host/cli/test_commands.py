@@ -130,7 +130,7 @@ def test_an_unknown_fleet_is_refused_before_anything_is_read(cli, tmp_path):
         (["GRAPH", "--scheme", "int8,bf16"], 2, "usage"),
         (["GRAPH", "--precision", "int8"], 2, "usage"),
         (["BUNDLE", "--measure", "20"], 2, "usage"),
-        (["BUNDLE", "-l", "nonsense"], 2, "usage"),
+        (["BUNDLE", "-l", "site="], 2, "usage"),
         (["BUNDLE", "-l", "a=b"], 16, "fleet_invalid"),
         (["BUNDLE", "--fleet-file", "nope.yaml"], 16, "fleet_invalid"),
         (["GRAPH", "--runtime", "tensorrt"], 20, "no_route"),
