@@ -17,32 +17,45 @@ from edgectl_agent.config import (
     TLS_1_3_ONLY_CIPHERS,
     VERSION,
     AgentConfig,
+    SandboxConfig,
     default_board,
     default_device,
 )
-from edgectl_protos.domain.errors import EdgectlError, UsageError
+from edgectl_protos.domain.errors import EdgectlError, InternalError, UsageError
 
 __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run an agent until SIGTERM or SIGINT; the exit status."""
+    ended = threading.Event()
+    # Before everything that takes time: whoever ends it in its first moments gets no traceback either.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
     options = _parser().parse_args(arguments)
+    if options.command != "run":
+        # Nothing to take leave of: it ends as any program does.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
     logging.basicConfig(
         stream=sys.stderr, level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
     try:
         if options.command == "hello":
             return _hello(options.address, options.timeout)
-        return _enrol(options) if options.command == "enrol" else _run(_config(options))
+        return _enrol(options) if options.command == "enrol" else _run(_config(options), ended)
     except EdgectlError as exc:
-        print(f"edgectl-agent: {exc.message} [{exc.reason}]", file=sys.stderr)  # noqa: T201 (the user's answer)
-        if exc.hint:
-            print(f"  {exc.hint}", file=sys.stderr)  # noqa: T201
-        return exc.exit_code
+        error = exc
+    except Exception as exc:
+        logging.getLogger(__name__).exception("the agent ends")
+        error = InternalError(f"the agent has a defect: {type(exc).__name__}: {exc}")
+    print(f"edgectl-agent: {error.message} [{error.reason}]", file=sys.stderr)  # noqa: T201 (the user's answer)
+    if error.hint:
+        print(f"  {error.hint}", file=sys.stderr)  # noqa: T201
+    return error.exit_code
 
 
-def _run(config: AgentConfig) -> int:
+def _run(config: AgentConfig, ended: threading.Event) -> int:
     from edgectl_agent.core.device.memory import give_back_memory, keep_memory_small
 
     # Before the first thread, and before gRPC is imported.
@@ -50,9 +63,6 @@ def _run(config: AgentConfig) -> int:
     _slim()
     from edgectl_agent.app import Agent
 
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     agent = Agent.from_config(config)
     agent.start()
     try:
@@ -114,6 +124,7 @@ def _config(options: argparse.Namespace) -> AgentConfig:
         interpreters=interpreters,
         interpreters_file=options.interpreters_file,
         reserve_bytes=options.reserve_mib * MIB,
+        sandbox=SandboxConfig(active=options.sandbox, user=options.worker_user, memory_bytes=options.worker_mib * MIB),
     )
 
 
@@ -161,6 +172,22 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_RESERVE_BYTES // MIB,
         metavar="N",
         help="disk space that no installation may use (default: %(default)s)",
+    )
+    run.add_argument(
+        "--no-sandbox", dest="sandbox", action="store_false", help="run workers with all rights of the agent"
+    )
+    run.add_argument(
+        "--worker-user",
+        default="",
+        metavar="NAME",
+        help="whose rights workers have, where the agent is root (default: edgectl-worker, or nobody)",
+    )
+    run.add_argument(
+        "--worker-mib",
+        type=int,
+        default=0,
+        metavar="N",
+        help="memory that one worker may take (default: nine tenths of the machine's)",
     )
     _enrol_options(commands.add_parser("enrol", help="get a certificate from a host", formatter_class=_Formatter))
     run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))

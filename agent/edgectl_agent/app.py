@@ -1,13 +1,14 @@
 """The composition root: builds every object of an agent, and owns the order of its start and stop.
 
-Start: lock of the state directory → what an earlier agent left is answered for → servers are bound → ready.
+Start: lock of the state directory → lock of the socket → what an earlier agent left is answered for → servers are bound
+→ ready. An agent whose disk is full, read-only or damaged starts all the same, and says so to whoever says hello.
 Stop: no new calls → workers killed → waiting calls released → threads joined → socket and lock gone. A deployment
 that is stopped in the middle goes on at the next start.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from types import TracebackType
 import grpc
 
 from edgectl_agent.config import PROTOCOL_MAX, PROTOCOL_MIN, VERSION, AgentConfig
-from edgectl_agent.core.address import claim_socket, socket_path
+from edgectl_agent.core.address import claim_socket, release_socket, socket_path
 from edgectl_agent.core.deployments.course import Course
 from edgectl_agent.core.deployments.deployer import Deployer
 from edgectl_agent.core.deployments.installer import Installer
@@ -27,13 +28,15 @@ from edgectl_agent.core.deployments.journal import Journal
 from edgectl_agent.core.deployments.lease import Lease
 from edgectl_agent.core.deployments.outbox import Outbox
 from edgectl_agent.core.deployments.register import Register
-from edgectl_agent.core.device.facts import Facts, Identity, read_boot_id
+from edgectl_agent.core.device.facts import Facts, Identity, parse_memory_bytes, read_boot_id
 from edgectl_agent.core.device.occupancy import Occupancy
 from edgectl_agent.core.device.probe import Probe
-from edgectl_agent.core.device.telemetry import Telemetry
+from edgectl_agent.core.device.telemetry import Telemetry, read_text
+from edgectl_agent.core.health import Health
 from edgectl_agent.core.hello import Hello
 from edgectl_agent.core.runs import Runs
 from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.claim import claim_state_dir
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.store import Store
 from edgectl_agent.core.trust.admission import Admission
@@ -44,12 +47,14 @@ from edgectl_agent.core.trust.membership import Membership
 from edgectl_agent.core.workers.builds import Builds
 from edgectl_agent.core.workers.interpreters import Interpreters
 from edgectl_agent.core.workers.pool import WorkerPool
+from edgectl_agent.core.workers.sandbox import Sandbox
 from edgectl_agent.core.workers.sessions import Sessions
 from edgectl_agent.server.artifact import ArtifactServicer
 from edgectl_agent.server.callers import AccessInterceptor, Callers
 from edgectl_agent.server.deployment import DeploymentServicer
 from edgectl_agent.server.info import InfoServicer
-from edgectl_agent.server.interceptors import ErrorInterceptor
+from edgectl_agent.server.interceptors import CallInterceptor
+from edgectl_agent.server.limits import MAX_CALLS, MAX_REQUEST_BYTES, Places
 from edgectl_agent.server.profile import ProfileServicer
 from edgectl_agent.server.tls import credentials
 from edgectl_agent.server.trust import TrustServicer
@@ -61,14 +66,13 @@ from edgectl_protos.agent.v1 import (
     trust_service_pb2_grpc,
 )
 from edgectl_protos.domain.address import TlsAddress, UnixAddress, parse_address
-from edgectl_protos.domain.errors import AddressError, BusyError, DeviceError
+from edgectl_protos.domain.errors import AddressError, EdgectlError
 
 __all__ = ["Agent"]
 
 _LOG = logging.getLogger(__name__)
 
-_MAX_MESSAGE_BYTES = 16 << 20
-"""The chunk list of a blob of 100 GB; frames themselves have 1 MiB."""
+_KEEP_ALIVE_MS = 60_000
 
 
 class Agent:
@@ -78,6 +82,9 @@ class Agent:
         self,
         config: AgentConfig,
         layout: Layout,
+        disk: Disk,
+        health: Health,
+        occupancy: Occupancy,
         deployer: Deployer,
         runs: Runs,
         pool: WorkerPool,
@@ -86,15 +93,17 @@ class Agent:
     ) -> None:
         self._config = config
         self._layout = layout
+        self._disk = disk
+        self._health = health
+        self._occupancy = occupancy
         self._deployer = deployer
         self._runs = runs
         self._pool = pool
         self._trust = trust
         self._server_factory = server_factory
         self._server: grpc.Server | None = None
-        self._socket: Path | None = None
+        self._held = contextlib.ExitStack()
         self._addresses: list[str] = []
-        self._lock_fd: int | None = None
 
     @classmethod
     def from_config(cls, config: AgentConfig, *, disk: Disk | None = None) -> Agent:
@@ -102,9 +111,17 @@ class Agent:
         disk = disk or Disk()
         root = Path("/")
         layout = Layout(config.state_dir.absolute())
+        health = Health(layout, disk)
         interpreters = Interpreters(config.interpreter, config.interpreters, config.interpreters_file)
+        sandbox = Sandbox(
+            layout,
+            config.sandbox,
+            machine_bytes=parse_memory_bytes(read_text(root / "proc/meminfo")),
+        )
         pool = WorkerPool(
             layout,
+            disk,
+            sandbox,
             arguments=config.worker_arguments,
             stop_s=config.worker_stop_s,
             logs_kept=config.worker_logs_kept,
@@ -113,10 +130,11 @@ class Agent:
             Identity(config.device, config.board, config.stand_in_for),
             Telemetry(layout.root, root=root),
             Probe(pool, interpreters, timeout_s=config.probe_timeout_s),
+            sandbox.report,
             root=root,
         )
         store = Store(layout, disk, reserve_bytes=config.reserve_bytes, sync_every_bytes=config.sync_every_bytes)
-        sessions = Sessions(layout, pool, interpreters, load_timeout_s=config.load_timeout_s)
+        sessions = Sessions(layout, pool, interpreters, store.check_whole, load_timeout_s=config.load_timeout_s)
         register = Register(
             Journal(layout, disk),
             Outbox(layout.outbox, disk, kept=config.events_kept),
@@ -174,21 +192,26 @@ class Agent:
             protocol_max=PROTOCOL_MAX,
             device=config.device,
             boot_id=read_boot_id(),
+            health=health,
         )
 
         def server() -> grpc.Server:
             made = grpc.server(
                 futures.ThreadPoolExecutor(config.rpc_threads, thread_name_prefix="rpc"),
                 # The first is the outermost: refusals too leave as members of the error tree.
-                interceptors=[ErrorInterceptor(), AccessInterceptor(callers, audit)],
+                interceptors=[CallInterceptor(Places(silent_s=config.lease_s)), AccessInterceptor(callers, audit)],
                 options=[
-                    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
                     # Two agents must never share a port, each answering some of the calls.
                     ("grpc.so_reuseport", 0),
+                    # A host that is gone without a word gives its call's place back.
+                    ("grpc.keepalive_time_ms", _KEEP_ALIVE_MS),
+                    ("grpc.keepalive_timeout_ms", _KEEP_ALIVE_MS),
                     # Hosts ask every few seconds whether the agent is still there; by default that is an abuse.
                     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
                     ("grpc.http2.max_ping_strikes", 0),
                 ],
+                maximum_concurrent_rpcs=MAX_CALLS,
             )
             info_service_pb2_grpc.add_InfoServiceServicer_to_server(InfoServicer(hello, facts), made)
             artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(
@@ -201,7 +224,7 @@ class Agent:
             trust_service_pb2_grpc.add_TrustServiceServicer_to_server(TrustServicer(membership, callers, audit), made)
             return made
 
-        return cls(config, layout, deployer, runs, pool, trust, server)
+        return cls(config, layout, disk, health, occupancy, deployer, runs, pool, trust, server)
 
     def __enter__(self) -> Agent:
         self.start()
@@ -230,13 +253,11 @@ class Agent:
         sockets = [socket_path(address) for address in addresses if isinstance(address, UnixAddress)]
         if not addresses or len(sockets) > 1:
             raise AddressError(f"an agent listens on one unix socket, not {len(sockets)}", hint="--listen unix:PATH")
-        self._lock()
+        self._held.callback(os.close, claim_state_dir(self._layout, self._disk))
         try:
             for socket in sockets:
-                claim_socket(socket)
-            self._pool.end_leftovers()
-            self._runs.open()
-            self._deployer.open()
+                self._held.callback(release_socket, socket, claim_socket(socket))
+            self._open()
             self._server = self._server_factory()
             for address in addresses:
                 self._addresses.append(self._bind(self._server, address))
@@ -248,17 +269,34 @@ class Agent:
     def stop(self) -> None:
         """End everything; what is unfinished goes on at the next start."""
         ended = self._server.stop(self._config.stop_grace_s) if self._server is not None else None
+        self._deployer.stop()
         self._pool.close()
         self._runs.close()
         self._deployer.close()
         if ended is not None:
             ended.wait()
         self._pool.reap()
-        if self._socket is not None:
-            self._socket.unlink(missing_ok=True)
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
+        self._held.close()
+
+    def _open(self) -> None:
+        """Answer for what an earlier agent left. Nothing on the disk keeps the agent from saying what is wrong."""
+        steps = (
+            ("the state directory is not complete", self._layout.make),
+            ("workers of an earlier agent may live on", self._pool.end_leftovers),
+            ("runs of an earlier agent cannot be looked at", self._runs.open),
+        )
+        for what, step in steps:
+            try:
+                step()
+            except (OSError, EdgectlError) as exc:
+                self._health.note(what, exc)
+        try:
+            self._deployer.open()
+        except (OSError, EdgectlError) as exc:
+            said = self._health.note("what is installed cannot be told", exc)
+            # Nothing is begun on what nobody knows; the next start may.
+            with contextlib.suppress(EdgectlError):
+                self._occupancy.take(lambda: said)
 
     def _bind(self, server: grpc.Server, address: UnixAddress | TlsAddress) -> str:
         # The socket must never be open to others, not even until its mode is set.
@@ -267,7 +305,6 @@ class Agent:
             if isinstance(address, UnixAddress):
                 socket = socket_path(address)
                 server.add_insecure_port(f"unix:{socket}")
-                self._socket = socket
                 return f"unix:{socket}"
             port = server.add_secure_port(address.endpoint, credentials(self._trust))
             return str(TlsAddress(address.host, port))
@@ -275,26 +312,3 @@ class Agent:
             raise AddressError(f"cannot listen on {address}: {exc}") from exc
         finally:
             os.umask(umask)
-
-    def _lock(self) -> None:
-        root = self._layout.root
-        try:
-            self._layout.make()
-            self._lock_fd = os.open(self._layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as exc:
-            raise DeviceError(
-                f"the state directory {root} cannot be used: {exc.strerror}",
-                hint="choose one that this user may write: edgectl-agent run --state-dir DIR",
-            ) from exc
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            owner = os.read(self._lock_fd, 32).decode(errors="replace").strip()
-            os.close(self._lock_fd)
-            self._lock_fd = None
-            raise BusyError(
-                f"the state directory {root} belongs to a running agent (process {owner or 'unknown'})",
-                hint="stop that one, or choose another: edgectl-agent run --state-dir DIR",
-            ) from exc
-        os.ftruncate(self._lock_fd, 0)
-        os.write(self._lock_fd, f"{os.getpid()}\n".encode())

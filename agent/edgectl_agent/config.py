@@ -18,6 +18,7 @@ __all__ = [
     "TLS_1_3_ONLY_CIPHERS",
     "VERSION",
     "AgentConfig",
+    "SandboxConfig",
     "default_board",
     "default_device",
 ]
@@ -46,6 +47,21 @@ def default_board() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """`user` runs the workers of an agent that is root; empty: `edgectl-worker` where there is one, else `nobody`.
+
+    `memory_bytes` bounds what a worker allocates; 0: nine tenths of the machine's. `file_bytes` bounds one file,
+    `processes` all of that user, threads included.
+    """
+
+    active: bool = True
+    user: str = ""
+    memory_bytes: int = 0
+    file_bytes: int = 16 << 30
+    processes: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
 class AgentConfig:
     """One agent.
 
@@ -65,9 +81,10 @@ class AgentConfig:
     interpreters: Mapping[str, str] = field(default_factory=dict)
     interpreters_file: Path | None = None
     worker_arguments: tuple[str, ...] = ("-m", "edgectl_agent.worker")
+    sandbox: SandboxConfig = SandboxConfig()
 
-    rpc_threads: int = 16
-    """One per concurrent call, streams included; each is started when first needed."""
+    rpc_threads: int = 32
+    """One per concurrent call; each is started when first needed. Streams may hold 20 of them (`server/limits.py`)."""
     stop_grace_s: float = 2.0
 
     reserve_bytes: int = DEFAULT_RESERVE_BYTES

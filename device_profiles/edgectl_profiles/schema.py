@@ -104,7 +104,11 @@ def parse_profile(path: Path) -> BoardProfile:
 
     try:
         profile = msgspec.convert(yaml.safe_load(path.read_text()), type=BoardProfile)
-    except (yaml.YAMLError, msgspec.ValidationError, ValueError, RecursionError) as exc:
+    # Odd dates and numbers leave PyYAML as the last three.
+    except (
+        *(yaml.YAMLError, msgspec.ValidationError, ValueError, RecursionError),
+        *(AttributeError, IndexError, TypeError),
+    ) as exc:
         raise ProfileError(f"{path.name}: {' '.join(str(exc).split())}") from exc
     except OSError as exc:
         raise ProfileError(f"{path}: {exc.strerror}") from exc

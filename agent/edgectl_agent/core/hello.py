@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from edgectl_agent.core.health import Health
 from edgectl_protos.domain.device import HelloReply
 from edgectl_protos.domain.errors import ProtocolError
 
@@ -13,7 +16,10 @@ CAPABILITIES = ("deploy", "rollback", "profile")
 class Hello:
     """Says hello."""
 
-    def __init__(self, *, version: str, protocol_min: int, protocol_max: int, device: str, boot_id: str) -> None:
+    def __init__(
+        self, *, version: str, protocol_min: int, protocol_max: int, device: str, boot_id: str, health: Health
+    ) -> None:
+        self._health = health
         self._reply = HelloReply(version, protocol_min, protocol_max, device, boot_id, CAPABILITIES)
 
     def answer(self, host_min: int, host_max: int) -> HelloReply:
@@ -29,4 +35,4 @@ class Hello:
                 f"{reply.protocol_min} to {reply.protocol_max}",
                 hint="install the same version on host and device: edgectl doctor",
             )
-        return reply
+        return replace(reply, problems=self._health.problems)

@@ -4,8 +4,8 @@ A run is of the installed release unless it names another one that the device ke
 loaded, so that blocks of several can be interleaved in one warm state; a run that names none ends all but its own.
 
 A run outlives the call that asked for it only while another call is attached to it: when the last one is
-gone, the run is ended, and its worker with it. Order at the end: samples (by the worker) → outcome, synced →
-the last event. While a run measures, nothing here wakes up.
+gone, the run is ended, and its worker with it. Order at the end: samples (by the worker, in its own folder) → outcome,
+synced → the last event. While a run measures, nothing here wakes up.
 """
 
 from __future__ import annotations
@@ -221,19 +221,27 @@ class Runs:
         facts = self._facts.get(refresh=True)
         worker = self._sessions.ready(release, manifest)
         run.hold(worker)
+        written = self._sessions.written(release, f"{run.run_id}.npz")
         request = messages.Run(
             run_id=run.run_id,
             deployment_id=run.deployment.id,
             overrides=overrides,
             facts=facts,
-            spool_path=str(self._spool(run.run_id)),
+            spool_path=str(written),
         )
-        reply = worker.ask(
-            request,
-            messages.RunReply,
-            timeout_s=spec.measure_s + self._margin_s,
-            on_progress=lambda told: run.tell(RunEvent(run.run_id, told.phase, told.progress)),
-        )
+        try:
+            reply = worker.ask(
+                request,
+                messages.RunReply,
+                timeout_s=spec.measure_s + self._margin_s,
+                on_progress=lambda told: run.tell(RunEvent(run.run_id, told.phase, told.progress)),
+            )
+        except EdgectlError:
+            # What the failure left of it, such as half a reload, is nothing to measure with.
+            self._sessions.end(release)
+            raise
+        self._sessions.take_back(written)
+        self._disk.publish(written, self._spool(run.run_id))
         return RunEvent(run.run_id, RunPhase.DONE, 1.0, reply.summary)
 
     def _events(self, run: _Run, live: Callable[[], bool]) -> Iterator[RunEvent]:

@@ -44,12 +44,13 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
 
     def List(self, request: Any, context: grpc.ServicerContext) -> Any:
         """All deployments, newest first, and what is installed."""
-        deployments, links, kept = self._deployer.installed()
+        installed = self._deployer.installed()
         return deployment_service_pb2.ListReply(
-            deployments=[to_wire(deployment) for deployment in deployments],
-            current=str(links.current or ""),
-            previous=str(links.previous or ""),
-            kept=[str(release) for release in kept],
+            deployments=[to_wire(deployment) for deployment in installed.deployments],
+            current=str(installed.links.current or ""),
+            previous=str(installed.links.previous or ""),
+            kept=[str(release) for release in installed.kept],
+            problems={str(release): problem for release, problem in installed.problems.items()},
         )
 
     def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
@@ -72,7 +73,7 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
     def Rollback(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Put the previous release back."""
         caller = self._callers.of(context, told=request.owner)
-        previous = self._deployer.installed()[1].previous
+        previous = self._deployer.links().previous
         if previous is not None:
             self._admission.admit(previous, request.signed_release)
         return to_wire(self._deployer.rollback(owner=caller.name))

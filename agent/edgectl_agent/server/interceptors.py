@@ -1,7 +1,7 @@
-"""The one place where errors become gRPC status, for every call of every service.
+"""The one place that stands before and behind every call of every service: limits on the way in, errors on the way out.
 
-Members of the error tree leave with their own status, reason and hint; anything else is a defect: it is
-logged with its traceback and leaves as InternalError without one.
+Members of the error tree leave with their own status, reason and hint, clipped to what a message takes; a disk that
+fails is one of them. Anything else is a defect: it is logged with its traceback, and leaves as InternalError without.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import Any
 
 import grpc
 
-from edgectl_protos.codec.status import metadata_of, status_of
-from edgectl_protos.domain.errors import EdgectlError, InternalError
+from edgectl_agent.server.limits import MethodLimit, Places, Stream, bounded, checked, limit_of
+from edgectl_protos.codec.status import details_of, metadata_of, status_of
+from edgectl_protos.domain.errors import DeviceError, EdgectlError, InternalError
 
-__all__ = ["ErrorInterceptor"]
+__all__ = ["CallInterceptor"]
 
 _LOG = logging.getLogger(__name__)
-_HINT_CHARACTERS = 1500
-"""A hint travels as metadata, of which gRPC takes 8 KiB in all, percent-encoded."""
 
 
 @contextlib.contextmanager
@@ -34,17 +33,23 @@ def _reported(context: grpc.ServicerContext, method: str) -> Iterator[None]:
         if not context.is_active():
             # The caller is gone, and reading from it failed: there is nobody to tell.
             return
-        _LOG.exception("%s failed", method)
-        error = InternalError(
-            f"the agent has a defect: {type(exc).__name__}: {exc}", hint="its log on the device has the traceback"
-        )
-    error.hint = error.hint[:_HINT_CHARACTERS]
+        if isinstance(exc, OSError):
+            _LOG.error("%s: %s", method, exc)
+            error = DeviceError(f"the disk of the device failed: {exc}", hint="its kernel says why: dmesg")
+        else:
+            _LOG.exception("%s failed", method)
+            error = InternalError(
+                f"the agent has a defect: {type(exc).__name__}: {exc}", hint="its log on the device has the traceback"
+            )
     context.set_trailing_metadata(metadata_of(error))
-    context.abort(status_of(error), error.message)
+    context.abort(status_of(error), details_of(error))
 
 
-class ErrorInterceptor(grpc.ServerInterceptor):
-    """Wraps each handler in the translation of its errors."""
+class CallInterceptor(grpc.ServerInterceptor):
+    """Wraps each handler in its limits and in the translation of its errors."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
 
     def intercept_service(
         self, continuation: Callable[[Any], Any], handler_call_details: grpc.HandlerCallDetails
@@ -54,30 +59,46 @@ class ErrorInterceptor(grpc.ServerInterceptor):
         if handler is None:
             return None
         method = handler_call_details.method
-        if handler.response_streaming:
-            return self._streaming(handler, method)
-        return self._unary(handler, method)
+        limit = limit_of(method)
+        read = bounded(handler.request_deserializer, limit)
+        kind, inner = _kind_of(handler)
+        behaviour = self._streaming if handler.response_streaming else self._unary
+        return kind(behaviour(handler, inner, method, limit), read, handler.response_serializer)
 
-    def _unary(self, handler: Any, method: str) -> Any:
-        inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
-
+    def _unary(self, handler: Any, inner: Any, method: str, limit: MethodLimit) -> Any:
         def behaviour(request: Any, context: grpc.ServicerContext) -> Any:
             with _reported(context, method):
-                return inner(request, context)
+                if not handler.request_streaming:
+                    return inner(checked(request, limit), context)
+                with self._places.take(method, context.cancel) as stream:
+                    return inner(_heard(request, limit, stream), context)
 
-        kind = (
-            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
-        )
-        return kind(behaviour, handler.request_deserializer, handler.response_serializer)
+        return behaviour
 
-    def _streaming(self, handler: Any, method: str) -> Any:
-        inner = handler.unary_stream
-
+    def _streaming(self, handler: Any, inner: Any, method: str, limit: MethodLimit) -> Any:
         def behaviour(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             # The iteration is guarded too: a generator raises when it is asked, not when it is made.
-            with _reported(context, method):
-                yield from inner(request, context)
+            with _reported(context, method), self._places.take(method, context.cancel) as stream:
+                asked = _heard(request, limit, stream) if handler.request_streaming else checked(request, limit)
+                for answer in inner(asked, context):
+                    yield answer
+                    stream.heard()
 
-        return grpc.unary_stream_rpc_method_handler(
-            behaviour, handler.request_deserializer, handler.response_serializer
-        )
+        return behaviour
+
+
+def _kind_of(handler: Any) -> tuple[Any, Any]:
+    """How a handler of its arity is made, and its own function."""
+    if handler.request_streaming and handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler, handler.stream_stream
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler, handler.stream_unary
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler, handler.unary_stream
+    return grpc.unary_unary_rpc_method_handler, handler.unary_unary
+
+
+def _heard(requests: Iterator[Any], limit: MethodLimit, stream: Stream) -> Iterator[Any]:
+    for request in requests:
+        stream.heard()
+        yield checked(request, limit)

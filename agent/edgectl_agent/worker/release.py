@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import os
 import struct
 import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,12 @@ UNREADABLE = (
     *(AttributeError, TypeError, KeyError, SyntaxError, tokenize.TokenError, RuntimeError, MemoryError, RecursionError),
 )
 """What numpy and zipfile raise for bytes that are no archive of arrays."""
+
+_MAX_MEMBERS = 100_000
+_ALWAYS_UNPACKED_BYTES = 256 << 20
+_UNPACKED_SHARE = 50
+"""Masks and zeros pack well, but nothing that edgectl writes packs this well and is large."""
+_ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +110,15 @@ def read_npz(path: Path) -> dict[str, Array]:
     """All arrays of an .npz, without pickles.
 
     Raises:
-        BundleCorruptError: it is missing, damaged, or holds pickled objects.
+        BundleCorruptError: it is missing, damaged, encrypted, holds pickled objects, or unpacks to far more than it
+            has.
     """
     try:
         # Opened here, since np.load leaves the file open when it is no archive.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with path.open("rb") as stream:
+            _check_archive(path, stream)
+            with np.load(stream, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
     except UNREADABLE as exc:
         raise BundleCorruptError(
             f"{path.name} cannot be read: {type(exc).__name__}: {exc}", hint="deploy the bundle again: edgectl deploy"
@@ -118,3 +128,19 @@ def read_npz(path: Path) -> dict[str, Array]:
         if not isinstance(array, np.ndarray):
             raise BundleCorruptError(f"{path.name} holds {name!r}, which is no array")
     return arrays
+
+
+def _check_archive(path: Path, stream: BinaryIO) -> None:
+    """Refuse an archive of which a few bytes would fill the memory, before anything of it is unpacked."""
+    packed = os.fstat(stream.fileno()).st_size
+    with zipfile.ZipFile(stream) as archive:
+        members = archive.infolist()
+    stream.seek(0)
+    unpacked = sum(member.file_size for member in members)
+    if len(members) > _MAX_MEMBERS or unpacked > max(_ALWAYS_UNPACKED_BYTES, _UNPACKED_SHARE * packed):
+        raise BundleCorruptError(
+            f"{path.name} has {packed:,} bytes and {len(members):,} arrays, which would be {unpacked:,} in memory",
+            hint="convert the checkpoint again: edgectl convert",
+        )
+    if any(member.flag_bits & _ENCRYPTED for member in members):
+        raise BundleCorruptError(f"{path.name} is encrypted", hint="convert the checkpoint again: edgectl convert")

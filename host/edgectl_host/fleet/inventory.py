@@ -238,8 +238,8 @@ def _read_yaml(text: str, path: Path) -> tuple[Any, _Lines]:
     except yaml.MarkedYAMLError as exc:
         line = f":{exc.problem_mark.line + 1}" if exc.problem_mark else ""
         raise FleetError(f"{path}{line}: not YAML: {exc.problem}", hint=_HINT) from exc
-    # PyYAML lets impossible dates, control characters and bottomless nesting through as these.
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+    # PyYAML lets odd dates and numbers, control characters and bottomless nesting through as these.
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError, IndexError, TypeError) as exc:
         raise FleetError(f"{path}: not YAML: {exc}", hint=_HINT) from exc
 
 

@@ -26,6 +26,10 @@ T = TypeVar("T")
 
 MAX_BYTES = 64 << 20
 """Documents are read whole; none that edgectl writes comes near this."""
+MAX_INTEGER = 2**63 - 1
+"""What a message carries, and an array counts by."""
+MAX_TEXT_CHARACTERS = 1 << 16
+"""Of one text: an instruction, a template, the end of a log."""
 
 
 def to_document(value: Any) -> Any:
@@ -146,8 +150,10 @@ def _read_plain(kind: type, value: Any, where: str) -> Any:
 def _expect(kind: Any, value: Any, where: str) -> Any:
     if type(value) is not kind:
         raise DocumentError(f"{where}: expected {kind.__name__}, got {_shown(value)}")
-    if isinstance(value, float) and not math.isfinite(value):
+    if kind is float and not math.isfinite(value):
         raise DocumentError(f"{where}: {value!r} is not finite")
+    if kind is int and not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise DocumentError(f"{where}: {_shown(value)} is too large")
     if kind is str:
         _sayable(value, where)
     return value
@@ -155,6 +161,8 @@ def _expect(kind: Any, value: Any, where: str) -> Any:
 
 def _sayable(text: str, where: str) -> None:
     """JSON can spell half a character, which no file and no message takes."""
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise DocumentError(f"{where}: a text of {len(text):,} characters; at most {MAX_TEXT_CHARACTERS:,} are read")
     try:
         text.encode()
     except UnicodeEncodeError:

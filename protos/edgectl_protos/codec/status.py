@@ -13,11 +13,16 @@ from urllib.parse import quote, unquote
 import grpc
 
 from edgectl_protos.domain import errors
+from edgectl_protos.domain.deployment import said
 
-__all__ = ["HINT_KEY", "REASON_KEY", "STATUS", "error_from_rpc", "metadata_of", "status_of"]
+__all__ = ["HINT_KEY", "REASON_KEY", "STATUS", "details_of", "error_from_rpc", "metadata_of", "status_of"]
 
 REASON_KEY = "edgectl-reason"
 HINT_KEY = "edgectl-hint"
+
+_MESSAGE_BYTES = 3500
+_HINT_BYTES = 2500
+"""Of gRPC's 8 KiB for all metadata; percent-encoded, as the message travels too."""
 
 _Code = grpc.StatusCode
 
@@ -78,9 +83,24 @@ def status_of(error: errors.EdgectlError) -> grpc.StatusCode:
     return STATUS[type(error)]
 
 
+def details_of(error: errors.EdgectlError) -> str:
+    """The message with which this error leaves a server: printable, and of a length that arrives."""
+    return _fitting(said(error.message), _MESSAGE_BYTES)
+
+
 def metadata_of(error: errors.EdgectlError) -> tuple[tuple[str, str], ...]:
     """The trailing metadata with which this error leaves a server."""
-    return ((REASON_KEY, error.reason), (HINT_KEY, quote(error.hint)))
+    return ((REASON_KEY, error.reason), (HINT_KEY, quote(_fitting(said(error.hint), _HINT_BYTES))))
+
+
+def _fitting(text: str, limit_bytes: int) -> str:
+    """As much of a text as has no more than these bytes when it is encoded."""
+    size = 0
+    for index, character in enumerate(text):
+        size += len(quote(character))
+        if size > limit_bytes:
+            return f"{text[: max(0, index - 1)]}…"
+    return text
 
 
 def error_from_rpc(rpc_error: grpc.RpcError, *, device: str) -> errors.EdgectlError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -11,11 +12,14 @@ from edgectl_protos.domain.errors import BundleError, BundlePathError, RouteErro
 
 __all__ = [
     "CHUNK_SIZE_BYTES",
+    "MAX_ELEMENTS",
+    "MAX_NAME_CHARACTERS",
     "Chunk",
     "DType",
     "Digest",
     "FileEntry",
     "TensorSpec",
+    "check_name",
     "check_scheme",
     "integer_weight_bits",
     "precision_of",
@@ -24,6 +28,15 @@ __all__ = [
 
 CHUNK_SIZE_BYTES = 1 << 20
 """Chunks of an upload: one gRPC frame each, and the unit of resumption."""
+
+MAX_NAME_CHARACTERS = 200
+MAX_ELEMENTS = 2**31
+"""Of one tensor of a program: more than any device holds, and few enough to be counted in 64 bits."""
+
+_MAX_RANK = 16
+_MAX_PATH_BYTES = 1000
+_MAX_PART_BYTES = 200
+"""File systems take 255 for a name, and a name on its way has a prefix."""
 
 _SCHEME = re.compile(r"[a-z0-9]+(?:[-_./][a-z0-9]+)*")
 _WRITTEN_OUT = re.compile(r"w(?P<weights>\d+)(?:g\d+)?(?P<slash>/)?(?:a(?P<activations>\d+))?(?:-dynamic)?")
@@ -88,6 +101,34 @@ class TensorSpec:
     dtype: DType
     shape: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        check_shape(self.shape, self.name)
+
+
+def check_shape(shape: tuple[int, ...], what: str) -> None:
+    """Refuse a shape that no tensor has.
+
+    Raises:
+        BundleError: a dimension is below -1 (a free one), there are too many, or too many elements.
+    """
+    # In this order: the product of a long list of large numbers takes long.
+    odd = len(shape) > _MAX_RANK or any(dimension < -1 for dimension in shape)
+    if odd or math.prod(max(1, dimension) for dimension in shape) > MAX_ELEMENTS:
+        raise BundleError(f"{what[:80]!r} cannot have the shape {list(shape)[: _MAX_RANK + 1]}")
+
+
+def check_name(name: str, what: str) -> str:
+    """The name, if a line of a terminal can show it.
+
+    Raises:
+        BundleError: it is empty, longer than 200 characters, or not printable.
+    """
+    if not 0 < len(name) <= MAX_NAME_CHARACTERS or not name.isprintable():
+        raise BundleError(
+            f"{name[:80]!r} is no name of {what}: it takes 1 to {MAX_NAME_CHARACTERS} printable characters"
+        )
+    return name
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -150,12 +191,13 @@ def safe_path(path: str) -> PurePosixPath:
     """The path, if it stays inside the folder it is joined to.
 
     Raises:
-        BundlePathError: it is absolute, empty, or has a `..`, `.`, backslash or NUL part.
+        BundlePathError: it is absolute, empty, too long, not printable, or has a `..`, `.` or backslash part.
     """
     parts = path.split("/")
-    if not path or "\\" in path or "\0" in path or any(part in ("", ".", "..") for part in parts):
+    odd = not path.isprintable() or "\\" in path or any(part in ("", ".", "..") for part in parts)
+    if odd or len(path.encode()) > _MAX_PATH_BYTES or any(len(part.encode()) > _MAX_PART_BYTES for part in parts):
         raise BundlePathError(
-            f"unsafe path in bundle: {path!r}",
+            f"unsafe path in bundle: {path[:200]!r}",
             hint="the bundle was not written by edgectl; convert the checkpoint again: edgectl convert",
         )
     return PurePosixPath(path)

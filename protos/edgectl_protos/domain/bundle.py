@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 
-from edgectl_protos.domain.artifact import Digest, FileEntry, TensorSpec, check_scheme
+from edgectl_protos.domain.artifact import Digest, FileEntry, TensorSpec, check_name, check_scheme
 from edgectl_protos.domain.errors import BundleError
 from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.policy import Policy, Program
@@ -19,6 +19,8 @@ from edgectl_protos.domain.roofline import Work
 
 __all__ = [
     "MANIFEST_NAME",
+    "MAX_CASES",
+    "MAX_MANIFEST_BYTES",
     "SCHEMA",
     "BuildRecipe",
     "Component",
@@ -32,6 +34,11 @@ __all__ = [
 
 SCHEMA = "edgectl.dev/bundle/v2"
 MANIFEST_NAME = "edgectl.bundle.json"
+MAX_MANIFEST_BYTES = 1 << 20
+"""It is read whole, kept, and sent in one message; what edgectl writes has some tens of kilobytes."""
+
+MAX_CASES = 10_000
+"""Golden cases are run one by one before a release is activated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,8 @@ class Component:
     work: Work | None = None
 
     def __post_init__(self) -> None:
+        check_name(self.name, "a component")
+        check_name(self.runtime, "a runtime")
         check_scheme(self.scheme)
         inputs, outputs = ({spec.name: spec for spec in specs} for specs in (self.inputs, self.outputs))
         for port, source in self.states.items():
@@ -108,6 +117,10 @@ class Golden:
     reference: str
     inputs_kind: str
     trace: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= MAX_CASES:
+            raise BundleError(f"{self.path[:80]!r} cannot hold {self.count} golden cases; 1 to {MAX_CASES} can be")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +180,7 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise BundleError(f"bundle schema {self.schema!r} is not {SCHEMA!r}", hint="convert again: edgectl convert")
+        check_name(self.name, "a release")
         paths = {entry.path for entry in self.files}
         if len(paths) != len(self.files):
             raise BundleError("bundle lists the same path twice")

@@ -14,9 +14,16 @@ from dataclasses import dataclass
 
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.device import ComponentFacts
+from edgectl_protos.domain.errors import EdgectlError, StateError
 from edgectl_protos.domain.parity import ParityReport
 
-__all__ = ["TERMINAL", "TRANSITIONS", "Deployment", "DeploymentEvent", "Failure", "State"]
+__all__ = ["TERMINAL", "TRANSITIONS", "Deployment", "DeploymentEvent", "Failure", "State", "said"]
+
+MAX_SAID_CHARACTERS = 4000
+"""Of a message that is kept with a deployment or a run: the end of a worker's log has 1,500."""
+
+
+_MAX_COUNT = 2**31 - 1
 
 
 class State(enum.Enum):
@@ -69,6 +76,21 @@ class Failure:
     message: str
     hint: str = ""
 
+    @classmethod
+    def of(cls, error: EdgectlError) -> Failure:
+        """An error as what is kept of it: printable, and of bearable length."""
+        return cls(error.reason, said(error.message), said(error.hint))
+
+
+def said(text: str, limit: int = MAX_SAID_CHARACTERS) -> str:
+    """A text that may come from anywhere, as one that a message, a terminal and a file take: what is not printable is
+    shown as an escape, and what is too long ends in `…`.
+    """
+    shown = text[: 2 * limit]
+    if not shown.replace("\n", "").isprintable():
+        shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -88,6 +110,10 @@ class Deployment:
     failure: Failure | None = None
     parity: ParityReport | None = None
     components: tuple[ComponentFacts, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.transitions <= _MAX_COUNT:
+            raise StateError(f"a deployment has not made {self.transitions} transitions")
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,8 @@ class DeviceFacts:
     """The environment stamp of a device; every run carries one.
 
     `machine_id` is equal for agents that share a machine. `stand_in_for` names the board that this machine
-    merely stands in for, and is shown in every output.
+    merely stands in for, and is shown in every output. `isolation` says what workers have no part in on this device
+    (another user, the network, files), and what could not be taken from them: an entry that begins with `not:`.
     """
 
     device: str
@@ -85,6 +86,7 @@ class DeviceFacts:
     preempt_rt: bool
     runtimes: tuple[RuntimeFacts, ...]
     stand_in_for: str = ""
+    isolation: tuple[str, ...] = ()
 
     def runtime(self, name: str) -> RuntimeFacts | None:
         """The runtime of this name, if the device has it."""
@@ -93,7 +95,9 @@ class DeviceFacts:
 
 @dataclass(frozen=True, slots=True)
 class HelloReply:
-    """Who answers, and in which protocol versions (inclusive range)."""
+    """Who answers, and in which protocol versions (inclusive range). `problems` says what keeps the agent from working
+    as it should: a full or failing disk, state that cannot be read.
+    """
 
     agent_version: str
     protocol_min: int
@@ -101,3 +105,4 @@ class HelloReply:
     device: str
     boot_id: str
     capabilities: tuple[str, ...]
+    problems: tuple[str, ...] = ()

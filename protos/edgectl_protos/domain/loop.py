@@ -18,6 +18,7 @@ from edgectl_protos.domain.policy import FeatureKind, Policy
 __all__ = [
     "DECIDING_TICKS",
     "EXCEEDING_SHARES",
+    "MAX_THREADS",
     "MAX_TICKS",
     "Deadlines",
     "Execution",
@@ -37,11 +38,16 @@ __all__ = [
 MAX_TICKS = 1_000_000
 """Ticks of one run; their stamps are kept in memory while measuring."""
 
+MAX_THREADS = 1024
+"""Of a runtime. Libraries take more, and fail or hang only when they have started them."""
+
 DECIDING_TICKS = 2100
 """Ticks after which a loop with up to six misses (0.3 %) passes `tick p99`; without any, 1,836 suffice."""
 
 _MIN_MEASURE_S = 20.0
 _MAX_MEASURE_S = 86_400.0
+_MAX_RATE_HZ = 10_000
+_MAX_OF_SOURCE = 86_400.0
 _HINT = "print a loop that fits: edgectl init"
 
 
@@ -85,8 +91,10 @@ class SourceSpec:
 
     def __post_init__(self) -> None:
         for name, value in (("fps", self.fps), ("delay", self.delay_s), ("phase", self.phase_s)):
-            if not 0 <= value < math.inf:
+            if not 0 <= value <= _MAX_OF_SOURCE:
                 raise LoopSpecError(f"the source of {self.feature} has a {name} of {value:g}")
+        if self.seed < 0:
+            raise LoopSpecError(f"the source of {self.feature} has a seed of {self.seed}")
 
     @property
     def is_dated(self) -> bool:
@@ -222,10 +230,7 @@ class LoopSpec:
     """Threads of the runtime; 0 means one per core."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate_hz <= 10_000:
-            raise LoopSpecError(f"rate {self.rate_hz} Hz is not in 0..10000")
-        if not 0 < self.measure_s <= _MAX_MEASURE_S:
-            raise LoopSpecError(f"measure {self.measure_s} s is not in 0..{_MAX_MEASURE_S:.0f}")
+        _check_numbers(self.rate_hz, self.measure_s, self.threads)
         if self.sink != "null":
             raise LoopSpecError(f"sink {self.sink!r} is not known; known: null (edgectl moves no robot)")
         if len({source.feature for source in self.sources}) != len(self.sources):
@@ -235,6 +240,15 @@ class LoopSpec:
     def period_s(self) -> float:
         """T, the time between scheduled ticks."""
         return 1.0 / self.rate_hz
+
+
+def _check_numbers(rate_hz: float | None, measure_s: float | None, threads: int | None) -> None:
+    if rate_hz is not None and not 0 < rate_hz <= _MAX_RATE_HZ:
+        raise LoopSpecError(f"rate {rate_hz} Hz is not in 0..{_MAX_RATE_HZ}")
+    if measure_s is not None and not 0 < measure_s <= _MAX_MEASURE_S:
+        raise LoopSpecError(f"measure {measure_s} s is not in 0..{_MAX_MEASURE_S:.0f}")
+    if threads is not None and not 0 <= threads <= MAX_THREADS:
+        raise LoopSpecError(f"{threads} threads are not in 0..{MAX_THREADS}; 0 is one per core")
 
 
 def default_measure_s(rate_hz: float) -> float:
@@ -296,6 +310,9 @@ class LoopOverrides:
     measure_s: float | None = None
     mode: Mode | None = None
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_numbers(self.rate_hz, self.measure_s, self.threads)
 
     def apply(self, spec: LoopSpec) -> LoopSpec:
         """The loop with these changes. A default tick deadline (one period) follows the rate."""

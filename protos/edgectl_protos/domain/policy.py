@@ -17,10 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from edgectl_protos.domain.artifact import DType, TensorSpec
+from edgectl_protos.domain.artifact import DType, TensorSpec, check_shape
 from edgectl_protos.domain.errors import ProgramError
 
 __all__ = [
+    "MAX_CALLS",
+    "MAX_CHUNK",
+    "MAX_HISTORY",
     "Anchor",
     "Call",
     "Dimension",
@@ -48,6 +51,12 @@ __all__ = [
 ]
 
 
+MAX_CHUNK = 100_000
+MAX_HISTORY = 10_000
+MAX_CALLS = 1_000_000
+"""Steps of one inference, loops written out. Beyond such numbers a document is wrong, not a robot slow."""
+
+
 class FeatureKind(enum.Enum):
     """What a feature is; LeRobot's names."""
 
@@ -71,6 +80,9 @@ class Feature:
     kind: FeatureKind
     dtype: DType
     shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_shape(self.shape, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +115,9 @@ class Policy:
         size = math.prod(self.action.shape)
         if self.dimensions and -1 not in self.action.shape and len(self.dimensions) != size:
             raise ProgramError(f"{len(self.dimensions)} dimensions are named, of an action of {size}")
-        if not 1 <= self.n_action_steps <= self.chunk_size:
+        if not 1 <= self.n_action_steps <= self.chunk_size <= MAX_CHUNK:
             raise ProgramError(f"{self.n_action_steps} actions of a chunk of {self.chunk_size} cannot be executed")
-        if self.history < 1:
+        if not 1 <= self.history <= MAX_HISTORY:
             raise ProgramError(f"a history of {self.history} observations makes no sense")
         names = [feature.name for feature in self.observations]
         if len(set(names)) != len(names):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.errors import ProgramError
 from edgectl_protos.domain.policy import (
+    MAX_CALLS,
     Call,
     Integrate,
     Policy,
@@ -44,6 +45,8 @@ def check_program(policy: Policy, program: Program) -> None:
     for name in program.states:
         if name not in specs:
             raise ProgramError(f"the state {name!r} is not declared")
+    if (calls := sum(passes for _, passes in flat_steps(program.steps))) > MAX_CALLS:
+        raise ProgramError(f"an inference would take {calls:,} steps; at most {MAX_CALLS:,} are run")
     ids: set[str] = set()
     _check_steps(program.steps, specs, known, ids)
     action = specs.get(program.action)
@@ -62,7 +65,7 @@ def _check_steps(steps: tuple[Step, ...], specs: Mapping[str, TensorSpec], known
             raise ProgramError(f"two steps have the id {step.id!r}, or it is empty")
         ids.add(step.id)
         if isinstance(step, Repeat):
-            if step.times < 1:
+            if not 1 <= step.times <= MAX_CALLS:
                 raise ProgramError(f"step {step.id!r} is repeated {step.times} times")
             for name in step.each:
                 _declared(step, name, specs)

@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import CancelledError, EdgectlError, WorkerError, error_by_reason
@@ -44,7 +44,7 @@ class WorkerProcess:
         self._killed = False
         reply_fd, child_fd = os.pipe()
         try:
-            with log.open("ab") as output:
+            with _open_log(log) as output:
                 self._process = subprocess.Popen(
                     [*command, "--reply-fd", str(child_fd)],
                     stdin=subprocess.PIPE,
@@ -151,11 +151,22 @@ class WorkerProcess:
             return f" (signal {-code})"
 
     def _tail(self) -> str:
-        with self._log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _LOG_TAIL_BYTES))
-            lines = file.read().decode(errors="replace").strip().splitlines()
+        try:
+            with self._log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _LOG_TAIL_BYTES))
+                lines = file.read().decode(errors="replace").strip().splitlines()
+        except OSError as exc:
+            return f"it cannot be read: {exc.strerror}"
         return "\n".join(lines[-_LOG_TAIL_LINES:])
+
+
+def _open_log(log: Path) -> IO[bytes]:
+    """The log; nowhere where the disk takes none, for a full disk must not keep an installed release from running."""
+    try:
+        return log.open("ab")
+    except OSError:
+        return open(os.devnull, "ab")
 
 
 class _Replies:

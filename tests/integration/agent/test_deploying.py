@@ -408,10 +408,10 @@ def test_a_previous_release_that_does_not_run_any_more_is_not_put_back(client, b
     client.deploy(bundle("v1"), "d-1")
     client.deploy(bundle("v2"), "d-2")
     links = client.listing()[1:]
-    path = state / "previous" / "stub.json"
+    path = state / "previous" / "components/full/model.bin"
     path.chmod(0o600)
-    path.write_bytes(b'{"die_in": "Smoke"}')
-    with pytest.raises(BundleCorruptError, match=r"stub\.json"):
+    path.write_bytes(b"altered")
+    with pytest.raises(BundleCorruptError, match=r"model\.bin"):
         client.rollback()
     assert client.listing()[1:] == links
     assert [event.phase.value for event in client.run("r")][-1] == "done"

@@ -7,12 +7,16 @@ import os
 import signal
 import time
 
+import grpc
 import pytest
 
+from edgectl_protos.agent.v1 import profile_service_pb2
+from edgectl_protos.codec.status import error_from_rpc
 from edgectl_protos.codec.wire import from_wire
+from edgectl_protos.common.v1 import loop_pb2
 from edgectl_protos.domain.bundle import MANIFEST_NAME
 from edgectl_protos.domain.deployment import State
-from edgectl_protos.domain.errors import BundleError, BusyError, NotFoundError, StateError, UsageError
+from edgectl_protos.domain.errors import BundleError, BusyError, LoopSpecError, NotFoundError, StateError, UsageError
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import RunEvent, RunPhase
 from edgectl_testkit.raw_client import RawClient
@@ -181,8 +185,11 @@ def test_a_run_that_fails_says_why_and_may_be_tried_again_under_its_id(client, b
 
 def test_overrides_that_make_no_sense_fail_before_a_worker_is_asked(client, bundle):
     client.deploy(bundle(), "d-1")
-    last = list(client.run("r-1", LoopOverrides(rate_hz=-1.0)))[-1]
-    assert (last.phase, last.failure.reason) == (RunPhase.FAILED, "loop_invalid")
+    for changes in ({"rate_hz": -1.0}, {"rate_hz": float("nan")}, {"threads": 2**31 - 1}, {"measure_s": 1e9}):
+        request = profile_service_pb2.RunRequest(run_id="r-1", overrides=loop_pb2.LoopOverrides(**changes))
+        with pytest.raises(grpc.RpcError) as caught:
+            list(client.profile.Run(request))
+        assert type(error_from_rpc(caught.value, device="bench")) is LoopSpecError
     assert list(client.run("r-2"))[-1].phase is RunPhase.DONE
 
 

@@ -115,6 +115,10 @@ class RawClient:
         reply = _call(self.deployment.List, deployment_service_pb2.ListRequest())
         return [from_wire(Deployment, d) for d in reply.deployments], reply.current, reply.previous
 
+    def problems(self) -> dict[str, str]:
+        """What is wrong on the disk, by release."""
+        return dict(_call(self.deployment.List, deployment_service_pb2.ListRequest()).problems)
+
     def watch(self, deployment_id: str, *, after: int = 0, acknowledge: bool = False) -> Iterator[DeploymentEvent]:
         request = deployment_service_pb2.WatchRequest(deployment_id=deployment_id, after_sequence=after)
         for message in _stream(self.deployment.Watch(request)):

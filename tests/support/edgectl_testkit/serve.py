@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgectl_agent.app import Agent
-from edgectl_agent.config import AgentConfig
+from edgectl_agent.config import AgentConfig, SandboxConfig
 from edgectl_agent.core.store.atomic import Disk
 from edgectl_testkit import stub_worker
 
@@ -45,7 +45,12 @@ def agent_config(state_dir: Path, *listen: str, real_worker: bool = False, **cha
         worker_stop_s=2.0,
     )
     if not real_worker:
-        config = replace(config, worker_arguments=(str(Path(stub_worker.__file__).resolve()),))
+        # The stub runs nothing of a bundle, and is started hundreds of times.
+        config = replace(
+            config,
+            worker_arguments=(str(Path(stub_worker.__file__).resolve()),),
+            sandbox=SandboxConfig(active=False),
+        )
     return replace(config, **changes)
 
 

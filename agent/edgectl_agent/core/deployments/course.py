@@ -24,6 +24,8 @@ __all__ = ["Course"]
 
 _LOG = logging.getLogger(__name__)
 
+_ABANDONED_KEPT = 2
+
 
 class Course:
     """Moves deployments from state to state.
@@ -43,8 +45,12 @@ class Course:
         self.restarted: set[str] = set()
 
     def open(self) -> None:
-        """Answer for what an earlier agent left behind."""
-        self.store.sweep()
+        """Answer for what an earlier agent left behind, as far as the disk lets it.
+
+        Raises:
+            DeviceError: the disk cannot say what is installed.
+        """
+        self.store.open()
         self.register.load()
         links = self.store.releases.links()
         unfinished = self.register.unfinished()
@@ -66,22 +72,21 @@ class Course:
         with self.register.changed:
             moved = self.register.move(record.deployment.id, event, detail=detail, **changes)
             if moved.deployment.state in TERMINAL:
-                self._rest(record.deployment.state, moved)
+                self._rest(moved)
             return moved
 
-    def _rest(self, came_from: State, record: Record) -> None:
+    def _rest(self, record: Record) -> None:
         """Still inside the lock of `move`: who sees that a deployment rests finds the device free."""
         self.withdrawn.discard(record.deployment.id)
-        links = self.store.releases.links()
         try:
-            # What was uploaded before a failure in staging is what the next attempt resumes from.
-            if came_from not in (State.PLANNED, State.STAGING):
-                self.store.collect(links, self._newest())
+            links = self.store.releases.links()
+            self.store.collect(links, self._newest(), self._abandoned())
             self.register.prune(links)
         except (OSError, EdgectlError) as exc:
             _LOG.error("after deployment %s something could not be removed: %s", record.deployment.id, exc)
-        if not self.register.unfinished():
-            self.occupancy.give_back()
+        finally:
+            if not self.register.unfinished():
+                self.occupancy.give_back()
 
     def kept(self) -> tuple[Digest, ...]:
         """Releases that were proved here and are still on the disk, the newest first."""
@@ -98,6 +103,17 @@ class Course:
         ]
         newest = [*(release for release in linked if release in proved), *proved]
         return tuple(dict.fromkeys(newest))[: self._releases_kept]
+
+    def _abandoned(self) -> tuple[Digest, ...]:
+        """Releases whose installation failed since the last that succeeded: what of them is here, the next attempt
+        resumes from. A host that never comes back must not fill the disk, so it is only the last ones.
+        """
+        found: dict[Digest, None] = {}
+        for record in self.register.newest_first():
+            if record.deployment.state is State.COMMITTED or len(found) == _ABANDONED_KEPT:
+                break
+            found[record.deployment.release] = None
+        return tuple(found)
 
     def installed(self, release: Digest) -> Record:
         """The record that says this release is installed."""
@@ -133,13 +149,13 @@ class Course:
         if last is not None:
             deployment = replace(last.deployment, id=adopted, owner=owner, state=State.COMMITTED)
             deployment = replace(deployment, transitions=0, failure=None)
-            return self.register.add(deployment, f"restored; {last.deployment.id} was rolled back")
+            return self.register.add(deployment, f"restored; {last.deployment.id} was rolled back", anyway=True)
         try:
             name = self.store.manifest(release).name
         except EdgectlError:
             name = "unknown"
         deployment = Deployment(adopted, release, name, State.COMMITTED, owner, 0.0, 0.0)
-        return self.register.add(deployment, "found installed; its own record is gone")
+        return self.register.add(deployment, "found installed; its own record is gone", anyway=True)
 
     def describe(self) -> str:
         """Who holds the device, for whoever finds it busy."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from edgectl_agent.core.deployments import lifecycle
 from edgectl_agent.core.deployments.course import Course
 from edgectl_agent.core.deployments.foreman import Foreman
 from edgectl_agent.core.deployments.gates import check_loop, check_recipes, check_runtimes
 from edgectl_agent.core.deployments.installer import Installer
-from edgectl_agent.core.deployments.journal import check_id
+from edgectl_agent.core.deployments.journal import check_id, check_owner
 from edgectl_agent.core.store.blobs import digest_of
 from edgectl_agent.core.store.releases import Links
 from edgectl_agent.core.store.store import parse_manifest
@@ -27,10 +28,22 @@ from edgectl_protos.domain.deployment import TERMINAL, Deployment, State
 from edgectl_protos.domain.device import RuntimeFacts
 from edgectl_protos.domain.errors import StateError, UnreachableError, UsageError
 
-__all__ = ["Deployer"]
+__all__ = ["Deployer", "Installed"]
 
 _LOG = logging.getLogger(__name__)
 _KILL_AGAIN_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """All deployments, newest first; what is installed; the releases that a run may name; and what is wrong with
+    releases that should be here, by release.
+    """
+
+    deployments: tuple[Deployment, ...]
+    links: Links
+    kept: tuple[Digest, ...]
+    problems: dict[Digest, str]
 
 
 class Deployer:
@@ -62,9 +75,14 @@ class Deployer:
         self._course.open()
         self._foreman.start()
 
-    def close(self) -> None:
-        """Stop working; an unfinished deployment goes on at the next start. Its worker was killed before."""
+    def stop(self) -> None:
+        """Begin nothing more. Before workers are killed, so that an unfinished deployment does not fail by it: it goes
+        on at the next start.
+        """
         self._register.close()
+
+    def close(self) -> None:
+        """After `stop`, once its worker is killed."""
         self._foreman.join()
 
     def create(self, data: bytes, *, owner: str, deployment_id: str) -> Deployment:
@@ -76,16 +94,20 @@ class Deployer:
             LoopSpecError: the loop is known here already, and does not fit the policy.
             RuntimeMissingError: the device cannot run or build it.
             DiskFullError: there is no room for it.
+            DeviceError: the disk failed.
         """
         check_id(deployment_id, what="deployment id")
+        check_owner(owner)
         manifest, release = parse_manifest(data), digest_of(data)
         found = self._find(deployment_id, release, manifest)
         if found is not None:
             return found
         check_recipes(manifest.components)
-        if self._store.blobs.has(manifest.file(manifest.loop).digest):
+        if self._store.blobs.intact(manifest.file(manifest.loop).digest):
             check_loop(manifest, self._store.loop(manifest))
         check_runtimes(manifest.components, self._runtimes())
+        # What is damaged here is missing, and sent again.
+        self._store.drop_altered(release, manifest)
         with self._register.changed:
             # Another host may have come first while the runtimes were looked for. No worker is asked under the lock:
             # what another one built meanwhile is found by the build.
@@ -95,7 +117,7 @@ class Deployer:
             self._course.supersede_silent(by=owner)
             self._occupancy.take(self._course.describe)
             try:
-                self._store.reserve(manifest, self._store.releases.links())
+                self._store.reserve(release, manifest, self._store.releases.links())
                 self._store.blobs.add(data)
                 record = self._register.add(
                     Deployment(deployment_id, release, manifest.name, State.PLANNED, owner, 0.0, 0.0),
@@ -187,6 +209,7 @@ class Deployer:
             StateError: there is none.
             EdgectlError: it does not run any more; nothing has changed.
         """
+        check_owner(owner)
         self._course.supersede_silent(by=owner)
         self._occupancy.take(lambda: f"{owner} is rolling back")
         try:
@@ -212,11 +235,34 @@ class Deployer:
         """
         return self._register.get(deployment_id).deployment
 
-    def installed(self) -> tuple[list[Deployment], Links, tuple[Digest, ...]]:
-        """All deployments, newest first, what is installed, and the releases that a run may name."""
+    def installed(self) -> Installed:
+        """What is known of the device's releases.
+
+        Raises:
+            DeviceError: the disk cannot tell.
+        """
         with self._register.changed:
             records = self._register.newest_first()
-            return [record.deployment for record in records], self._store.releases.links(), self._course.kept()
+            links, kept = self._store.releases.links(), self._course.kept()
+        # Not under the lock, for the installed one is read, unless it was read since the agent started. Not beside a
+        # measurement.
+        read = links.current if self._occupancy.is_free else None
+        named = [release for release in (links.current, links.previous, *kept) if release is not None]
+        problems = {release: self._store.problem(release, read=release == read) for release in dict.fromkeys(named)}
+        return Installed(
+            tuple(record.deployment for record in records),
+            links,
+            tuple(release for release in kept if not problems[release]),
+            {release: problem for release, problem in problems.items() if problem},
+        )
+
+    def links(self) -> Links:
+        """The installed release, and the one before it.
+
+        Raises:
+            DeviceError: the disk cannot tell.
+        """
+        return self._store.releases.links()
 
     def installed_now(self) -> Deployment | None:
         """The deployment of the installed release; None when nothing is installed."""

@@ -1,6 +1,7 @@
 """The one thread that does the jobs of deployments, one after the other.
 
-It decides nothing about states: what a job came to is an event, which moves the deployment.
+It decides nothing about states: what a job came to is an event, which moves the deployment. Nothing ends the thread but
+the end of the agent: whatever a job, the disk or a defect does, the deployment goes its way back and rests.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from edgectl_agent.core.deployments.journal import Record
 from edgectl_agent.core.device.memory import give_back_memory
 from edgectl_agent.core.workers.sessions import Sessions
 from edgectl_protos.domain.deployment import Failure, State
-from edgectl_protos.domain.errors import CancelledError, DeviceError, DiskFullError, EdgectlError, InternalError
+from edgectl_protos.domain.errors import CancelledError, DeviceError, EdgectlError, InternalError
 
 __all__ = ["Foreman"]
 
@@ -50,7 +51,10 @@ class Foreman:
             with self._register.changed:
                 if self._register.closing:
                     return
-                self._finish(record, event)
+                try:
+                    self._finish(record, event)
+                except Exception as exc:  # noqa: BLE001 (the boundary of the thread: a deployment must come to rest)
+                    self._course.move(self._register.get(record.deployment.id), _failed(exc))
                 rests = not self._register.unfinished()
             if rests:
                 give_back_memory()
@@ -85,30 +89,32 @@ class Foreman:
                 if deployment.id in self._course.withdrawn:
                     raise CancelledError(f"deployment {deployment.id} was withdrawn")
                 done = self._installer.do(job, record)
-        except EdgectlError as exc:
-            failure = Failure(exc.reason, exc.message, exc.hint)
-        except OSError as exc:
-            failure = Failure(DeviceError.reason, f"the disk of the device failed: {exc}")
         except Exception as exc:  # noqa: BLE001 (the boundary of the thread: a deployment must come to rest)
-            _LOG.exception("deployment %s, %s", deployment.id, deployment.state.value)
-            failure = Failure(InternalError.reason, f"the agent has a defect: {type(exc).__name__}: {exc}")
+            failed = _failed(exc)
         else:
             return done
         if not self._register.closing:
             self._sessions.end(deployment.release)
-        return lifecycle.Failed(failure)
+        return failed
 
     def _finish(self, record: Record, event: lifecycle.Event) -> None:
         deployment = record.deployment
         if deployment.id in self._course.withdrawn and lifecycle.may_be_cancelled(deployment.state):
             event = lifecycle.withdrawn(deployment)
             self._sessions.end(deployment.release)
-        try:
-            if isinstance(event, lifecycle.Done) and deployment.state is State.WAIT_WINDOW:
-                links = self._store.releases.links()
-                event = replace(event, previous=links.activated(deployment.release).previous)
-                self._course.move(record, event, restore=links)
-            else:
-                self._course.move(record, event)
-        except DiskFullError as exc:
-            self._course.move(record, lifecycle.Failed(Failure(exc.reason, exc.message, exc.hint)))
+        if isinstance(event, lifecycle.Done) and deployment.state is State.WAIT_WINDOW:
+            links = self._store.releases.links()
+            event = replace(event, previous=links.activated(deployment.release).previous)
+            self._course.move(record, event, restore=links)
+        else:
+            self._course.move(record, event)
+
+
+def _failed(error: Exception) -> lifecycle.Failed:
+    """The way back, for this reason."""
+    if isinstance(error, OSError):
+        error = DeviceError(f"the disk of the device failed: {error}")
+    elif not isinstance(error, EdgectlError):
+        _LOG.error("a deployment met a defect", exc_info=error)
+        error = InternalError(f"the agent has a defect: {type(error).__name__}: {error}")
+    return lifecycle.Failed(Failure.of(error))

@@ -10,19 +10,20 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.atomic import Disk, read_file
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.releases import Links
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
+from edgectl_protos.domain.artifact import MAX_NAME_CHARACTERS
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
 from edgectl_protos.domain.errors import EdgectlError, UsageError
 
-__all__ = ["Journal", "Record", "check_id"]
+__all__ = ["Journal", "Record", "check_id", "check_owner"]
 
 _LOG = logging.getLogger(__name__)
 
+_MAX_BYTES = 4 << 20
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -33,7 +34,18 @@ def check_id(text: str, *, what: str) -> str:
         UsageError: it has other characters than letters, digits, dot, dash and underscore, or is too long.
     """
     if not _ID.fullmatch(text):
-        raise UsageError(f"{what} {text!r} is not 1 to 100 letters, digits, dots, dashes or underscores")
+        raise UsageError(f"{what} {text[:200]!r} is not 1 to 100 letters, digits, dots, dashes or underscores")
+    return text
+
+
+def check_owner(text: str) -> str:
+    """Refuse a name of an owner that nobody could be shown.
+
+    Raises:
+        UsageError: it is longer than 200 characters, or not printable.
+    """
+    if len(text) > MAX_NAME_CHARACTERS or not text.isprintable():
+        raise UsageError(f"{text[:80]!r} is no name of an owner: at most {MAX_NAME_CHARACTERS} printable characters")
     return text
 
 
@@ -61,13 +73,16 @@ class Journal:
         records = []
         for path in sorted(self._folder.glob("*.json")):
             try:
-                record = from_bytes(Record, path.read_bytes(), what=path.name)
-                if f"{record.deployment.id}.json" != path.name:
+                record = from_bytes(Record, read_file(path, limit_bytes=_MAX_BYTES), what=path.name)
+                if f"{check_id(record.deployment.id, what='deployment id')}.json" != path.name:
                     raise UsageError(f"it is about deployment {record.deployment.id}")
-            except (EdgectlError, OSError) as exc:
-                self._set_aside(path, exc)
-                continue
-            records.append(record)
+            except EdgectlError as exc:
+                self._disk.set_aside(path, self._damaged, exc)
+            except OSError as exc:
+                # A disk that cannot read it now may read it after the next start.
+                _LOG.error("journal document %s cannot be read: %s", path.name, exc)
+            else:
+                records.append(record)
         return sorted(records, key=lambda record: (record.deployment.created_s, record.event.sequence))
 
     def save(self, record: Record) -> None:
@@ -77,12 +92,3 @@ class Journal:
     def forget(self, deployment_id: str) -> None:
         """Remove a record."""
         self._disk.remove(self._folder / f"{deployment_id}.json")
-
-    def _set_aside(self, path: Path, why: Exception) -> None:
-        target = self._damaged / path.name
-        attempt = 0
-        while target.exists():
-            attempt += 1
-            target = self._damaged / f"{path.name}.{attempt}"
-        self._disk.publish(path, target)
-        _LOG.error("journal document %s is damaged (%s); it was moved to %s", path.name, why, target)

@@ -2,7 +2,8 @@
 
 A line is an event or `{"acknowledged": n}`. Sequence numbers grow for ever, across restarts. The file is
 rewritten at start and when it has grown, then beginning with what was acknowledged last. Bounded: when hosts
-stay away, the oldest events go.
+stay away, the oldest events go. A disk that refuses an event is logged and never raised: the events in memory are told
+all the same, and those that a restart loses are told again from the journal.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.atomic import Disk, read_file, room
 from edgectl_protos.codec.document import from_document, to_document
 from edgectl_protos.domain.deployment import DeploymentEvent
-from edgectl_protos.domain.errors import EdgectlError
+from edgectl_protos.domain.errors import DeviceError, DocumentError, EdgectlError
 
 __all__ = ["Outbox"]
 
 _LOG = logging.getLogger(__name__)
 _COMPACT_FACTOR = 2
+_MAX_BYTES = 64 << 20
+_MAX_SEQUENCE = 2**53
+"""Far more events than a device lives to see; a damaged line must not use up the numbers."""
 
 
 class Outbox:
@@ -36,24 +40,23 @@ class Outbox:
         self._last = 0
         self._lines = 0
         self._fd: int | None = None
+        self._closed = False
 
     def open(self) -> None:
         """Read the file; what a power cut left of a last line is dropped."""
-        lines = self._path.read_bytes().split(b"\n") if self._path.exists() else []
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(self._read().split(b"\n"), start=1):
             if not line:
                 continue
             try:
                 self._take(json.loads(line))
-            except (ValueError, EdgectlError) as exc:
+            except (ValueError, RecursionError, EdgectlError) as exc:
                 _LOG.warning("line %d of the outbox is damaged and was dropped: %s", number, exc)
         self._compact()
 
     def close(self) -> None:
         """End the use of the file."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        self._closed = True
+        self._close_file()
 
     @property
     def next_sequence(self) -> int:
@@ -61,7 +64,7 @@ class Outbox:
         return self._last + 1
 
     def append(self, event: DeploymentEvent) -> None:
-        """Make an event durable. It is told to hosts even if the disk refuses it."""
+        """Make an event durable, if the disk takes it. It is told to hosts in any case."""
         self._events.append(event)
         self._last = max(self._last, event.sequence)
         self._write(to_document(event))
@@ -82,11 +85,13 @@ class Outbox:
 
     def _take(self, document: Any) -> None:
         up_to = document.get("acknowledged") if isinstance(document, dict) else None
-        if isinstance(up_to, int):
+        if type(up_to) is int and 0 <= up_to < _MAX_SEQUENCE:
             self._last = max(self._last, up_to)
             self._forget(up_to)
             return
         event = from_document(DeploymentEvent, document, what="event")
+        if not 0 < event.sequence < _MAX_SEQUENCE:
+            raise DocumentError(f"event: {event.sequence} is no sequence number")
         self._events.append(event)
         self._last = max(self._last, event.sequence)
 
@@ -94,12 +99,28 @@ class Outbox:
         self._acknowledged = max(self._acknowledged, up_to)
         self._events = [event for event in self._events if event.sequence > up_to]
 
+    def _read(self) -> bytes:
+        try:
+            return read_file(self._path, limit_bytes=_MAX_BYTES)
+        except FileNotFoundError:
+            return b""
+        except (OSError, EdgectlError) as exc:
+            self._disk.set_aside(self._path, self._path.parent / "damaged", exc)
+            return b""
+
     def _write(self, document: Any) -> None:
-        if self._fd is None:
-            raise RuntimeError("the outbox is not open")
-        # The newline leads, so that a line which a full disk cut short does not swallow the next one.
-        self._disk.append(self._fd, b"\n" + json.dumps(document).encode(), self._path)
+        if self._closed:
+            return
         self._lines += 1
+        if self._fd is None:
+            # The disk refused the whole file before.
+            self._compact()
+            return
+        # The newline leads, so that a line which a full disk cut short does not swallow the next one.
+        try:
+            self._disk.append(self._fd, b"\n" + json.dumps(document).encode(), self._path)
+        except DeviceError as exc:
+            _LOG.error("the outbox: %s", exc.message)
 
     def _compact_if_grown(self) -> None:
         if self._lines > _COMPACT_FACTOR * self._kept:
@@ -112,9 +133,18 @@ class Outbox:
             self._forget(dropped[-1].sequence)
         documents: list[Any] = [{"acknowledged": self._acknowledged}]
         documents += [to_document(event) for event in self._events]
-        self.close()
+        self._close_file()
+        self._lines = len(documents)
         # When every event is acknowledged, the number alone carries the sequence on.
         text = "".join(json.dumps(document) + "\n" for document in documents)
-        self._disk.write(self._path, text.encode())
-        self._lines = len(documents)
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            self._disk.write(self._path, text.encode())
+            with room(self._path):
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except DeviceError as exc:
+            _LOG.error("the outbox: %s", exc.message)
+
+    def _close_file(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

@@ -1,7 +1,8 @@
 """What is known of all deployments, on disk and in memory, and who waits for news of them.
 
 The deployer alone changes it. Order of a change: journal, synced → outbox, synced → memory → waiters. An event
-that a crash kept out of the outbox is told again at the next start, from the journal.
+that a crash kept out of the outbox is told again at the next start, from the journal. A step forward that cannot be
+made durable is refused; a way back always comes to its end in memory, whatever the disk says.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edgectl_agent.core.deployments.outbox import Outbox
 from edgectl_agent.core.store.releases import Links
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.deployment import TERMINAL, Deployment, DeploymentEvent, State
-from edgectl_protos.domain.errors import DiskFullError, NotFoundError, UnreachableError
+from edgectl_protos.domain.errors import DeviceError, NotFoundError, UnreachableError
 
 __all__ = ["Register"]
 
@@ -35,6 +36,7 @@ class Register:
         self._kept = kept
         self._now = now
         self._records: dict[str, Record] = {}
+        self._unsaved: set[str] = set()
         self._closing = False
         self.changed = threading.Condition()
 
@@ -51,6 +53,7 @@ class Register:
     def close(self) -> None:
         """Let everybody who waits go."""
         with self.changed:
+            self._save_late()
             self._closing = True
             self._outbox.close()
             self.changed.notify_all()
@@ -93,13 +96,17 @@ class Register:
                 return record
         return None
 
-    def add(self, deployment: Deployment, detail: str) -> Record:
-        """Begin a deployment; its times are set here."""
+    def add(self, deployment: Deployment, detail: str, *, anyway: bool = False) -> Record:
+        """Begin a deployment; its times are set here. `anyway`: also when the disk refuses it, for what it says is so.
+
+        Raises:
+            DeviceError: the disk refused it; nothing has changed.
+        """
         now_s = self._now()
         deployment = replace(deployment, created_s=now_s, changed_s=now_s)
         placeholder = DeploymentEvent(0, deployment.id, deployment.state, now_s)
         with self.changed:
-            return self._tell(Record(deployment, placeholder), detail)
+            return self._tell(Record(deployment, placeholder), detail, anyway=anyway)
 
     def last_of(self, release: Digest) -> Record | None:
         """The newest record of a release, in whatever state."""
@@ -109,12 +116,14 @@ class Register:
         """Let an event happen to a deployment.
 
         Raises:
-            DiskFullError: the next state could not be written; nothing has changed. Never for a way back.
+            DeviceError: the disk refused the next state; nothing has changed. Never for a way back.
         """
         with self.changed:
             record = self.get(deployment_id)
+            way_back = isinstance(event, (lifecycle.Failed, lifecycle.Restarted))
+            way_back = way_back or record.deployment.state is State.ROLLING_BACK
             deployment = lifecycle.after(record.deployment, event, now_s=self._now())
-            return self._tell(replace(record, deployment=deployment, **changes), detail)
+            return self._tell(replace(record, deployment=deployment, **changes), detail, anyway=way_back)
 
     def note(self, deployment_id: str, detail: str) -> None:
         """Tell how far a deployment is inside its state. What cannot be written is not told."""
@@ -123,10 +132,7 @@ class Register:
                 return
             deployment = self.get(deployment_id).deployment
             event = DeploymentEvent(self._outbox.next_sequence, deployment_id, deployment.state, self._now(), detail)
-            try:
-                self._outbox.append(event)
-            except DiskFullError as exc:
-                _LOG.error("event %d of deployment %s: %s", event.sequence, deployment.id, exc)
+            self._outbox.append(event)
             self.changed.notify_all()
         _LOG.info("deployment %s: %s", deployment_id, detail)
 
@@ -181,7 +187,7 @@ class Register:
         with self.changed:
             self._outbox.acknowledge(up_to_sequence)
 
-    def _tell(self, record: Record, detail: str) -> Record:
+    def _tell(self, record: Record, detail: str, *, anyway: bool) -> Record:
         if self._closing:
             raise UnreachableError("the agent is stopping", hint="start it again: edgectl-agent run")
         deployment = record.deployment
@@ -196,16 +202,29 @@ class Register:
         record = replace(record, event=event)
         try:
             self._journal.save(record)
-        except DiskFullError as exc:
-            if deployment.failure is None:
+        except DeviceError as exc:
+            if not anyway:
                 raise
-            # A full disk must not keep a failed deployment from resting; a restart finds the state before.
-            _LOG.error("deployment %s: %s", deployment.id, exc)
+            # A restart would find the state before, and might go forward from it.
+            self._unsaved.add(deployment.id)
+            _LOG.error("deployment %s: %s", deployment.id, exc.message)
+        else:
+            self._unsaved.discard(deployment.id)
+            self._save_late()
         self._records[deployment.id] = record
-        try:
-            self._outbox.append(event)
-        except DiskFullError as exc:
-            _LOG.error("event %d of deployment %s: %s", event.sequence, deployment.id, exc)
+        self._outbox.append(event)
         self.changed.notify_all()
         _LOG.info("deployment %s: %s %s", deployment.id, deployment.state.value, detail)
         return record
+
+    def _save_late(self) -> None:
+        """Make durable what the disk refused before."""
+        for deployment_id in list(self._unsaved):
+            record = self._records.get(deployment_id)
+            try:
+                if record is not None:
+                    self._journal.save(record)
+            except DeviceError as exc:
+                _LOG.error("deployment %s is not in the journal as it stands: %s", deployment_id, exc.message)
+                return
+            self._unsaved.discard(deployment_id)

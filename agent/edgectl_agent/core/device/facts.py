@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,10 +109,19 @@ class Identity:
 class Facts:
     """The facts of this device. Runtimes are asked for on the first call, and where they live elsewhere since."""
 
-    def __init__(self, identity: Identity, telemetry: Telemetry, probe: Probe, *, root: Path) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        telemetry: Telemetry,
+        probe: Probe,
+        isolation: Callable[[], tuple[str, ...]],
+        *,
+        root: Path,
+    ) -> None:
         self._identity = identity
         self._telemetry = telemetry
         self._probe = probe
+        self._isolation = isolation
         self._root = root
         self._lock = threading.Lock()
         self._known: DeviceFacts | None = None
@@ -157,6 +167,7 @@ class Facts:
             preempt_rt=parse_preempt_rt(machine.version, read_text(self._root / "sys/kernel/realtime")),
             runtimes=runtimes,
             stand_in_for=self._identity.stand_in_for,
+            isolation=self._isolation(),
             **self._telemetry.sample(),
         )
 

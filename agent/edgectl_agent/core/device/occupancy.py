@@ -31,6 +31,11 @@ class Occupancy:
                 )
             self._describe = describe
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody holds the device now."""
+        return self._describe is None
+
     def give_back(self) -> None:
         """Let the next one in."""
         with self._lock:

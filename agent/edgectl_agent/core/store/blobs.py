@@ -1,18 +1,27 @@
-"""Complete blobs, named by the sha256 of their bytes. Read-only files; a blob that is here was verified once."""
+"""Complete blobs, named by the sha256 of their bytes. Read-only files; a blob that is here was verified once.
+
+That it still holds is looked at again before it is used: its bytes are read once in the life of the agent, and again
+whenever its inode, time or size is another one.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.atomic import Disk, names_in, read_file
 from edgectl_protos.domain.artifact import Digest
-from edgectl_protos.domain.errors import BundleError, NotFoundError
+from edgectl_protos.domain.bundle import MAX_MANIFEST_BYTES
+from edgectl_protos.domain.errors import BundleCorruptError, BundleError, NotFoundError
 
 __all__ = ["BLOB_MODE", "Blobs", "digest_of", "sha256_of"]
 
 BLOB_MODE = 0o444
 _PIECE_BYTES = 1 << 20
+_MAX_SEEN = 10_000
+_HINT = "deploy the release again, the device asks for what it lacks: edgectl deploy"
 
 
 def sha256_of(path: Path) -> Digest:
@@ -42,6 +51,8 @@ class Blobs:
     def __init__(self, folder: Path, disk: Disk) -> None:
         self._folder = folder
         self._disk = disk
+        self._verified: dict[Digest, set[tuple[int, int, int]]] = {}
+        self._seen: set[Path] = set()
 
     def path(self, digest: Digest) -> Path:
         """Where the blob is, or would be."""
@@ -52,34 +63,76 @@ class Blobs:
         return self.path(digest).exists()
 
     def read(self, digest: Digest) -> bytes:
-        """All bytes of a small blob.
+        """All bytes of a small blob: a manifest, a loop.
 
         Raises:
             NotFoundError: it is not here.
+            BundleCorruptError: its bytes are not what they were, or cannot be read.
         """
         try:
-            return self.path(digest).read_bytes()
+            data = read_file(self.path(digest), limit_bytes=MAX_MANIFEST_BYTES)
         except FileNotFoundError as exc:
             raise NotFoundError(f"the device has no blob {digest.short}") from exc
+        except (OSError, BundleError) as exc:
+            raise BundleCorruptError(f"blob {digest.short} cannot be read on the device: {exc}", hint=_HINT) from exc
+        if digest_of(data) != digest:
+            raise BundleCorruptError(f"blob {digest.short} is altered on the disk of the device", hint=_HINT)
+        return data
 
     def add(self, data: bytes) -> Digest:
-        """Store bytes that are already in memory."""
+        """Store bytes that are already in memory, in place of altered ones."""
         digest = digest_of(data)
-        if not self.has(digest):
+        if not self.intact(digest):
             self._disk.write(self.path(digest), data, mode=BLOB_MODE)
         return digest
 
     def intact(self, digest: Digest) -> bool:
-        """Whether the bytes on the disk are still those of the digest. Reads all of them."""
-        return self.has(digest) and sha256_of(self.path(digest)) == digest
+        """Whether the bytes on the disk are those of the digest. Reads all of them, unless they were read before."""
+        return self.holds(self.path(digest), digest)
+
+    def unchanged(self, digest: Digest) -> bool:
+        """The same as far as can be told without reading."""
+        return self.holds(self.path(digest), digest, read=False)
+
+    def holds(self, path: Path, digest: Digest, *, read: bool = True) -> bool:
+        """Whether a file, the blob's own or one that was made from it, has the bytes of the digest. They are read once,
+        and again when the file is another one; without `read`, a file that was never read is taken for good.
+        """
+        verified = self._verified.get(digest, set())
+        try:
+            found = _identity(path)
+            if found is None:
+                return False
+            if found not in verified:
+                if not read:
+                    return path not in self._seen
+                if sha256_of(path) != digest or _identity(path) != found:
+                    return False
+        except OSError:
+            # Gone, or on a place of the disk that cannot be read: what is sent again is written to another one.
+            return False
+        if len(self._seen) > _MAX_SEEN:
+            self._seen.clear()
+        # Links to one file are read once.
+        self._verified.setdefault(digest, set()).add(found)
+        self._seen.add(path)
+        return True
 
     def drop(self, digest: Digest) -> None:
         """Remove a blob, if it is here."""
+        self._verified.pop(digest, None)
+        self._seen.discard(self.path(digest))
         self._disk.remove(self.path(digest))
 
     def __iter__(self) -> Iterator[Digest]:
-        for path in sorted(self._folder.iterdir()):
+        for name in names_in(self._folder):
             try:
-                yield Digest(path.name)
+                yield Digest(name)
             except BundleError:
                 continue
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What changes when somebody alters a file; None for what is no file."""
+    found = os.lstat(path)
+    return (found.st_ino, found.st_mtime_ns, found.st_size) if stat.S_ISREG(found.st_mode) else None

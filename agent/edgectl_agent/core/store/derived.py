@@ -7,11 +7,12 @@ of its files as they were built.
 from __future__ import annotations
 
 import logging
+import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from edgectl_agent.core.store.atomic import TEMPORARY_PREFIX, Disk, room
-from edgectl_agent.core.store.blobs import sha256_of
+from edgectl_agent.core.store.atomic import Disk, names_in, read_file, room
+from edgectl_agent.core.store.blobs import BLOB_MODE, sha256_of
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.artifact import Digest, FileEntry, safe_path
 from edgectl_protos.domain.errors import BuildError, BundleError, EdgectlError
@@ -21,6 +22,7 @@ from edgectl_protos.worker.messages import Built
 __all__ = ["Derived"]
 
 _LOG = logging.getLogger(__name__)
+_MAX_STAMP_BYTES = 4 << 20
 
 
 class Derived:
@@ -49,27 +51,25 @@ class Derived:
         """Whether something was built from a source, for whatever this device was then."""
         return any(self._source(key) == source for key in self)
 
-    def begin(self, key: Digest) -> Path:
-        """An empty folder to build in; it means nothing until it is published."""
-        folder = self._aside(key)
-        self.abandon(key)
-        with room(folder):
-            folder.mkdir(mode=0o755)
-        return folder
-
-    def abandon(self, key: Digest) -> None:
-        """Remove what an unfinished build left."""
-        self._disk.discard(self._aside(key))
-
-    def publish(self, key: Digest, source: Digest, bound_to: dict[str, str], built: Built) -> None:
-        """Make what was built visible.
+    def publish(self, folder: Path, key: Digest, source: Digest, bound_to: dict[str, str], built: Built) -> None:
+        """Make visible what was built in a folder on the same file system; the folder is gone then.
 
         Raises:
-            BuildError: the builder did not write what it says.
+            BuildError: the builder did not write what it says, or something else than files.
         """
-        folder, final = self._aside(key), self._folder / key.hex
-        paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-        if not (folder / safe_path(built.entry)).is_file():
+        final = self._folder / key.hex
+        paths = []
+        with room(folder):
+            for path in (folder, *sorted(folder.rglob("*"))):
+                found = path.lstat()
+                if stat.S_ISDIR(found.st_mode):
+                    path.chmod(0o755)
+                elif stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                    path.chmod(BLOB_MODE)
+                    paths.append(path)
+                else:
+                    raise BuildError(f"the builder wrote {path.name!r}, which is no file of its own")
+        if folder / safe_path(built.entry) not in paths:
             raise BuildError(f"the builder says that it wrote {built.entry!r}, and it did not")
         files = tuple(
             FileEntry(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path)) for path in paths
@@ -94,9 +94,9 @@ class Derived:
                 self._disk.remove_tree(self._folder / key.hex)
 
     def __iter__(self) -> Iterator[Digest]:
-        for path in sorted(self._folder.iterdir()):
+        for name in names_in(self._folder):
             try:
-                yield Digest(path.name)
+                yield Digest(name)
             except BundleError:
                 continue
 
@@ -107,8 +107,5 @@ class Derived:
             return None
 
     def _stamp(self, key: Digest) -> Stamp:
-        return from_bytes(Stamp, (self._folder / key.hex / STAMP_NAME).read_bytes(), what=STAMP_NAME)
-
-    def _aside(self, key: Digest) -> Path:
-        # Not the name under which a removal puts aside what has the key's own.
-        return self._folder / f"{TEMPORARY_PREFIX}build-{key.hex}"
+        data = read_file(self._folder / key.hex / STAMP_NAME, limit_bytes=_MAX_STAMP_BYTES)
+        return from_bytes(Stamp, data, what=STAMP_NAME)

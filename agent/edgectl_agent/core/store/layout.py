@@ -38,8 +38,13 @@ class Layout:
 
     @property
     def builders(self) -> Path:
-        """What builders keep between builds to be faster; of no other meaning."""
+        """Of the agent; what is in it is of the builders."""
         return self.root / "builders"
+
+    @property
+    def builders_cache(self) -> Path:
+        """What builders keep between builds to be faster; of no other meaning."""
+        return self.builders / "cache"
 
     @property
     def deployments(self) -> Path:
@@ -48,8 +53,8 @@ class Layout:
 
     @property
     def damaged(self) -> Path:
-        """Journal documents that could not be read."""
-        return self.root / "deployments" / "damaged"
+        """What could not be read, for a person to look at."""
+        return self.root / "damaged"
 
     @property
     def runs(self) -> Path:
@@ -67,6 +72,11 @@ class Layout:
         return self.root / "workers"
 
     @property
+    def scratch(self) -> Path:
+        """Folders of live workers, in which alone they may write."""
+        return self.root / "scratch"
+
+    @property
     def outbox(self) -> Path:
         """Events that no host has acknowledged."""
         return self.root / "outbox.jsonl"
@@ -78,7 +88,7 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        """Held by the one daemon that owns this directory."""
+        """Says which process owns this directory; the lock itself is on the directory."""
         return self.root / "lock"
 
     @property
@@ -95,19 +105,27 @@ class Layout:
         """The directory of one release."""
         return self.releases / digest.hex
 
-    def make(self) -> None:
-        """Create the directories that are missing."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The directories that must be there."""
+        return (
+            self.blobs.parent,
             self.blobs,
             self.partial,
             self.releases,
             self.derived,
             self.builders,
+            self.deployments,
             self.damaged,
             self.runs,
             self.logs,
             self.workers,
             self.trust,
-        ):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.scratch,
+        )
+
+    def make(self) -> None:
+        """Create the directories that are missing."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in self.folders:
+            folder.mkdir(mode=0o700, exist_ok=True)

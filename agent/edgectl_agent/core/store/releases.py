@@ -7,11 +7,12 @@ a rename. `Links` is what they say, as a value.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgectl_agent.core.store.atomic import TEMPORARY_PREFIX, Disk, room
+from edgectl_agent.core.store.atomic import TEMPORARY_PREFIX, Disk, disk_error, names_in, room
 from edgectl_agent.core.store.blobs import Blobs
 from edgectl_agent.core.store.layout import Layout
 from edgectl_protos.domain.artifact import Digest, safe_path
@@ -45,8 +46,18 @@ class Releases:
         self._blobs = blobs
         self._disk = disk
 
+    def open(self) -> None:
+        """Move what stands in the place of a link, and is none to a release, out of the way."""
+        for link in (self._layout.current, self._layout.previous):
+            if os.path.lexists(link) and self._read(link) is None:
+                self._disk.set_aside(link, self._layout.damaged, "no link to a release")
+
     def links(self) -> Links:
-        """What is installed now."""
+        """What is installed now.
+
+        Raises:
+            DeviceError: the disk cannot tell.
+        """
         return Links(self._read(self._layout.current), self._read(self._layout.previous))
 
     def set_links(self, links: Links) -> None:
@@ -58,9 +69,10 @@ class Releases:
         """Make the directory of a release from verified blobs; mend it if it is there but altered."""
         final = self._layout.release(release)
         entries = _entries(release, manifest)
-        if final.exists():
+        if final.is_dir() and not final.is_symlink():
             self._mend(final, entries)
             return
+        self._disk.remove_tree(final)
         temporary = final.with_name(TEMPORARY_PREFIX + final.name)
         self._disk.sweep(self._layout.releases)
         folders = {temporary}
@@ -73,6 +85,8 @@ class Releases:
                 folders.update(p for p in target.parents if p.is_relative_to(temporary))
                 os.link(self._blobs.path(digest), target)
             for folder in folders:
+                # Whatever the umask of the daemon: workers read it as another user.
+                folder.chmod(0o755)
                 self._disk.sync_directory(folder)
         self._disk.publish(temporary, final)
 
@@ -83,12 +97,23 @@ class Releases:
             _is_same(final / safe_path(path), self._blobs.path(digest)) for path, digest in _entries(release, manifest)
         )
 
+    def wrong(self, release: Digest, manifest: Manifest, *, read: bool) -> tuple[str, ...]:
+        """Paths of a release that are missing or altered in its directory; without `read`, as far as can be told
+        without reading them.
+        """
+        final = self._layout.release(release)
+        return tuple(
+            path
+            for path, digest in _entries(release, manifest)
+            if not self._blobs.holds(final / safe_path(path), digest, read=read)
+        )
+
     def listing(self) -> set[Digest]:
         """All release directories."""
         found = set()
-        for path in self._layout.releases.iterdir():
+        for name in names_in(self._layout.releases):
             try:
-                found.add(Digest(path.name))
+                found.add(Digest(name))
             except BundleError:
                 continue
         return found
@@ -120,8 +145,13 @@ class Releases:
     def _read(link: Path) -> Digest | None:
         try:
             return Digest(Path(os.readlink(link)).name)
-        except FileNotFoundError:
+        except (FileNotFoundError, BundleError):
             return None
+        except OSError as exc:
+            # Something that is no link.
+            if exc.errno == errno.EINVAL:
+                return None
+            raise disk_error(exc, link, "reading") from exc
 
 
 def _entries(release: Digest, manifest: Manifest) -> list[tuple[str, Digest]]:
@@ -129,4 +159,7 @@ def _entries(release: Digest, manifest: Manifest) -> list[tuple[str, Digest]]:
 
 
 def _is_same(path: Path, blob: Path) -> bool:
-    return path.exists() and blob.exists() and path.samefile(blob)
+    try:
+        return os.path.samestat(os.lstat(path), os.lstat(blob))
+    except OSError:
+        return False

@@ -7,12 +7,13 @@ the release digest.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
-from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.atomic import Disk, room
 from edgectl_agent.core.store.blobs import Blobs
 from edgectl_agent.core.store.derived import Derived
 from edgectl_agent.core.store.layout import Layout
@@ -20,7 +21,7 @@ from edgectl_agent.core.store.releases import Links, Releases
 from edgectl_agent.core.store.uploads import Uploads
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Chunk, Digest, FileEntry
-from edgectl_protos.domain.bundle import MANIFEST_NAME, Component, Manifest
+from edgectl_protos.domain.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, Component, Manifest
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     BundleError,
@@ -37,6 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 _MAX_LOOP_BYTES = 1 << 20
 """It is read whole."""
+_SHOWN = 3
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -46,6 +48,12 @@ def parse_manifest(data: bytes) -> Manifest:
         BundleError: it is not one, or its parts do not belong together.
         BundlePathError: a path of it leaves the release.
     """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BundleError(
+            f"the manifest has {len(data):,} bytes; no release that edgectl writes has more than "
+            f"{MAX_MANIFEST_BYTES:,}",
+            hint="convert the checkpoint again: edgectl convert",
+        )
     manifest = from_bytes(Manifest, data, what=MANIFEST_NAME)
     sizes: dict[Digest, int] = {}
     for entry in manifest.files:
@@ -79,11 +87,12 @@ class Store:
         self.releases = Releases(layout, self.blobs, disk)
         self.derived = Derived(layout.derived, disk)
 
-    def sweep(self) -> None:
-        """Remove what an interrupted change left. Only before anything else works."""
+    def open(self) -> None:
+        """Remove what an interrupted change left, and put aside what is damaged. Only before anything else works."""
         for folder in (self._layout.root, self._layout.blobs, self._layout.partial, self._layout.releases):
             self._disk.sweep(folder)
         self._disk.sweep(self._layout.derived)
+        self.releases.open()
 
     def manifest(self, release: Digest) -> Manifest:
         """The manifest of a release that is stored here.
@@ -106,15 +115,18 @@ class Store:
             raise BundleError(f"{entry.path} has {entry.size_bytes:,} bytes; no loop has more than {_MAX_LOOP_BYTES:,}")
         return self.blobs.read(entry.digest)
 
-    def reserve(self, manifest: Manifest, links: Links) -> None:
+    def reserve(self, release: Digest, manifest: Manifest, links: Links) -> None:
         """Refuse a release for which there is no room, after removing what nobody needs.
 
         Raises:
             DiskFullError: how much it needs and how much there is.
         """
+        with room(self._layout.root):
+            # A disk that was full at the start had no room for them.
+            self._layout.make()
         needed = self._needed_bytes(manifest)
         if needed + self._reserve_bytes > self.free_bytes():
-            self._collect(links, [manifest])
+            self._collect(links, {release: manifest})
         self.check_room(needed, f"release {manifest.name!r}")
 
     def check_room(self, needed: int, what: str) -> None:
@@ -132,8 +144,8 @@ class Store:
             )
 
     def missing(self, manifest: Manifest) -> tuple[FileEntry, ...]:
-        """Files whose blobs are not complete here."""
-        return tuple(entry for entry in manifest.files if not self.blobs.has(entry.digest))
+        """Files whose blobs are not here, as far as can be told without reading them."""
+        return tuple(entry for entry in manifest.files if not self.blobs.unchanged(entry.digest))
 
     def offer(self, entry: FileEntry, size_bytes: int, chunks: tuple[Chunk, ...]) -> tuple[bool, tuple[int, ...]]:
         """Whether a blob is complete here, and if not, which chunks it lacks.
@@ -144,8 +156,9 @@ class Store:
         """
         if size_bytes != entry.size_bytes:
             raise BundleError(f"{entry.path}: {size_bytes} bytes are offered, the manifest says {entry.size_bytes}")
-        if self.blobs.has(entry.digest):
+        if self.blobs.intact(entry.digest):
             return True, ()
+        self.blobs.drop(entry.digest)
         return False, self.uploads.offer(entry.digest, size_bytes, chunks)
 
     def drop_altered(self, release: Digest, manifest: Manifest) -> tuple[str, ...]:
@@ -159,7 +172,7 @@ class Store:
         return tuple(altered)
 
     def verify(self, release: Digest, manifest: Manifest) -> None:
-        """Read every blob of a release once more.
+        """Look at every blob of a release.
 
         Raises:
             BundleCorruptError: the bytes of one are not those of its digest; it was dropped.
@@ -167,13 +180,43 @@ class Store:
         altered = self.drop_altered(release, manifest)
         if altered:
             raise BundleCorruptError(
-                f"on the disk of the device these files are altered: {', '.join(altered)}; it dropped them",
+                f"on the disk of the device these files are altered: {_listed(altered)}; it dropped them",
                 hint="deploy again, the device asks for them anew: edgectl deploy",
             )
 
-    def collect(self, links: Links, kept: Iterable[Digest] = ()) -> None:
-        """Remove what neither a link nor one of these releases needs. Only while no deployment is in flight."""
-        self._collect(links, [], kept)
+    def problem(self, release: Digest, manifest: Manifest | None = None, *, read: bool = True) -> str:
+        """What is wrong with a release that should be on the disk, for people; empty when every file is what it was.
+        Without `read`, as far as can be told from the files' inodes, times and sizes.
+        """
+        try:
+            wrong = self.releases.wrong(release, manifest or self.manifest(release), read=read)
+        except EdgectlError as exc:
+            return f"its manifest cannot be read: {exc.message}"
+        return f"missing or altered on the disk: {_listed(wrong)}" if wrong else ""
+
+    def check_whole(self, release: Digest, manifest: Manifest) -> None:
+        """Refuse to load a release that is not what was installed.
+
+        Raises:
+            BundleCorruptError: saying what is missing or altered.
+        """
+        if problem := self.problem(release, manifest):
+            raise BundleCorruptError(
+                f"release {release.short} is not what was installed: {problem}",
+                hint="deploy it again, the device asks for what it lacks: edgectl deploy",
+            )
+
+    def collect(self, links: Links, kept: Iterable[Digest] = (), abandoned: Iterable[Digest] = ()) -> None:
+        """Remove what neither a link nor one of these releases needs. Only while no deployment is in flight.
+
+        Of `kept` the directories stay, of `abandoned` what was received of them.
+        """
+        coming: dict[Digest, Manifest] = {}
+        for release in abandoned:
+            # One that cannot be read is sent anew.
+            with contextlib.suppress(OSError, EdgectlError):
+                coming[release] = self.manifest(release)
+        self._collect(links, coming, kept)
 
     def free_bytes(self) -> int:
         """Bytes that an unprivileged process could still write."""
@@ -186,11 +229,11 @@ class Store:
         unbuilt = [c for c in manifest.components if c.recipe and not self.derived.has(source_of(c, manifest))]
         return missing + sum(build_bytes(component, manifest) for component in unbuilt)
 
-    def _collect(self, links: Links, coming: list[Manifest], others: Iterable[Digest] = ()) -> None:
+    def _collect(self, links: Links, coming: Mapping[Digest, Manifest], others: Iterable[Digest] = ()) -> None:
         kept = {release for release in (links.current, links.previous) if release is not None}
         kept |= self.releases.listing() & set(others)
-        needed = {entry.digest for manifest in coming for entry in manifest.files} | kept
-        staying = list(coming)
+        needed = {entry.digest for manifest in coming.values() for entry in manifest.files} | kept | set(coming)
+        staying = list(coming.values())
         for release in kept:
             try:
                 staying.append(manifest := self.manifest(release))
@@ -219,3 +262,9 @@ class Store:
             if entry.digest == digest:
                 return entry
         raise NotFoundError(f"release {manifest.name!r} has no blob {digest.short}")
+
+
+def _listed(paths: tuple[str, ...]) -> str:
+    """The first of many paths."""
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return ", ".join(paths[:_SHOWN]) + more

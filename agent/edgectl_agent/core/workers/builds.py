@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from edgectl_agent.core.store.atomic import room
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.store import Store, build_bytes
 from edgectl_agent.core.workers.interpreters import Interpreters
@@ -103,7 +104,7 @@ class Builds:
 
     def _one(self, release: Digest, manifest: Manifest, component: Component, note: Callable[[str], None]) -> str:
         derived, source = self._store.derived, source_of(component, manifest)
-        worker = self._pool.start(self._interpreters.of(component.runtime), key=release.hex)
+        worker = self._pool.start(self._interpreters.of(component.runtime), key=release.hex, builds=True)
         try:
             bound_to = _bound_to(worker, component)
             key, words = key_of(source, bound_to), _words(component, bound_to)
@@ -111,14 +112,15 @@ class Builds:
                 return f"{words} was built before"
             self._store.check_room(build_bytes(component, manifest), f"building {component.name!r}")
             begun = time.monotonic()
-            try:
-                out = derived.begin(key)
-                note(f"building {words}, which takes minutes")
-                built = self._ask(worker, release, component, out, note)
-                derived.publish(key, source, bound_to, built)
-            except BaseException:
-                derived.abandon(key)
-                raise
+            # It vanishes with the worker, whatever becomes of the build.
+            out = (self._pool.scratch(release.hex) or self._layout.scratch) / "built"
+            with room(out):
+                self._pool.give(out)
+            note(f"building {words}, which takes minutes")
+            built = self._ask(worker, release, component, out, note)
+            with room(out):
+                self._pool.take_back(out)
+            derived.publish(out, key, source, bound_to, built)
             derived.drop_others(source, key)
         finally:
             self._pool.end(release.hex)
@@ -130,7 +132,7 @@ class Builds:
     ) -> messages.Built:
         folder = self._layout.release(release) / safe_path(component.folder)
         artifact = folder / safe_path(component.entry) if component.entry else folder
-        request = messages.Build(component, str(artifact), str(out), str(self._layout.builders))
+        request = messages.Build(component, str(artifact), str(out), str(self._layout.builders_cache))
         noted = 0
 
         def on_progress(progress: messages.Progress) -> None:

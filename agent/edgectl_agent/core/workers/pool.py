@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
+from edgectl_agent.core.store.atomic import Disk, names_in, read_file
 from edgectl_agent.core.store.layout import Layout
-from edgectl_protos.domain.errors import CancelledError, WorkerError
+from edgectl_agent.core.workers.sandbox import Sandbox
+from edgectl_protos.domain.errors import CancelledError, DeviceError, DocumentError
 from edgectl_protos.worker.process import WorkerProcess
 
 __all__ = ["WorkerPool"]
 
 _LOG = logging.getLogger(__name__)
+_MAX_BIRTH_BYTES = 4096
 
 
 class WorkerPool:
@@ -27,12 +32,16 @@ class WorkerPool:
     def __init__(
         self,
         layout: Layout,
+        disk: Disk,
+        sandbox: Sandbox,
         *,
         arguments: tuple[str, ...],
         stop_s: float,
         logs_kept: int,
     ) -> None:
         self._layout = layout
+        self._disk = disk
+        self._sandbox = sandbox
         self._arguments = arguments
         self._stop_s = stop_s
         self._logs_kept = logs_kept
@@ -40,16 +49,26 @@ class WorkerPool:
         self._by_key: dict[str, WorkerProcess] = {}
         self._starting_refused = False
         self._live: set[WorkerProcess] = set()
+        self._scratch: dict[WorkerProcess, Path] = {}
         self._count = 0
 
     def end_leftovers(self) -> None:
         """Kill workers of a daemon that was killed. Only at the start."""
-        for path in self._layout.workers.iterdir():
-            birth = path.read_text()
-            if birth and path.name.isdecimal() and _birth(int(path.name)) == birth:
-                _LOG.warning("ending worker %s of an earlier agent", path.name)
-                os.kill(int(path.name), signal.SIGKILL)
-            path.unlink()
+        for name in names_in(self._layout.workers):
+            path = self._layout.workers / name
+            try:
+                birth = read_file(path, limit_bytes=_MAX_BIRTH_BYTES).decode(errors="replace")
+                # No name of digits is longer; of others there is no process.
+                if birth and re.fullmatch(r"[0-9]{1,10}", name) and _birth(int(name)) == birth:
+                    _LOG.warning("ending worker %s of an earlier agent", name)
+                    os.kill(int(name), signal.SIGKILL)
+                path.unlink()
+            except DocumentError as exc:
+                self._disk.set_aside(path, self._layout.damaged, exc)
+            except OSError as exc:
+                _LOG.error("what is known of a worker of an earlier agent cannot be read: %s", exc)
+        for name in names_in(self._layout.scratch):
+            self._disk.discard(self._layout.scratch / name)
 
     def held(self, key: str) -> WorkerProcess | None:
         """The live worker kept under a key, such as a release's digest."""
@@ -60,8 +79,15 @@ class WorkerPool:
         self.end(key)
         return None
 
-    def start(self, python: str, *, key: str) -> WorkerProcess:
-        """A new process of this Python, kept under a key in place of the one that was.
+    def scratch(self, key: str) -> Path | None:
+        """The one folder in which the worker kept under a key may write; None where the disk gave it none."""
+        with self._lock:
+            worker = self._by_key.get(key)
+            return self._scratch.get(worker) if worker is not None else None
+
+    def start(self, python: str, *, key: str, others: Iterable[str] = (), builds: bool = False) -> WorkerProcess:
+        """A new process of this Python, kept under a key in place of the one that was. `others` are the Pythons that it
+        starts itself; `builds`: it is a builder.
 
         Raises:
             WorkerError: it cannot be started.
@@ -72,17 +98,29 @@ class WorkerPool:
             if self._starting_refused:
                 raise CancelledError("the agent is stopping")
             self._count += 1
-            log = self._layout.logs / f"worker-{os.getpid()}-{self._count}.log"
-            try:
-                worker = WorkerProcess([python, *self._arguments], log, stop_s=self._stop_s)
-            except WorkerError as exc:
-                exc.hint = "which Python holds the runtime? edgectl-agent run --interpreter RUNTIME=PYTHON"
-                raise
+            name = f"{os.getpid()}-{self._count}"
+            scratch = self._make_scratch(name)
+            command = self._sandbox.command(python, self._arguments, scratch, others=others, builds=builds)
+            worker = WorkerProcess(command, self._layout.logs / f"worker-{name}.log", stop_s=self._stop_s)
             self._by_key[key] = worker
             self._live.add(worker)
-        (self._layout.workers / str(worker.pid)).write_text(_birth(worker.pid))
-        self._forget_old_logs()
+            if scratch is not None:
+                self._scratch[worker] = scratch
+        try:
+            (self._layout.workers / str(worker.pid)).write_text(_birth(worker.pid))
+            self._forget_old_logs()
+        except OSError as exc:
+            # It ends by itself when its daemon does.
+            _LOG.error("worker %d is not written down: %s", worker.pid, exc)
         return worker
+
+    def give(self, folder: Path) -> None:
+        """Make an empty folder in which a worker may write, inside its scratch folder."""
+        self._sandbox.make(folder)
+
+    def take_back(self, path: Path) -> None:
+        """Make what a worker wrote the agent's own."""
+        self._sandbox.take_back(path)
 
     def end(self, key: str) -> None:
         """Stop the worker kept under a key, if there is one."""
@@ -114,7 +152,21 @@ class WorkerPool:
         worker.stop()
         with self._lock:
             self._live.discard(worker)
-        (self._layout.workers / str(worker.pid)).unlink(missing_ok=True)
+            scratch = self._scratch.pop(worker, None)
+        try:
+            (self._layout.workers / str(worker.pid)).unlink(missing_ok=True)
+            if scratch is not None:
+                self._disk.discard(scratch)
+        except (OSError, DeviceError) as exc:
+            _LOG.error("worker %d is gone, and something of it stays: %s", worker.pid, exc)
+
+    def _make_scratch(self, name: str) -> Path | None:
+        try:
+            self._sandbox.open()
+            return self._sandbox.make(self._layout.scratch / name)
+        except OSError as exc:
+            _LOG.error("worker %s has no folder to write in: %s", name, exc)
+            return None
 
     def _forget_old_logs(self) -> None:
         logs = sorted(self._layout.logs.glob("worker-*.log"), key=lambda path: path.stat().st_mtime_ns)

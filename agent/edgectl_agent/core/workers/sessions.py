@@ -1,9 +1,14 @@
 """The worker of each release: started and loaded when first needed, kept for the next request.
 
-The worker that passed parity goes on to serve probation and runs. One that died is replaced by a fresh one.
+The worker that passed parity goes on to serve probation and runs. One that died is replaced by a fresh one. Before each
+load, and each use of what was loaded, the release's files are looked at: nothing runs that is not what was installed.
 """
 
 from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
 
 from edgectl_agent.core.deployments.gates import check_loaded
 from edgectl_agent.core.store.layout import Layout
@@ -11,7 +16,7 @@ from edgectl_agent.core.workers.interpreters import Interpreters
 from edgectl_agent.core.workers.pool import WorkerPool
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
-from edgectl_protos.domain.errors import EdgectlError
+from edgectl_protos.domain.errors import DeviceError, EdgectlError, WorkerError
 from edgectl_protos.worker import messages
 from edgectl_protos.worker.process import WorkerProcess
 
@@ -19,12 +24,21 @@ __all__ = ["Sessions"]
 
 
 class Sessions:
-    """Loaded workers by release."""
+    """Loaded workers by release. `check_whole` refuses a release whose files are not what they were."""
 
-    def __init__(self, layout: Layout, pool: WorkerPool, interpreters: Interpreters, *, load_timeout_s: float) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        pool: WorkerPool,
+        interpreters: Interpreters,
+        check_whole: Callable[[Digest, Manifest], None],
+        *,
+        load_timeout_s: float,
+    ) -> None:
         self._layout = layout
         self._pool = pool
         self._interpreters = interpreters
+        self._check_whole = check_whole
         self._load_timeout_s = load_timeout_s
         self._begun: set[Digest] = set()
 
@@ -32,13 +46,15 @@ class Sessions:
         """A new worker with the release loaded, each component in the precision of its scheme.
 
         Raises:
+            BundleCorruptError: a file of the release is missing or altered.
             PrecisionError: a runtime took another one.
             WorkerError: the worker died.
             EdgectlError: the worker's own refusal.
         """
+        self._check_whole(release, manifest)
         seat = self._interpreters.seat(manifest)
         self._begun.add(release)
-        worker = self._pool.start(seat.python, key=release.hex)
+        worker = self._pool.start(seat.python, key=release.hex, others=set(seat.others.values()))
         request = messages.Load(
             str(self._layout.release(release)),
             threads=0,
@@ -59,7 +75,43 @@ class Sessions:
         Raises:
             EdgectlError: as for `fresh`.
         """
-        return self._pool.held(release.hex) or self.fresh(release, manifest)[0]
+        worker = self._pool.held(release.hex)
+        if worker is None:
+            return self.fresh(release, manifest)[0]
+        try:
+            self._check_whole(release, manifest)
+        except EdgectlError:
+            self.end(release)
+            raise
+        return worker
+
+    def written(self, release: Digest, name: str) -> Path:
+        """Where the worker of a release is to write a file of this name.
+
+        Raises:
+            DeviceError: the disk gave it no folder to write in.
+        """
+        scratch = self._pool.scratch(release.hex)
+        if scratch is None:
+            raise DeviceError(
+                "the disk of the device has no room for what the worker would write",
+                hint="free some space there, and look at its log",
+            )
+        return scratch / name
+
+    def take_back(self, path: Path) -> None:
+        """Make a file that a worker wrote the agent's own.
+
+        Raises:
+            WorkerError: it wrote none, or something else than a file.
+        """
+        try:
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+                raise WorkerError(f"the worker wrote {path.name}, which is no file of its own")
+            self._pool.take_back(path)
+        except OSError as exc:
+            raise WorkerError(f"the worker did not write {path.name}: {exc.strerror}") from exc
 
     def end(self, release: Digest) -> None:
         """Stop the worker of a release, if there is one."""

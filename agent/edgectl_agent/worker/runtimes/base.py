@@ -20,6 +20,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgectl_agent.worker.release import Array
+from edgectl_protos.codec.onnx_files import check_onnx_files
 from edgectl_protos.domain.artifact import DType, TensorSpec, precision_of
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.device import ComponentFacts, RuntimeFacts
@@ -205,6 +206,7 @@ class Runtime(abc.ABC):
             RuntimeMissingError: the runtime is not installed here.
             OperatorError: the graph has an operator that the runtime does not know.
             BundleCorruptError: the artifact cannot be read.
+            BundlePathError: the graph names a file outside its folder.
             BundleError: the graph is not the one that the manifest describes, or asks for a setting that it may not.
             PrecisionError: the runtime would use another precision or provider than was asked for.
         """
@@ -216,6 +218,8 @@ class Runtime(abc.ABC):
                 hint="convert the checkpoint again: edgectl convert",
             )
         check_no_text(component)
+        for graph in self._onnx_graphs(artifact):
+            check_onnx_files(graph)
         try:
             return self._load(artifact, component, threads, alone)
         except EdgectlError:
@@ -253,6 +257,8 @@ class Runtime(abc.ABC):
             BuildError: the builder failed.
         """
         self.import_library()
+        for graph in self._onnx_graphs(artifact):
+            check_onnx_files(graph)
         try:
             return self._build(artifact, component, out, cache, progress)
         except EdgectlError:
@@ -274,6 +280,12 @@ class Runtime(abc.ABC):
 
     def close(self) -> None:  # noqa: B027 (most runtimes start nothing)
         """End what the runtime itself started; graphs are closed before."""
+
+    def _onnx_graphs(self, artifact: Path) -> list[Path]:
+        """What of an artifact this runtime will read as ONNX graphs, which may name files. By default what is called
+        so; a runtime that reads whatever it is given as one says so.
+        """
+        return sorted(artifact.rglob("*.onnx")) if artifact.is_dir() else [artifact] * (artifact.suffix == ".onnx")
 
     @abc.abstractmethod
     def _import(self) -> str: ...

@@ -20,6 +20,7 @@ from typing import Any
 
 from edgectl_agent.worker.runtimes.base import sentence
 from edgectl_agent.worker.runtimes.engine_layers import check_precision, parse_layers
+from edgectl_protos.codec.onnx_files import check_onnx_files
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.errors import BuildError, BundleCorruptError, BundleError, EdgectlError, OperatorError
 from edgectl_protos.worker.messages import Built
@@ -101,6 +102,7 @@ def build_engine(
     parser = library.OnnxParser(network, logger)
     if not artifact.is_file():
         raise BundleCorruptError(f"{artifact.name} is not in the release")
+    check_onnx_files(artifact)
     if not parser.parse_from_file(str(artifact)):
         raise _parse_error(parser, log, artifact, name)
     config = builder.create_builder_config()

@@ -77,6 +77,9 @@ class OnnxRuntime(Runtime):
         half = ("fp16",) if len(providers) > 1 else ()
         return RuntimeFacts(self.name, version, providers, ("fp32", *half, "int8"))
 
+    def _onnx_graphs(self, artifact: Path) -> list[Path]:
+        return [artifact]
+
     def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph:
         import onnxruntime
 

@@ -78,6 +78,9 @@ class OpenVinoRuntime(Runtime):
         precisions = tuple(precision for name, precision in _CAPABILITIES.items() if name in names)
         return RuntimeFacts(self.name, version, devices, precisions)
 
+    def _onnx_graphs(self, artifact: Path) -> list[Path]:
+        return [] if artifact.suffix == ".xml" else [artifact]
+
     def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph:
         import openvino
 

@@ -55,6 +55,9 @@ class QnnRuntime(Runtime):
         _, provider = _device()
         return RuntimeFacts(self.name, version, (provider,), _PRECISIONS)
 
+    def _onnx_graphs(self, artifact: Path) -> list[Path]:
+        return [artifact]
+
     def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph:
         import onnxruntime
 

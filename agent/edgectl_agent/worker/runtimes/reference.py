@@ -40,6 +40,9 @@ class ReferenceRuntime(Runtime):
         launch_one(self)
         return RuntimeFacts(self.name, version, ("reference",), ("fp32",))
 
+    def _onnx_graphs(self, artifact: Path) -> list[Path]:
+        return [artifact]
+
     def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph:
         import onnx
         from onnx.reference import ReferenceEvaluator

@@ -157,16 +157,25 @@ class ListRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListReply(_message.Message):
-    __slots__ = ("deployments", "current", "previous", "kept")
+    __slots__ = ("deployments", "current", "previous", "kept", "problems")
+    class ProblemsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
     CURRENT_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     KEPT_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     deployments: _containers.RepeatedCompositeFieldContainer[Deployment]
     current: str
     previous: str
     kept: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, deployments: _Optional[_Iterable[_Union[Deployment, _Mapping]]] = ..., current: _Optional[str] = ..., previous: _Optional[str] = ..., kept: _Optional[_Iterable[str]] = ...) -> None: ...
+    problems: _containers.ScalarMap[str, str]
+    def __init__(self, deployments: _Optional[_Iterable[_Union[Deployment, _Mapping]]] = ..., current: _Optional[str] = ..., previous: _Optional[str] = ..., kept: _Optional[_Iterable[str]] = ..., problems: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("deployment_id", "after_sequence")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from edgectl_protos.common.v1 import device_pb2 as edgectl__protos_dot_common_dot_v1_dot_device__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*edgectl_protos/agent/v1/info_service.proto\x12\x10\x65\x64gectl.agent.v1\x1a%edgectl_protos/common/v1/device.proto\"P\n\x0cHelloRequest\x12\x14\n\x0chost_version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\x05\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\x05\"\x86\x01\n\nHelloReply\x12\x15\n\ragent_version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\x05\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x05 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\"\"\n\x0fGetFactsRequest\x12\x0f\n\x07refresh\x18\x01 \x01(\x08\x32\xa3\x01\n\x0bInfoService\x12\x45\n\x05Hello\x12\x1e.edgectl.agent.v1.HelloRequest\x1a\x1c.edgectl.agent.v1.HelloReply\x12M\n\x08GetFacts\x12!.edgectl.agent.v1.GetFactsRequest\x1a\x1e.edgectl.common.v1.DeviceFactsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*edgectl_protos/agent/v1/info_service.proto\x12\x10\x65\x64gectl.agent.v1\x1a%edgectl_protos/common/v1/device.proto\"P\n\x0cHelloRequest\x12\x14\n\x0chost_version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\x05\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\x05\"\x98\x01\n\nHelloReply\x12\x15\n\ragent_version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\x05\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x05 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\x12\x10\n\x08problems\x18\x07 \x03(\t\"\"\n\x0fGetFactsRequest\x12\x0f\n\x07refresh\x18\x01 \x01(\x08\x32\xa3\x01\n\x0bInfoService\x12\x45\n\x05Hello\x12\x1e.edgectl.agent.v1.HelloRequest\x1a\x1c.edgectl.agent.v1.HelloReply\x12M\n\x08GetFacts\x12!.edgectl.agent.v1.GetFactsRequest\x1a\x1e.edgectl.common.v1.DeviceFactsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HELLOREQUEST']._serialized_start=103
   _globals['_HELLOREQUEST']._serialized_end=183
   _globals['_HELLOREPLY']._serialized_start=186
-  _globals['_HELLOREPLY']._serialized_end=320
-  _globals['_GETFACTSREQUEST']._serialized_start=322
-  _globals['_GETFACTSREQUEST']._serialized_end=356
-  _globals['_INFOSERVICE']._serialized_start=359
-  _globals['_INFOSERVICE']._serialized_end=522
+  _globals['_HELLOREPLY']._serialized_end=338
+  _globals['_GETFACTSREQUEST']._serialized_start=340
+  _globals['_GETFACTSREQUEST']._serialized_end=374
+  _globals['_INFOSERVICE']._serialized_start=377
+  _globals['_INFOSERVICE']._serialized_end=540
 # @@protoc_insertion_point(module_scope)

@@ -39,7 +39,7 @@ class ComponentFacts(_message.Message):
     def __init__(self, name: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_version: _Optional[str] = ..., scheme: _Optional[str] = ..., precision: _Optional[str] = ..., provider: _Optional[str] = ..., simulated: _Optional[bool] = ...) -> None: ...
 
 class DeviceFacts(_message.Message):
-    __slots__ = ("device", "machine_id", "board", "arch", "os", "kernel", "libc", "python", "cpu_model", "cpu_count", "isa", "memory_bytes", "disk_free_bytes", "governor", "temperature_c", "load_1min", "preempt_rt", "runtimes", "stand_in_for")
+    __slots__ = ("device", "machine_id", "board", "arch", "os", "kernel", "libc", "python", "cpu_model", "cpu_count", "isa", "memory_bytes", "disk_free_bytes", "governor", "temperature_c", "load_1min", "preempt_rt", "runtimes", "stand_in_for", "isolation")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     MACHINE_ID_FIELD_NUMBER: _ClassVar[int]
     BOARD_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,7 @@ class DeviceFacts(_message.Message):
     PREEMPT_RT_FIELD_NUMBER: _ClassVar[int]
     RUNTIMES_FIELD_NUMBER: _ClassVar[int]
     STAND_IN_FOR_FIELD_NUMBER: _ClassVar[int]
+    ISOLATION_FIELD_NUMBER: _ClassVar[int]
     device: str
     machine_id: str
     board: str
@@ -78,4 +79,5 @@ class DeviceFacts(_message.Message):
     preempt_rt: bool
     runtimes: _containers.RepeatedCompositeFieldContainer[RuntimeFacts]
     stand_in_for: str
-    def __init__(self, device: _Optional[str] = ..., machine_id: _Optional[str] = ..., board: _Optional[str] = ..., arch: _Optional[str] = ..., os: _Optional[str] = ..., kernel: _Optional[str] = ..., libc: _Optional[str] = ..., python: _Optional[str] = ..., cpu_model: _Optional[str] = ..., cpu_count: _Optional[int] = ..., isa: _Optional[_Iterable[str]] = ..., memory_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., governor: _Optional[str] = ..., temperature_c: _Optional[float] = ..., load_1min: _Optional[float] = ..., preempt_rt: _Optional[bool] = ..., runtimes: _Optional[_Iterable[_Union[RuntimeFacts, _Mapping]]] = ..., stand_in_for: _Optional[str] = ...) -> None: ...
+    isolation: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, device: _Optional[str] = ..., machine_id: _Optional[str] = ..., board: _Optional[str] = ..., arch: _Optional[str] = ..., os: _Optional[str] = ..., kernel: _Optional[str] = ..., libc: _Optional[str] = ..., python: _Optional[str] = ..., cpu_model: _Optional[str] = ..., cpu_count: _Optional[int] = ..., isa: _Optional[_Iterable[str]] = ..., memory_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., governor: _Optional[str] = ..., temperature_c: _Optional[float] = ..., load_1min: _Optional[float] = ..., preempt_rt: _Optional[bool] = ..., runtimes: _Optional[_Iterable[_Union[RuntimeFacts, _Mapping]]] = ..., stand_in_for: _Optional[str] = ..., isolation: _Optional[_Iterable[str]] = ...) -> None: ...

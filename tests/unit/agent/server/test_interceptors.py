@@ -8,12 +8,13 @@ from concurrent import futures
 import grpc
 import pytest
 
-from edgectl_agent.server.interceptors import ErrorInterceptor
+from edgectl_agent.server.interceptors import CallInterceptor
+from edgectl_agent.server.limits import Places
 from edgectl_protos.codec.status import error_from_rpc
 from edgectl_protos.domain.errors import InternalError, ParityError
 from edgectl_testkit.serve import short_folder
 
-SHAPES = ("unary_unary", "stream_unary", "unary_stream")
+SHAPES = ("unary_unary", "stream_unary", "unary_stream", "stream_stream")
 
 
 def refuse(request, context):
@@ -21,6 +22,8 @@ def refuse(request, context):
         for item in request if not isinstance(request, bytes) else ():
             assert item
         raise ZeroDivisionError("1/0")
+    if request == b"long":
+        raise ParityError("\ud800ж" * 9000, hint="ж" * 9000)
     raise ParityError("0.3 ≠ 0.1", hint="größer " + "x" * 9000)
 
 
@@ -32,13 +35,13 @@ def refuse_late(request, context):
 class Handler(grpc.GenericRpcHandler):
     def service(self, details):
         shape = details.method.rsplit("/", 1)[1]
-        behaviour = refuse_late if shape == "unary_stream" else refuse
+        behaviour = refuse_late if shape.endswith("stream") else refuse
         return getattr(grpc, f"{shape}_rpc_method_handler")(behaviour)
 
 
 @pytest.fixture(scope="module")
 def channel():
-    server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[ErrorInterceptor()])
+    server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[CallInterceptor(Places(silent_s=30.0))])
     server.add_generic_rpc_handlers((Handler(),))
     with short_folder() as folder:
         server.add_insecure_port(f"unix:{folder}/s")
@@ -63,7 +66,16 @@ def test_an_error_of_the_tree_crosses_as_itself_with_a_hint_of_bearable_length(c
     error = call(channel, shape, b"parity")
     assert (type(error), error.message) == (ParityError, "0.3 ≠ 0.1")
     assert error.hint.startswith("größer xxx")
-    assert len(error.hint) == 1500
+    assert 1000 < len(error.hint) < 3000
+
+
+def test_a_message_of_any_length_and_alphabet_arrives_clipped_and_printable(channel):
+    error = call(channel, "unary_unary", b"long")
+    assert type(error) is ParityError
+    assert error.message.startswith("\\ud800ж")
+    assert error.message.endswith("…")
+    assert error.message.isprintable()
+    assert error.hint.endswith("…")
 
 
 @pytest.mark.parametrize("shape", SHAPES)

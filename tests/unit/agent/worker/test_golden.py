@@ -68,7 +68,7 @@ def test_cases_without_the_noise_of_their_reference_prove_nothing_and_are_refuse
 
 
 def test_no_cases_are_refused(release):
-    with pytest.raises(BundleError, match="holds no cases"):
+    with pytest.raises(BundleError, match="cannot hold 0 golden cases"):
         read_golden(with_golden(release, 0, **{key: value[:0] for key, value in tiny_golden().items()}))
 
 

@@ -49,7 +49,7 @@ digests = st.text("0123456789abcdef", min_size=64, max_size=64).map(Digest)
 samples = st.builds(
     Sample,
     name=st.text(),
-    count=st.integers(),
+    count=st.integers(-(2**63) + 1, 2**63 - 1),
     ratio=st.floats(allow_nan=False, allow_infinity=False),
     flag=st.booleans(),
     colour=st.sampled_from(Colour),

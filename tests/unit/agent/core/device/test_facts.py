@@ -31,7 +31,7 @@ class CountingProbe:
 def read(machine: str | Path, tmp_path: Path, *, probe: CountingProbe | None = None) -> Facts:
     root = RECORDED / machine
     identity = Identity("bench", "pi-5", "other-board")
-    return Facts(identity, Telemetry(tmp_path, root=root), probe or CountingProbe(), root=root)
+    return Facts(identity, Telemetry(tmp_path, root=root), probe or CountingProbe(), lambda: ("no network",), root=root)
 
 
 def test_a_raspberry_pi(tmp_path):

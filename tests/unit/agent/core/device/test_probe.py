@@ -6,10 +6,13 @@ import sys
 
 import pytest
 
+from edgectl_agent.config import SandboxConfig
 from edgectl_agent.core.device.probe import Probe
+from edgectl_agent.core.store.atomic import Disk
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.workers.interpreters import Interpreters
 from edgectl_agent.core.workers.pool import WorkerPool
+from edgectl_agent.core.workers.sandbox import Sandbox
 from edgectl_protos.domain.errors import WorkerError
 from edgectl_testkit import stub_worker
 
@@ -20,7 +23,14 @@ def make(tmp_path):
     layout.make()
 
     def build(interpreters, *, default=sys.executable):
-        pool = WorkerPool(layout, arguments=(str(stub_worker.__file__),), stop_s=1.0, logs_kept=3)
+        pool = WorkerPool(
+            layout,
+            Disk(),
+            Sandbox(layout, SandboxConfig(active=False), machine_bytes=0),
+            arguments=(str(stub_worker.__file__),),
+            stop_s=1.0,
+            logs_kept=3,
+        )
         return Probe(pool, Interpreters(default, interpreters), timeout_s=10)
 
     return build

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from edgectl_agent.core.store.atomic import TEMPORARY_PREFIX, Disk, room
-from edgectl_protos.domain.errors import DiskFullError
+from edgectl_agent.core.store.atomic import TEMPORARY_PREFIX, Disk, read_file, room
+from edgectl_protos.domain.errors import DeviceError, DiskFullError, DocumentError
 
 
 class PowerCutError(Exception):
@@ -73,6 +73,46 @@ def test_a_full_disk_is_reported_as_one(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_another_failure_of_the_disk_stays_what_it_is(tmp_path):
-    with pytest.raises(PermissionError), room(tmp_path / "blob"):
-        raise PermissionError(errno.EACCES, "Permission denied")
+@pytest.mark.parametrize("code", [errno.EIO, errno.EROFS, errno.EACCES])
+def test_another_failure_of_the_disk_is_ours_too_and_says_which(tmp_path, code):
+    with pytest.raises(DeviceError, match=rf"writing blob: .*\({errno.errorcode[code]}\)"), room(tmp_path / "blob"):
+        raise OSError(code, os.strerror(code))
+
+
+def test_a_disk_says_what_is_wrong_with_it_until_it_takes_something_again(tmp_path):
+    disk = Disk()
+    with pytest.raises(DeviceError):
+        disk.write(tmp_path / "nowhere" / "a", b"")
+    assert "ENOENT" in disk.problem
+    disk.write(tmp_path / "a", b"")
+    assert disk.problem == ""
+
+
+def test_a_planted_link_is_never_written_through(tmp_path):
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / f"{TEMPORARY_PREFIX}a").symlink_to(tmp_path / "precious")
+    Disk().write(tmp_path / "a", b"new")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert not (tmp_path / "a").is_symlink()
+
+
+def test_only_a_file_of_bearable_length_is_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_file(tmp_path / "file", limit_bytes=5) == b"12345"
+    with pytest.raises(DocumentError, match="more than the 4 bytes"):
+        read_file(tmp_path / "file", limit_bytes=4)
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="symbolic"):
+        read_file(tmp_path / "link", limit_bytes=5)
+    with pytest.raises(DocumentError, match="no file"):
+        read_file(tmp_path / "fifo", limit_bytes=5)
+
+
+def test_what_is_set_aside_keeps_what_was_set_aside_before(tmp_path):
+    (tmp_path / "aside").mkdir()
+    for _ in range(2):
+        (tmp_path / "a").write_bytes(b"?")
+        Disk().set_aside(tmp_path / "a", tmp_path / "aside", "why")
+    assert sorted(path.name for path in (tmp_path / "aside").iterdir()) == ["a", "a.1"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,16 +19,24 @@ HERE, THERE = {"version": "10.3", "sm": "8.7"}, {"version": "10.7", "sm": "8.7"}
 
 @pytest.fixture
 def derived(tmp_path: Path) -> Derived:
-    return Derived(tmp_path, Disk())
+    (tmp_path / "derived").mkdir()
+    return Derived(tmp_path / "derived", Disk())
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    """A folder in which something is built."""
+    (tmp_path / "built").mkdir()
+    return tmp_path / "built"
 
 
 def build(derived: Derived, source: Digest = SOURCE, bound_to: dict[str, str] = HERE) -> Digest:
     key = key_of(source, bound_to)
-    folder = derived.begin(key)
+    folder = Path(tempfile.mkdtemp(dir=derived._folder.parent))
     (folder / "parts").mkdir()
     (folder / "parts" / "weights").write_bytes(b"weights")
     (folder / "model.engine").write_bytes(b"engine")
-    derived.publish(key, source, bound_to, Built("model.engine"))
+    derived.publish(folder, key, source, bound_to, Built("model.engine"))
     return key
 
 
@@ -34,16 +44,16 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_what_is_built_is_visible_when_it_is_whole_and_not_before(derived, tmp_path):
+def test_what_is_built_is_visible_when_it_is_whole_and_not_before(derived, built, tmp_path):
     key = key_of(SOURCE, HERE)
-    folder = derived.begin(key)
-    (folder / "model.engine").write_bytes(b"engine")
+    (built / "model.engine").write_bytes(b"engine")
     assert not derived.intact(key)
     assert list(derived) == []
-    derived.publish(key, SOURCE, HERE, Built("model.engine"))
+    derived.publish(built, key, SOURCE, HERE, Built("model.engine"))
     assert derived.intact(key)
-    assert names(tmp_path) == {key.hex}
-    assert names(tmp_path / key.hex) == {"model.engine", STAMP_NAME}
+    assert names(tmp_path / "derived") == {key.hex}
+    assert names(tmp_path / "derived" / key.hex) == {"model.engine", STAMP_NAME}
+    assert not built.exists()
 
 
 def test_a_key_is_over_everything_that_it_is_bound_to():
@@ -52,20 +62,18 @@ def test_a_key_is_over_everything_that_it_is_bound_to():
     assert key_of(SOURCE, dict(reversed(HERE.items()))) == key_of(SOURCE, HERE)
 
 
-def test_what_an_unfinished_build_left_is_gone_at_the_next_one(derived, tmp_path):
-    key = key_of(SOURCE, HERE)
-    (derived.begin(key) / "half").write_bytes(b"half")
-    assert names(derived.begin(key)) == set()
-    derived.abandon(key)
-    derived.abandon(key)
-    assert names(tmp_path) == set()
+def test_a_builder_that_did_not_write_what_it_says_is_refused(derived, built):
+    with pytest.raises(BuildError, match=r"says that it wrote 'model\.engine', and it did not"):
+        derived.publish(built, key_of(SOURCE, HERE), SOURCE, HERE, Built("model.engine"))
 
 
-def test_a_builder_that_did_not_write_what_it_says_is_refused(derived):
-    key = key_of(SOURCE, HERE)
-    derived.begin(key)
-    with pytest.raises(BuildError, match="says that it wrote 'model.engine', and it did not"):
-        derived.publish(key, SOURCE, HERE, Built("model.engine"))
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_builder_that_wrote_a_link_to_another_file_is_refused(derived, built, tmp_path, link):
+    (tmp_path / "secret").write_bytes(b"secret")
+    link(tmp_path / "secret", built / "model.engine")
+    with pytest.raises(BuildError, match="no file of its own"):
+        derived.publish(built, key_of(SOURCE, HERE), SOURCE, HERE, Built("model.engine"))
+    assert list(derived) == []
 
 
 @pytest.mark.parametrize("name", ["model.engine", "parts/weights", STAMP_NAME])
@@ -73,16 +81,16 @@ def test_a_builder_that_did_not_write_what_it_says_is_refused(derived):
 def test_what_is_altered_is_dropped(derived, tmp_path, name, damage):
     key = build(derived)
     assert derived.intact(key)
-    damage(tmp_path / key.hex / name)
+    damage(tmp_path / "derived" / key.hex / name)
     assert not derived.intact(key)
-    assert names(tmp_path) == set()
+    assert names(tmp_path / "derived") == set()
 
 
 def test_building_again_takes_the_place_of_what_was(derived, tmp_path):
     key = build(derived)
     assert build(derived) == key
     assert derived.intact(key)
-    assert names(tmp_path) == {key.hex}
+    assert names(tmp_path / "derived") == {key.hex}
 
 
 def test_what_was_built_for_another_version_goes_and_other_sources_stay(derived):
@@ -94,8 +102,9 @@ def test_what_was_built_for_another_version_goes_and_other_sources_stay(derived)
 
 def test_what_no_release_needs_is_collected_and_what_cannot_be_read_too(derived, tmp_path):
     needed, unneeded = build(derived), build(derived, OTHER)
-    (tmp_path / unneeded.hex / STAMP_NAME).write_bytes(b"?")
+    stamp = tmp_path / "derived" / unneeded.hex / STAMP_NAME
+    stamp.write_bytes(b"?")
     derived.collect({SOURCE})
     assert set(derived) == {needed}
     derived.collect(())
-    assert names(tmp_path) == set()
+    assert names(tmp_path / "derived") == set()

@@ -99,7 +99,7 @@ def test_a_mend_that_is_cut_short_leaves_nothing_after_the_next_start(store, ins
         with pytest.raises(InterruptedError):
             store.releases.lay_out(release, manifest)
     assert list(layout.root.rglob(".tmp-*"))
-    store.sweep()
+    store.open()
     assert not list(layout.root.rglob(".tmp-*"))
     store.releases.lay_out(release, manifest)
     assert store.releases.whole(release, manifest)
@@ -145,18 +145,19 @@ def test_nothing_is_collected_while_the_manifest_of_a_linked_release_is_unreadab
 
 def test_a_release_without_room_is_refused_with_both_numbers(layout, tmp_path):
     store = Store(layout, Disk(), reserve_bytes=1 << 60, sync_every_bytes=1)
-    manifest = parse_manifest((stub_bundle(tmp_path / "b") / MANIFEST_NAME).read_bytes())
+    data = (stub_bundle(tmp_path / "b") / MANIFEST_NAME).read_bytes()
     with pytest.raises(DiskFullError, match=r"needs 1,\d{3} bytes more; [\d,]+ are free"):
-        store.reserve(manifest, Links())
+        store.reserve(digest_of(data), parse_manifest(data), Links())
 
 
 def test_room_is_made_of_what_nobody_needs_before_a_release_is_refused(layout, tmp_path):
     store = Store(layout, Disk(), reserve_bytes=1 << 60, sync_every_bytes=1)
     litter = store.blobs.add(b"of a failed deployment")
-    manifest = parse_manifest((stub_bundle(tmp_path / "b") / MANIFEST_NAME).read_bytes())
+    data = (stub_bundle(tmp_path / "b") / MANIFEST_NAME).read_bytes()
+    manifest = parse_manifest(data)
     coming = store.blobs.add((tmp_path / "b/blobs/sha256" / manifest.files[0].digest.hex).read_bytes())
     with pytest.raises(DiskFullError):
-        store.reserve(manifest, Links())
+        store.reserve(digest_of(data), manifest, Links())
     assert not store.blobs.has(litter)
     assert store.blobs.has(coming)
 

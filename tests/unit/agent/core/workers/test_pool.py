@@ -9,8 +9,11 @@ import sys
 
 import pytest
 
+from edgectl_agent.config import SandboxConfig
+from edgectl_agent.core.store.atomic import Disk
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.workers.pool import WorkerPool
+from edgectl_agent.core.workers.sandbox import Sandbox
 from edgectl_protos.domain.errors import CancelledError, WorkerError
 from edgectl_testkit import stub_worker
 
@@ -27,7 +30,14 @@ def make_pool(layout):
     pools = []
 
     def make() -> WorkerPool:
-        pool = WorkerPool(layout, arguments=(str(stub_worker.__file__),), stop_s=2.0, logs_kept=3)
+        pool = WorkerPool(
+            layout,
+            Disk(),
+            Sandbox(layout, SandboxConfig(active=False), machine_bytes=0),
+            arguments=(str(stub_worker.__file__),),
+            stop_s=2.0,
+            logs_kept=3,
+        )
         pools.append(pool)
         return pool
 

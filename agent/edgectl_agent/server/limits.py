@@ -1,0 +1,135 @@
+"""How much of the agent one method may take: the size of a request, looked at before it is parsed, and calls at once.
+
+Streams have places of their own, fewer than there are threads, so that whoever holds all of them never keeps a unary
+call waiting. Of some methods a stream that has been silent for long gives its place to the next: its host goes on where
+it stopped.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from edgectl_protos.domain.bundle import MAX_MANIFEST_BYTES
+from edgectl_protos.domain.errors import BusyError, UsageError
+
+__all__ = ["MAX_CALLS", "MAX_REQUEST_BYTES", "MethodLimit", "Places", "Stream", "bounded", "checked", "limit_of"]
+
+_KIB = 1 << 10
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class MethodLimit:
+    """Of one method: bytes of a request, and places, where it is a stream. `yields`: a silent one gives its place to
+    the next.
+    """
+
+    request_bytes: int = 64 * _KIB
+    streams: int = 4
+    yields: bool = False
+
+
+_LIMITS = {
+    # The manifest, its signatures, and who sends it.
+    "DeploymentService/Create": MethodLimit(MAX_MANIFEST_BYTES + 64 * _KIB),
+    "DeploymentService/Watch": MethodLimit(streams=8, yields=True),
+    "ArtifactService/Offer": MethodLimit(4 * _MIB),
+    # A chunk, and whose it is.
+    "ArtifactService/Upload": MethodLimit(_MIB + 4 * _KIB, yields=True),
+}
+_ANY = MethodLimit()
+
+MAX_REQUEST_BYTES = max(limit.request_bytes for limit in _LIMITS.values())
+"""Of any message: what is longer is not even received."""
+MAX_CALLS = 64
+"""Answered or waiting at once; further ones are refused."""
+
+
+def limit_of(method: str) -> MethodLimit:
+    """The limit of a method by its full name, `/package.Service/Method`."""
+    return _LIMITS.get(method.rpartition(".")[2], _ANY)
+
+
+@dataclass(frozen=True, slots=True)
+class _TooLong:
+    size_bytes: int
+
+
+def bounded(deserialize: Callable[[bytes], Any] | None, limit: MethodLimit) -> Callable[[bytes], Any]:
+    """A deserializer that parses nothing longer than the limit; `checked` refuses what it gives instead."""
+
+    def read(data: bytes) -> Any:
+        if len(data) > limit.request_bytes:
+            return _TooLong(len(data))
+        return data if deserialize is None else deserialize(data)
+
+    return read
+
+
+def checked(request: Any, limit: MethodLimit) -> Any:
+    """The request, if it was not too long.
+
+    Raises:
+        UsageError: it was.
+    """
+    if isinstance(request, _TooLong):
+        raise UsageError(f"the request has {request.size_bytes:,} bytes; at most {limit.request_bytes:,} are read")
+    return request
+
+
+class Stream:
+    """One stream in its place. `heard` is told of every message either way."""
+
+    def __init__(self, end: Callable[[], Any], clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.end = end
+        self.heard_s = clock()
+
+    def heard(self) -> None:
+        """Something was said."""
+        self.heard_s = self._clock()
+
+
+class Places:
+    """The places of streams, by method. One that said nothing for `silent_s` yields, where its method does."""
+
+    def __init__(self, *, silent_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._silent_s = silent_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._streams: dict[str, list[Stream]] = {}
+
+    @contextmanager
+    def take(self, method: str, end: Callable[[], Any]) -> Iterator[Stream]:
+        """A place for as long as the block runs; `end` ends the stream from outside.
+
+        Raises:
+            BusyError: all are taken.
+        """
+        limit = limit_of(method)
+        stream = Stream(end, self._clock)
+        with self._lock:
+            taken = self._streams.setdefault(method, [])
+            if len(taken) >= limit.streams:
+                silent = min(taken, key=lambda one: one.heard_s, default=None)
+                if silent is None or not limit.yields or self._clock() - silent.heard_s < self._silent_s:
+                    name = method.rpartition("/")[2]
+                    raise BusyError(
+                        f"the device serves {len(taken)} calls of {name} already, and takes no more",
+                        hint="end one of them, or try again in a moment",
+                    )
+                # Its thread is free only when it has noticed; there are more threads than places.
+                taken.remove(silent)
+                silent.end()
+            taken.append(stream)
+        try:
+            yield stream
+        finally:
+            with self._lock:
+                if stream in taken:
+                    taken.remove(stream)
