@@ -3,7 +3,7 @@
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: setup demo test test-families check dist bench conformance matrix fuzz gen lock clean
+.PHONY: setup demo test test-families check dist bench conformance matrix fuzz soak gen lock clean
 
 setup: ## the commands edgectl and edgectl-agent in .venv/bin
 	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py run
@@ -46,6 +46,10 @@ matrix: ## every runtime, scheme and board with every kind of policy; writes doc
 fuzz: ## every parser that faces the network or the disk, ten minutes each, led by coverage
 	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py dev
 	$(BIN)/python tools/fuzz/run.py --keep
+
+soak: ## an hour of deploys, profiles, rollbacks and kills; writes docs/soak.json and its plot
+	@$(or $(PYTHON),$(error no python3 on PATH: install Python 3.11 or newer)) tools/setup.py dev
+	$(BIN)/python tools/soak/run.py
 
 gen: ## code generated from the .proto files
 	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. \
