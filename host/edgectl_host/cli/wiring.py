@@ -5,9 +5,11 @@ Tests replace it as a whole; no command builds a collaborator by itself.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from edgectl_host.config import HostConfig
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from edgectl_host.runs.store import RunStore
     from edgectl_host.transport.base import DeviceClient
     from edgectl_host.transport.local import LocalAgent
-    from edgectl_host.transport.trust import TrustClient
     from edgectl_host.trust.authority import Authority
     from edgectl_host.trust.folder import TrustFolder
     from edgectl_host.workflows.convert import Subject
@@ -83,7 +84,30 @@ class Wiring:
         return generic_board()
 
     async def connect(self, device: Device) -> DeviceClient:
-        """A connection to a device; the embedded agent is started when it does not run."""
+        """A connection to a device; the embedded agent is started when it does not run.
+
+        Where this host has the authority and need ask nobody, the device is brought up to date by the way.
+        """
+        from edgectl_host.trust.upkeep import keep_up
+        from edgectl_protos.domain.errors import EdgectlError
+
+        authority = self.authority_if_any() if device.identity else None
+        if authority is None or authority.encrypted:
+            return await self.reach(device)
+        authority.renew_own(only_if_due=True)
+        client = await self.reach(device)
+        try:
+            await keep_up(client.trust, authority, now_s=time.time())
+        except EdgectlError as exc:
+            # What the command came for may work all the same, and there are months left to mend this.
+            click.echo(f"{device.name}: not brought up to date: {exc.message} (edgectl trust renew)", err=True)
+        except BaseException:
+            await client.close()
+            raise
+        return client
+
+    async def reach(self, device: Device) -> DeviceClient:
+        """A connection to a device, and nothing by the way."""
         from edgectl_host.fleet.inventory import LOCAL
 
         if device.name == LOCAL:
@@ -91,14 +115,20 @@ class Wiring:
         return await self._first(device)
 
     async def _first(self, device: Device) -> DeviceClient:
-        """The first of a device's addresses that answers."""
+        """The first of a device's addresses under which it is the device that answers."""
         from edgectl_host.transport.grpc import GrpcDeviceClient
-        from edgectl_protos.domain.errors import UnreachableError
+        from edgectl_protos.domain.errors import IdentityError, UnreachableError
 
-        for address in device.addresses[:-1]:
-            with suppress(UnreachableError):
-                return await GrpcDeviceClient.connect(device.name, address)
-        return await GrpcDeviceClient.connect(device.name, device.addresses[-1])
+        failures: list[UnreachableError | IdentityError] = []
+        for address in device.addresses:
+            try:
+                return await GrpcDeviceClient.connect(
+                    device.name, address, identity=device.identity, fleet=self.trust_folder()
+                )
+            except (UnreachableError, IdentityError) as exc:
+                failures.append(exc)
+        # That another one answers says more than that nobody does.
+        raise next((each for each in failures if isinstance(each, IdentityError)), failures[-1])
 
     @property
     def trust_dir(self) -> Path:
@@ -135,17 +165,6 @@ class Wiring:
             return ()
         chosen = self.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
         return tuple(device for device in chosen if device.identity)
-
-    def open_trust(self, device: Device) -> TrustClient:
-        """A connection for what has to do with trust."""
-        import time
-
-        from edgectl_host.transport.dial import dialled
-        from edgectl_host.transport.trust import TrustClient
-
-        address = next(iter(device.addresses), self.local_agent().address)
-        own = self.trust_folder().credentials
-        return TrustClient(device.name, address, dialled(device.name, address, device.identity, own, now_s=time.time()))
 
     def local_agent(self) -> LocalAgent:
         """The embedded agent."""

@@ -16,8 +16,9 @@ from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import RunEvent
+from edgectl_protos.domain.trust import DeviceTrust, Signed
 
-__all__ = ["DeviceClient", "Installed", "Offered"]
+__all__ = ["DeviceClient", "Installed", "Offered", "TrustCalls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,42 @@ class Installed:
     kept: tuple[Digest, ...] = ()
 
 
+class TrustCalls(abc.ABC):
+    """What is said to a device about trust; docs/trust.md."""
+
+    @abc.abstractmethod
+    async def state(self) -> DeviceTrust:
+        """What the device has accepted so far.
+
+        Raises:
+            ProtocolError: its agent is older than all of this.
+        """
+
+    @abc.abstractmethod
+    async def request_certificate(self) -> str:
+        """The request for the certificate of a new key, PEM."""
+
+    @abc.abstractmethod
+    async def install_certificate(self, enrolment: bytes) -> DeviceTrust:
+        """Give the device the certificate that it asked for.
+
+        Raises:
+            EnrolmentError: it does not fit.
+        """
+
+    @abc.abstractmethod
+    async def revoke(self, revocations: Signed) -> DeviceTrust:
+        """Give the device the newest list of revoked certificates."""
+
+    @abc.abstractmethod
+    def audit(self, from_number: int) -> AsyncIterator[bytes]:
+        """Lines of the device's audit log."""
+
+
 class DeviceClient(abc.ABC):
-    """One connection to one agent."""
+    """One connection to one agent. `trust` is the part of it that concerns trust."""
+
+    trust: TrustCalls
 
     def __init__(self, device: str) -> None:
         self.device = device

@@ -1,23 +1,28 @@
-"""A device behind gRPC: the only file of the host that speaks it.
+"""A device behind gRPC.
 
-Order of a connection: refuse the address unless it is a unix socket → dial → Hello, which must find a common
-protocol version → calls. Unary calls have deadlines; a stream ends when the device ends it, the caller stops
-iterating, or keep-alive finds that nobody answers any more. Every failure of gRPC, also one in the middle of a
-stream, leaves here as a member of the error tree. What each method does stands in base.py.
+Order of a connection: dial (see dial.py) → Hello, which must find a common protocol version → calls. Unary calls have
+deadlines; a stream ends when the device ends it, the caller stops iterating, or keep-alive finds that nobody answers
+any more. Every failure of gRPC, also one in the middle of a stream, leaves here as a member of the error tree. What
+each method does stands in base.py.
 """
 # ruff: noqa: D102
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import grpc.aio
 
 from edgectl_host.transport.base import DeviceClient, Installed, Offered
+from edgectl_host.transport.dial import dial, explained
+from edgectl_host.transport.trust import GrpcTrustCalls
+from edgectl_host.trust.folder import Credentials, TrustFolder
+from edgectl_host.trust.releases import ReleaseSigner
 from edgectl_protos.agent.v1 import (
     artifact_service_pb2 as artifact_pb,
 )
@@ -47,14 +52,16 @@ from edgectl_protos.codec.wire import from_wire, to_wire
 from edgectl_protos.domain.artifact import Chunk, Digest
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
-from edgectl_protos.domain.errors import AddressError, ProtocolError, UnreachableError, error_by_reason
+from edgectl_protos.domain.errors import ProtocolError, TrustError, UnreachableError, error_by_reason
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import RunEvent, RunPhase
 
-__all__ = ["GrpcDeviceClient", "socket_path"]
+__all__ = ["GrpcDeviceClient"]
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
+TRUST = "trust"
+"""The capability of an agent that can be enrolled."""
 
 HELLO_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 30.0
@@ -69,51 +76,6 @@ UPLOAD_STALL_S = 60.0
 
 _CORE_ERROR = "Internal error from Core"
 _STATUS_PAUSES_S = (0.001, 0.005, 0.02, 0.1, 0.5, 0.5)
-
-CHANNEL_OPTIONS = (
-    ("grpc.enable_http_proxy", 0),
-    # A stopped agent, or a cut without a word, is noticed within ten seconds of any call. Not more often: while a
-    # device measures, each of these pings wakes its daemon.
-    ("grpc.keepalive_time_ms", 5_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    # This one decides; without it an answer is waited for a minute.
-    ("grpc.http2.ping_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 500),
-    ("grpc.min_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-)
-
-
-def socket_path(address: str) -> Path:
-    """The path of a `unix:PATH` address.
-
-    Raises:
-        AddressError: another kind of address.
-    """
-    scheme, _, path = address.partition(":")
-    if scheme != "unix" or not path:
-        raise AddressError(
-            f"refused to dial {address!r}: only unix:PATH until networks come with mutual TLS",
-            hint="forward the agent's socket, for instance: ssh -L /tmp/nuc.sock:/run/edgectl/agent.sock nuc",
-        )
-    return Path(path)
-
-
-def dial(device: str, address: str) -> grpc.aio.Channel:
-    """A channel to an agent; nothing is sent yet.
-
-    Raises:
-        AddressError: not a unix socket.
-        UnreachableError: there is no such socket.
-    """
-    path = socket_path(address)
-    if not path.exists():
-        raise UnreachableError(
-            f"{device}: no agent listens on {path}",
-            hint=f"start it there: edgectl-agent run --state-dir DIR --listen unix:{path}",
-        )
-    return grpc.aio.insecure_channel(f"unix:{path}", options=CHANNEL_OPTIONS)
 
 
 class _Ending:
@@ -156,24 +118,32 @@ def _at_once(known: Coroutine[Any, Any, Any]) -> Any:
 class GrpcDeviceClient(DeviceClient):
     """One channel to one agent. Made and used inside one event loop."""
 
-    def __init__(self, device: str, address: str) -> None:
+    def __init__(self, device: str, address: str, *, identity: str = "", fleet: TrustFolder | None = None) -> None:
         super().__init__(device)
-        self._channel = dial(device, address)
+        self._address = address
+        self._fleet = fleet
+        self._capabilities: tuple[str, ...] = ()
+        self._channel = dial(device, address, identity, self._own, now_s=time.time())
         self._info = info_grpc.InfoServiceStub(self._channel)
         self._artifacts = artifact_grpc.ArtifactServiceStub(self._channel)
         self._deployments = deployment_grpc.DeploymentServiceStub(self._channel)
         self._profiles = profile_grpc.ProfileServiceStub(self._channel)
+        self.trust = GrpcTrustCalls(self._channel, self._call, self._stream)
 
     @classmethod
-    async def connect(cls, device: str, address: str) -> GrpcDeviceClient:
-        """Dial and say hello.
+    async def connect(
+        cls, device: str, address: str, *, identity: str = "", fleet: TrustFolder | None = None
+    ) -> GrpcDeviceClient:
+        """Dial and say hello. `fleet` is what this host keeps about trust; a device on a network, and one that was
+        enrolled, asks for it.
 
         Raises:
-            AddressError: not a unix socket.
+            AddressError: it is no address of an agent.
+        IdentityError: another device answers there.
             UnreachableError: nobody answers.
             ProtocolError: no common protocol version.
         """
-        client = cls(device, address)
+        client = cls(device, address, identity=identity, fleet=fleet)
         try:
             await client.hello()
         except BaseException:
@@ -195,6 +165,7 @@ class GrpcDeviceClient(DeviceClient):
                 f"this host {PROTOCOL_MIN}..{PROTOCOL_MAX}",
                 hint="install the same version on host and device: edgectl doctor",
             )
+        self._capabilities = reply.capabilities
         return reply
 
     async def facts(self, *, refresh: bool = False) -> DeviceFacts:
@@ -202,7 +173,12 @@ class GrpcDeviceClient(DeviceClient):
         return from_wire(DeviceFacts, reply)
 
     async def create(self, manifest: bytes, *, owner: str, deployment_id: str) -> Deployment:
-        request = deployment_pb.CreateRequest(manifest=manifest, owner=owner, deployment_id=deployment_id)
+        request = deployment_pb.CreateRequest(
+            manifest=manifest,
+            owner=owner,
+            deployment_id=deployment_id,
+            signed_release=await self._signed(Digest(hashlib.sha256(manifest).hexdigest())),
+        )
         return await self._deployment(self._deployments.Create, request, FACTS_TIMEOUT_S)
 
     async def offer(self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]) -> Offered:
@@ -262,7 +238,9 @@ class GrpcDeviceClient(DeviceClient):
         return await self._deployment(self._deployments.Cancel, request, CALL_TIMEOUT_S)
 
     async def rollback(self, *, owner: str) -> Deployment:
-        request = deployment_pb.RollbackRequest(owner=owner)
+        previous = (await self.installed()).previous
+        signed = await self._signed(previous) if previous is not None else b""
+        request = deployment_pb.RollbackRequest(owner=owner, signed_release=signed)
         return await self._deployment(self._deployments.Rollback, request, ROLLBACK_TIMEOUT_S)
 
     async def run(
@@ -281,6 +259,23 @@ class GrpcDeviceClient(DeviceClient):
         request = profile_pb.FetchSamplesRequest(run_id=run_id)
         async for piece in self._stream(self._profiles.FetchSamples, request):
             yield piece.data
+
+    async def _signed(self, release: Digest) -> bytes:
+        """Leave to install a release, where the device wants to see it: above the last that it took."""
+        if TRUST not in self._capabilities:
+            return b""
+        state = await self.trust.state()
+        if not state.identity:
+            return b""
+        if self._fleet is None:
+            raise TrustError(f"{self.device}: the device was enrolled, and takes only releases that its fleet signed")
+        signer = ReleaseSigner(self._fleet)
+        return signer.sign(release, above=state.release_counter, generation=state.release_generation)
+
+    def _own(self) -> Credentials:
+        if self._fleet is None:
+            raise TrustError(f"{self.device}: nothing is known here of the fleet that it is in")
+        return self._fleet.credentials()
 
     async def _deployment(self, method: Callable[..., Any], request: Any, timeout_s: float) -> Deployment:
         return from_wire(Deployment, await self._call(method, request, timeout_s))
@@ -328,4 +323,4 @@ class GrpcDeviceClient(DeviceClient):
             raise UnreachableError(f"{self.device}: the connection was closed") from exc
 
     def _error(self, exc: grpc.aio.AioRpcError) -> Exception:
-        return error_from_rpc(exc, device=self.device)
+        return explained(error_from_rpc(exc, device=self.device), self.device, self._address)

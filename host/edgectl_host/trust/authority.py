@@ -197,13 +197,13 @@ class Authority:
             own = self._client(name, role, life_s)
         return Grant(own, self.releases.file() if role.may(Role.DEPLOY) else None)
 
-    def renew_own(self) -> Credentials:
-        """A new certificate for this host itself."""
-        name = self._folder.credentials().name
+    def renew_own(self, *, only_if_due: bool = False) -> None:
+        """A new certificate for this host itself; `only_if_due`: once two thirds of the old one's life are over."""
+        own = self._folder.credentials()
+        if only_if_due and self._now() < own.expires_s - CLIENT_S / 3:
+            return
         with self._folder.locked():
-            own = self._client(name, Role.ADMIN, CLIENT_S)
-            self._folder.save(own, OWN_FILE)
-        return own
+            self._folder.save(self._client(own.name, Role.ADMIN, CLIENT_S), OWN_FILE)
 
     def revoke(self, name: str) -> tuple[Holding, ...]:
         """Make all certificates of a name worth nothing; devices are told at the next contact. Those.

@@ -39,6 +39,7 @@ __all__ = ["DEFAULT_PORT", "Enrolled", "Invitations", "own_address"]
 
 DEFAULT_PORT = 7444
 _REQUEST_TIMEOUT_S = 15.0
+_LAST_WORD_S = 1.0
 _CONNECTIONS = 8
 _KEPT = 500
 _FILE = "invitations.json"
@@ -106,33 +107,31 @@ class Invitations:
         done: asyncio.Future[Enrolled] = loop.create_future()
         waiting = _Waiting(self, name, done)
         context = self._context(waiting)
+        server = await asyncio.start_server(
+            waiting.begin,
+            sock=_listening(port),
+            ssl=context,
+            limit=MAX_TRUST_DOCUMENT_BYTES,
+            ssl_handshake_timeout=_REQUEST_TIMEOUT_S,
+        )
+        address = str(TlsAddress(host, server.sockets[0].getsockname()[1]))
+        invitation = Invitation(name, address, self._authority.fingerprint, secrets.token_bytes(16))
+        waiting.invitation = invitation
         try:
-            server = await asyncio.start_server(
-                waiting.serve,
-                None,
-                port,
-                ssl=context,
-                limit=MAX_TRUST_DOCUMENT_BYTES,
-                ssl_handshake_timeout=_REQUEST_TIMEOUT_S,
-            )
-        except OSError as exc:
-            raise AddressError(f"cannot wait on port {port}: {exc.strerror}", hint="choose another: --port N") from exc
-        async with server:
-            address = str(TlsAddress(host, server.sockets[0].getsockname()[1]))
-            waiting.invitation = Invitation(name, address, self._authority.fingerprint, secrets.token_bytes(16))
-            show(waiting.invitation)
-            try:
-                enrolled = await asyncio.wait_for(done, valid_s)
-            except TimeoutError:
-                self._remember(waiting.invitation, "ran out")
-                raise EnrolmentError(
-                    f"no device came with the code for {name} within {valid_s / 60:.0f} minutes",
-                    hint=f"edgectl device invite {name}",
-                ) from None
-            except asyncio.CancelledError:
-                self._remember(waiting.invitation, "was withdrawn")
-                raise
-        return enrolled
+            show(invitation)
+            return await asyncio.wait_for(done, valid_s)
+        except TimeoutError:
+            self._remember(invitation, "ran out")
+            raise EnrolmentError(
+                f"no device came with the code for {name} within {valid_s / 60:.0f} minutes",
+                hint=f"edgectl device invite {name}",
+            ) from None
+        except asyncio.CancelledError:
+            self._remember(invitation, "was withdrawn")
+            raise
+        finally:
+            server.close()
+            await waiting.end()
 
     def _context(self, waiting: _Waiting) -> ssl.SSLContext:
         key = certificates.new_key()
@@ -185,6 +184,16 @@ class Invitations:
         self._said(f"refused a device at {peer}: {why}")
 
 
+def _listening(port: int) -> socket.socket:
+    """One socket for IPv4 and IPv6, so that both have the one port that is in the code."""
+    try:
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return socket.create_server(("", port))
+    except OSError as exc:
+        raise AddressError(f"cannot wait on port {port}: {exc.strerror}", hint="choose another: --port N") from exc
+
+
 class _Waiting:
     """One invitation while its port is open."""
 
@@ -193,12 +202,25 @@ class _Waiting:
         self._name = name
         self._done = done
         self._free = asyncio.Semaphore(_CONNECTIONS)
+        self._tasks: set[asyncio.Task[None]] = set()
         self.invitation: Invitation | None = None
         self.presented = b""
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
-        peer = str((writer.get_extra_info("peername") or ("unknown",))[0])
+    def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A connection comes in."""
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def end(self) -> None:
+        """The answer that is under way is finished; connections that say nothing are ended."""
+        await asyncio.wait(self._tasks, timeout=_LAST_WORD_S) if self._tasks else None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = str((writer.get_extra_info("peername") or ("unknown",))[0]).removeprefix("::ffff:")
         try:
             async with self._free, asyncio.timeout(_REQUEST_TIMEOUT_S):
                 await self._answer(peer, reader, writer)

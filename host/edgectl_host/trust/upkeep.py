@@ -7,29 +7,13 @@ key does the same by `edgectl trust renew`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
+from edgectl_host.transport.base import TrustCalls
 from edgectl_host.trust.authority import Authority
 from edgectl_host.trust.register import renewal_due_s
-from edgectl_protos.domain.trust import DeviceTrust, Signed
+from edgectl_protos.domain.trust import DeviceTrust
 
-__all__ = ["Kept", "TrustCalls", "keep_up"]
-
-
-class TrustCalls(Protocol):
-    """A device, as far as trust goes; `transport/trust.py` is the real one."""
-
-    async def trust(self) -> DeviceTrust:
-        """What it has accepted."""
-
-    async def request_certificate(self) -> str:
-        """The request for the certificate of a new key, PEM."""
-
-    async def install_certificate(self, enrolment: bytes) -> DeviceTrust:
-        """Give it the certificate that it asked for."""
-
-    async def revoke(self, revocations: Signed) -> DeviceTrust:
-        """Give it the newest list of revoked certificates."""
+__all__ = ["Kept", "keep_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +27,7 @@ class Kept:
 
 async def keep_up(device: TrustCalls, authority: Authority, *, now_s: float, renew_now: bool = False) -> Kept:
     """Bring a device up to date."""
-    state = await device.trust()
+    state = await device.state()
     revoked = renewed = False
     newest = authority.revocations()
     if newest is not None and authority.epoch() > state.revocation_epoch:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edgectl_host.transport.grpc import CHANNEL_OPTIONS, GrpcDeviceClient
+from edgectl_host.transport.dial import CHANNEL_OPTIONS
+from edgectl_host.transport.grpc import GrpcDeviceClient
 from edgectl_protos.domain.bundle import MANIFEST_NAME
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import UnreachableError
@@ -42,7 +43,7 @@ async def test_an_agent_that_is_stopped_is_noticed_by_who_watches_it(monkeypatch
         name: 1000 if name.startswith(("grpc.keepalive", "grpc.http2.ping")) else value
         for name, value in CHANNEL_OPTIONS
     }
-    monkeypatch.setattr("edgectl_host.transport.grpc.CHANNEL_OPTIONS", tuple(quick.items()))
+    monkeypatch.setattr("edgectl_host.transport.dial.CHANNEL_OPTIONS", tuple(quick.items()))
     monkeypatch.setattr("edgectl_host.transport.grpc.CALL_TIMEOUT_S", 600.0)
     manifest = (stub_bundle(tmp_path / "bundle") / MANIFEST_NAME).read_bytes()
     with agent_process() as (process, address):

@@ -112,7 +112,7 @@ def revoke(
     devices = wiring.enrolled_devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
     console = wiring.console(json_mode=json_mode)
     with console.busy(name, "telling the devices"):
-        told = asyncio.run(bring_up_to_date(devices, wiring.open_trust, authority))
+        told = asyncio.run(bring_up_to_date(devices, wiring.reach, authority))
     console.show(human_revoked(name, revoked, told))
     console.show_json(json_revoked(name, revoked, told))
 
@@ -148,7 +148,7 @@ def renew(
     devices = wiring.enrolled_devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
     console = wiring.console(json_mode=json_mode)
     with console.busy(fleet, "renewing"):
-        told = asyncio.run(bring_up_to_date(devices, wiring.open_trust, authority, renew_now=renew_now))
+        told = asyncio.run(bring_up_to_date(devices, wiring.reach, authority, renew_now=renew_now))
     console.show(human_told(told))
     console.show_json(json_told(told))
     click.get_current_context().exit(exit_code_of_failures([answer.failure for answer in told]))
@@ -195,7 +195,7 @@ def audit(
     devices = wiring.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
     console = wiring.console(json_mode=json_mode)
     with console.busy(fleet, "reading the logs"):
-        logs = asyncio.run(read_logs(devices, wiring.open_trust, SeenLogs(wiring.trust_folder())))
+        logs = asyncio.run(read_logs(devices, wiring.connect, SeenLogs(wiring.trust_folder())))
     if len(logs) == 1 and logs[0].failure is not None:
         raise error_of(logs[0].failure)
     console.show(human_logs(logs, last))

@@ -19,6 +19,7 @@ from edgectl_host.trust.upkeep import Kept
 from edgectl_host.workflows.ask import Answer
 from edgectl_host.workflows.trust import Log
 from edgectl_protos.codec.document import to_document
+from edgectl_protos.domain.address import DEFAULT_PORT, TlsAddress
 from edgectl_protos.domain.trust import ReleaseKey
 
 __all__ = [
@@ -194,12 +195,22 @@ def json_logs(logs: Sequence[Answer[Log]]) -> list[dict[str, Any]]:
 def human_enrolled(enrolled: Enrolled) -> RenderableType:
     """The device that came."""
     issued = enrolled.issued
-    return Text(f"{issued.name} is enrolled: device {issued.identity}, from {enrolled.peer}")
+    return Text(
+        f"{issued.name} is enrolled: device {issued.identity}, from {enrolled.peer}\n"
+        f"there: edgectl-agent run --state-dir DIR --listen tls:0.0.0.0:{DEFAULT_PORT}\n"
+        f"here, in fleet.yaml: {issued.name}: {{address: '{_address(enrolled)}', identity: '{issued.identity}'}}"
+    )
 
 
 def json_enrolled(enrolled: Enrolled) -> dict[str, Any]:
     """The device that came."""
-    return {"name": enrolled.issued.name, "identity": enrolled.issued.identity, "peer": enrolled.peer}
+    issued = enrolled.issued
+    return {"name": issued.name, "identity": issued.identity, "address": str(_address(enrolled))}
+
+
+def _address(enrolled: Enrolled) -> TlsAddress:
+    """Where the device will listen, as far as can be told."""
+    return TlsAddress(enrolled.peer)
 
 
 def _standing(holding: Holding, now_s: float) -> str:
