@@ -34,7 +34,8 @@ from edgectl_agent.core.device.probe import Probe
 from edgectl_agent.core.device.telemetry import Telemetry, read_text
 from edgectl_agent.core.health import Health
 from edgectl_agent.core.hello import Hello
-from edgectl_agent.core.runs import Runs
+from edgectl_agent.core.runs.records import RunRecords
+from edgectl_agent.core.runs.runs import Runs
 from edgectl_agent.core.store.atomic import Disk
 from edgectl_agent.core.store.claim import claim_state_dir
 from edgectl_agent.core.store.layout import Layout
@@ -171,15 +172,14 @@ class Agent:
             cancel_wait_s=config.cancel_wait_s,
         )
         runs = Runs(
-            layout,
-            disk,
+            RunRecords(layout.runs, layout.damaged, disk, kept=config.runs_kept),
             store,
             sessions,
             deployer,
             occupancy,
             facts,
             margin_s=config.run_margin_s,
-            kept=config.runs_kept,
+            cancel_wait_s=config.cancel_wait_s,
         )
         trust = TrustFolder(layout.trust, disk)
         audit = AuditLog(layout.trust, disk)
@@ -220,7 +220,7 @@ class Agent:
             deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
                 DeploymentServicer(deployer, register, Admission(trust, keyring), callers), made
             )
-            profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileServicer(runs), made)
+            profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileServicer(runs, callers), made)
             trust_service_pb2_grpc.add_TrustServiceServicer_to_server(TrustServicer(membership, callers, audit), made)
             return made
 

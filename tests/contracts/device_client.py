@@ -223,14 +223,52 @@ class DeviceClientContract:
 
     async def test_a_run_goes_through_its_phases_and_ends_with_the_summary(self, client, bundle):
         await install(client, bundle)
-        events = await all_of(client.run("run1", LoopOverrides(measure_s=0.3)))
+        begun = await client.create_run("run1", LoopOverrides(measure_s=0.3), owner="someone@here")
+        assert (begun.run_id, begun.owner, begun.part_of) == ("run1", "someone@here", "")
+        events = await all_of(client.watch_run("run1"))
         assert [event.phase for event in events][-2:] == [RunPhase.MEASURING, RunPhase.DONE]
+        assert [event.sequence for event in events] == list(range(1, len(events) + 1))
         summary = events[-1].summary
         assert summary is not None
         assert summary.run_id == "run1"
         assert summary.loop.measure_s == 0.3
-        assert summary.release == (await client.installed()).current
+        assert summary.release == begun.release == (await client.installed()).current
         assert (await client.get(summary.deployment_id)).state is State.COMMITTED
+
+    async def test_a_run_that_nobody_watches_goes_on_and_is_found_again(self, client, connect, bundle):
+        await install(client, bundle)
+        async with await connect() as gone:
+            await gone.create_run("run1", LoopOverrides(measure_s=0.3), owner="a", part_of="a comparison")
+            async for event in gone.watch_run("run1"):
+                if event.phase is RunPhase.MEASURING:
+                    break
+        rest = await all_of(client.watch_run("run1", after_sequence=event.sequence))
+        assert rest[-1].phase is RunPhase.DONE
+        assert all(later.sequence > event.sequence for later in rest)
+        assert await all_of(client.watch_run("run1", after_sequence=rest[-1].sequence)) == []
+        (found,) = await client.runs()
+        assert (found.run_id, found.phase, found.part_of) == ("run1", RunPhase.DONE, "a comparison")
+
+    async def test_a_run_is_begun_once_however_often_it_is_asked_for(self, client, bundle):
+        await install(client, bundle)
+        for _ in range(3):
+            assert (await client.create_run("run1", LoopOverrides(measure_s=0.1), owner="a")).run_id == "run1"
+        first = await all_of(client.watch_run("run1"))
+        assert (await client.create_run("run1", LoopOverrides(measure_s=0.1), owner="a")).phase is RunPhase.DONE
+        assert (await all_of(client.watch_run("run1")))[-1] == first[-1]
+
+    async def test_a_run_in_progress_holds_the_device_until_it_is_cancelled(self, client, bundle):
+        await install(client, bundle)
+        await client.create_run("run1", LoopOverrides(measure_s=60.0), owner="ada@lab")
+        with pytest.raises(BusyError, match="run1 of ada@lab"):
+            await client.create_run("run2", LoopOverrides(), owner="b")
+        assert (await client.cancel_run("run1")).phase is RunPhase.FAILED
+        last = (await all_of(client.watch_run("run1")))[-1]
+        assert last.failure.reason == "cancelled"
+        assert (await client.cancel_run("run1")).failure.reason == "cancelled"
+        await client.create_run("run2", LoopOverrides(measure_s=0.1), owner="b")
+        assert (await all_of(client.watch_run("run2")))[-1].phase is RunPhase.DONE
+        assert [run.run_id for run in await client.runs()] == ["run2", "run1"]
 
     async def test_a_kept_release_runs_beside_the_installed_one_and_no_other_does(self, client, bundle, other):
         await install(client, bundle)
@@ -239,22 +277,40 @@ class DeviceClientContract:
         installed = await client.installed()
         assert installed.kept == (installed.current, before)
         for release in (before, installed.current, before):
-            *_, last = await all_of(client.run(new_id(), LoopOverrides(measure_s=0.1), release))
-            assert last.summary.release == release
+            run = await client.create_run(new_id(), LoopOverrides(measure_s=0.1), release, owner="a")
+            *_, last = await all_of(client.watch_run(run.run_id))
+            assert last.summary.release == run.release == release
         assert (await client.installed()).current == installed.current
         with pytest.raises(StateError):
-            await all_of(client.run(new_id(), LoopOverrides(), Digest("0" * 64)))
+            await client.create_run(new_id(), LoopOverrides(), Digest("0" * 64), owner="a")
 
     async def test_nothing_installed_is_nothing_to_run(self, client):
         with pytest.raises(StateError):
-            await all_of(client.run("run1", LoopOverrides()))
+            await client.create_run("run1", LoopOverrides(), owner="a")
+
+    async def test_an_unknown_run_is_not_found(self, client):
+        with pytest.raises(NotFoundError):
+            await all_of(client.watch_run("run1"))
+        with pytest.raises(NotFoundError):
+            await client.cancel_run("run1")
+        assert await client.runs() == ()
 
     async def test_samples_of_a_run_can_be_fetched_and_those_of_no_run_cannot(self, client, bundle):
         await install(client, bundle)
-        await all_of(client.run("run1", LoopOverrides(measure_s=0.3)))
-        assert b"".join(await all_of(client.fetch_samples("run1")))
+        await client.create_run("run1", LoopOverrides(measure_s=0.3), owner="a")
+        await all_of(client.watch_run("run1"))
+        samples = b"".join(await all_of(client.fetch_samples("run1")))
+        assert samples
+        assert b"".join(await all_of(client.fetch_samples("run1", offset=10))) == samples[10:]
         with pytest.raises(NotFoundError):
             await all_of(client.fetch_samples("run2"))
+
+    async def test_events_are_acknowledged_for_their_own_deployment_only(self, client, connect, bundle, other):
+        first = await client.create(bundle[1], owner="a", deployment_id=new_id())
+        await client.cancel(first.id)
+        await install(client, other)
+        assert (await all_of(client.watch(first.id)))[-1].state is State.FAILED
+        assert await all_of(client.watch(first.id)) == []
 
     async def test_two_connections_see_one_device(self, client, connect, bundle):
         deployment = await client.create(bundle[1], owner="a", deployment_id=new_id())

@@ -117,7 +117,10 @@ def edgectl(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def deploy(folder: Path, on_line=lambda line: None) -> tuple[int, list[dict], str]:
     process = edgectl(
-        folder, "deploy", "tiny.onnx", "--fleet", "bench", "--fleet-file", "fleet.yaml", "--loop", "loop.yaml", "--json"
+        folder,
+        *("deploy", "tiny.onnx", "--fleet", "bench", "--fleet-file", "fleet.yaml", "--loop", "loop.yaml", "--json"),
+        # One of them stays away.
+        *("--patience", "1s"),
     )
     lines: list[str] = []
 

@@ -182,8 +182,8 @@ def deploys(channel, signed=b"", manifest=b"{}"):
 
 
 def profiles(channel):
-    request = profile_service_pb2.RunRequest(run_id="r1")
-    return list(profile_service_pb2_grpc.ProfileServiceStub(channel).Run(request, timeout=30))
+    request = profile_service_pb2.CreateRunRequest(run_id="r1")
+    return profile_service_pb2_grpc.ProfileServiceStub(channel).Create(request, timeout=30)
 
 
 def administers(channel):

@@ -10,7 +10,7 @@ from edgectl_protos.domain.errors import ProtocolError
 
 __all__ = ["CAPABILITIES", "Hello"]
 
-CAPABILITIES = ("deploy", "rollback", "profile", "trust")
+CAPABILITIES = ("deploy", "rollback", "runs", "trust")
 
 
 class Hello:

@@ -63,7 +63,7 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
 
     def Acknowledge(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Forget events that the host has."""
-        self._register.acknowledge(request.up_to_sequence)
+        self._register.acknowledge(request.deployment_id, request.up_to_sequence)
         return deployment_service_pb2.AcknowledgeReply()
 
     def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -38,6 +38,7 @@ _LIMITS = {
     # The manifest, its signatures, and who sends it.
     "DeploymentService/Create": MethodLimit(MAX_MANIFEST_BYTES + 64 * _KIB),
     "DeploymentService/Watch": MethodLimit(streams=8, yields=True),
+    "ProfileService/Watch": MethodLimit(streams=8, yields=True),
     "ArtifactService/Offer": MethodLimit(4 * _MIB),
     # A chunk, and whose it is.
     "ArtifactService/Upload": MethodLimit(_MIB + 4 * _KIB, yields=True),

@@ -27,6 +27,7 @@ __all__ = [
     "graph_options",
     "json_option",
     "loop_options",
+    "patience_option",
     "target_options",
     "task_option",
     "word_options",
@@ -300,6 +301,20 @@ def loop_options(command: F) -> F:
         click.option("--rate", "rate_hz", type=RATE, metavar="30Hz", help="Another rate than the loop's own."),
     )
     return _all(command, options)
+
+
+def patience_option(command: F) -> F:
+    """How long a device may be silent once something goes on there: --patience."""
+    option = click.option(
+        "--patience",
+        "patience_s",
+        type=DURATION,
+        default="2min",
+        show_default=True,
+        metavar="2min",
+        help="How long a device may be silent; what goes on there goes on.",
+    )
+    return option(command)
 
 
 def _all(command: F, options: tuple[Callable[[F], F], ...]) -> F:

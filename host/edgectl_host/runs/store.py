@@ -130,6 +130,12 @@ class RunStore:
             samples_path=row.samples_path,
         )
 
+    def has(self, run_id: str) -> bool:
+        """Whether a run of exactly this id is recorded."""
+        query = select(schema.runs.c.id).where(schema.runs.c.id == run_id)
+        with self._begin() as connection:
+            return connection.execute(query).first() is not None
+
     def release(self, digest: Digest) -> Manifest | None:
         """The manifest of a release that this host has deployed."""
         query = select(schema.releases.c.manifest).where(schema.releases.c.digest == str(digest))

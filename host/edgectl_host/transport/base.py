@@ -15,7 +15,7 @@ from edgectl_protos.domain.artifact import Chunk, Digest
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
 from edgectl_protos.domain.loop import LoopOverrides
-from edgectl_protos.domain.run import RunEvent
+from edgectl_protos.domain.run import Run, RunEvent
 from edgectl_protos.domain.trust import DeviceTrust, Signed
 
 __all__ = ["DeviceClient", "Installed", "Offered", "TrustCalls"]
@@ -78,6 +78,8 @@ class DeviceClient(abc.ABC):
 
     def __init__(self, device: str) -> None:
         self.device = device
+        self.capabilities: frozenset[str] = frozenset()
+        """What the agent said in its hello that it can do."""
 
     async def __aenter__(self) -> DeviceClient:
         return self
@@ -166,14 +168,34 @@ class DeviceClient(abc.ABC):
         """
 
     @abc.abstractmethod
-    def run(self, run_id: str, overrides: LoopOverrides, release: Digest | None = None) -> AsyncIterator[RunEvent]:
-        """Measure the loop of the installed release, or of a kept one; the last event has the summary.
+    async def create_run(
+        self, run_id: str, overrides: LoopOverrides, release: Digest | None = None, *, owner: str, part_of: str = ""
+    ) -> Run:
+        """Begin to measure the loop of the installed release, or of a kept one; or find the run of this id. It goes on
+        without us.
 
         Raises:
-            EdgectlError: the failure of the run.
             StateError: nothing is installed, or the release is not kept.
+            BusyError: another run, or a deployment, holds the device.
+            ProtocolError: the agent is older than runs that go on by themselves.
         """
 
     @abc.abstractmethod
-    def fetch_samples(self, run_id: str) -> AsyncIterator[bytes]:
-        """The spooled samples of a finished run: the bytes of an .npz."""
+    def watch_run(self, run_id: str, *, after_sequence: int = 0) -> AsyncIterator[RunEvent]:
+        """Events of a run until it is over; the last has the summary or the failure.
+
+        Raises:
+            NotFoundError: the device remembers no such run.
+        """
+
+    @abc.abstractmethod
+    async def cancel_run(self, run_id: str) -> Run:
+        """End a run; one that is over stays as it is."""
+
+    @abc.abstractmethod
+    async def runs(self) -> tuple[Run, ...]:
+        """The runs that the device remembers, newest first."""
+
+    @abc.abstractmethod
+    def fetch_samples(self, run_id: str, *, offset: int = 0) -> AsyncIterator[bytes]:
+        """The spooled samples of a finished run: the bytes of an .npz, from an offset."""

@@ -52,9 +52,9 @@ from edgectl_protos.codec.wire import from_wire, to_wire
 from edgectl_protos.domain.artifact import Chunk, Digest
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
-from edgectl_protos.domain.errors import ProtocolError, TrustError, UnreachableError, error_by_reason
+from edgectl_protos.domain.errors import ProtocolError, TrustError, UnreachableError
 from edgectl_protos.domain.loop import LoopOverrides
-from edgectl_protos.domain.run import RunEvent, RunPhase
+from edgectl_protos.domain.run import Run, RunEvent
 
 __all__ = ["GrpcDeviceClient"]
 
@@ -62,6 +62,8 @@ PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 TRUST = "trust"
 """The capability of an agent that can be enrolled."""
+RUNS = "runs"
+"""The capability of an agent whose runs are operations."""
 
 HELLO_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 30.0
@@ -122,7 +124,6 @@ class GrpcDeviceClient(DeviceClient):
         super().__init__(device)
         self._address = address
         self._fleet = fleet
-        self._capabilities: tuple[str, ...] = ()
         self._channel = dial(device, address, identity, self._own, now_s=time.time())
         self._info = info_grpc.InfoServiceStub(self._channel)
         self._artifacts = artifact_grpc.ArtifactServiceStub(self._channel)
@@ -139,7 +140,7 @@ class GrpcDeviceClient(DeviceClient):
 
         Raises:
             AddressError: it is no address of an agent.
-        IdentityError: another device answers there.
+            IdentityError: another device answers there.
             UnreachableError: nobody answers.
             ProtocolError: no common protocol version.
         """
@@ -165,7 +166,7 @@ class GrpcDeviceClient(DeviceClient):
                 f"this host {PROTOCOL_MIN}..{PROTOCOL_MAX}",
                 hint="install the same version on host and device: edgectl doctor",
             )
-        self._capabilities = reply.capabilities
+        self.capabilities = frozenset(reply.capabilities)
         return reply
 
     async def facts(self, *, refresh: bool = False) -> DeviceFacts:
@@ -230,7 +231,7 @@ class GrpcDeviceClient(DeviceClient):
         async for message in self._stream(self._deployments.Watch, request):
             event = from_wire(DeploymentEvent, message)
             yield event
-            acknowledge = deployment_pb.AcknowledgeRequest(up_to_sequence=event.sequence)
+            acknowledge = deployment_pb.AcknowledgeRequest(deployment_id=deployment_id, up_to_sequence=event.sequence)
             await self._call(self._deployments.Acknowledge, acknowledge, CALL_TIMEOUT_S)
 
     async def cancel(self, deployment_id: str) -> Deployment:
@@ -243,26 +244,44 @@ class GrpcDeviceClient(DeviceClient):
         request = deployment_pb.RollbackRequest(owner=owner, signed_release=signed)
         return await self._deployment(self._deployments.Rollback, request, ROLLBACK_TIMEOUT_S)
 
-    async def run(
-        self, run_id: str, overrides: LoopOverrides, release: Digest | None = None
-    ) -> AsyncIterator[RunEvent]:
-        request = profile_pb.RunRequest(
-            run_id=run_id, overrides=to_wire(overrides), release=str(release) if release else ""
+    async def create_run(
+        self, run_id: str, overrides: LoopOverrides, release: Digest | None = None, *, owner: str, part_of: str = ""
+    ) -> Run:
+        if RUNS not in self.capabilities:
+            raise ProtocolError(
+                f"{self.device}: its agent is older than runs that go on by themselves",
+                hint="install the same version on host and device: edgectl doctor",
+            )
+        request = profile_pb.CreateRunRequest(
+            run_id=run_id,
+            overrides=to_wire(overrides),
+            release=str(release) if release else "",
+            owner=owner,
+            part_of=part_of,
         )
-        async for message in self._stream(self._profiles.Run, request):
-            event = from_wire(RunEvent, message)
-            if event.phase is RunPhase.FAILED and event.failure is not None:
-                raise error_by_reason(event.failure.reason)(event.failure.message, hint=event.failure.hint)
-            yield event
+        return from_wire(Run, await self._call(self._profiles.Create, request, CALL_TIMEOUT_S))
 
-    async def fetch_samples(self, run_id: str) -> AsyncIterator[bytes]:
-        request = profile_pb.FetchSamplesRequest(run_id=run_id)
+    async def watch_run(self, run_id: str, *, after_sequence: int = 0) -> AsyncIterator[RunEvent]:
+        request = profile_pb.WatchRunRequest(run_id=run_id, after_sequence=after_sequence)
+        async for message in self._stream(self._profiles.Watch, request):
+            yield from_wire(RunEvent, message)
+
+    async def cancel_run(self, run_id: str) -> Run:
+        request = profile_pb.CancelRunRequest(run_id=run_id)
+        return from_wire(Run, await self._call(self._profiles.Cancel, request, CALL_TIMEOUT_S))
+
+    async def runs(self) -> tuple[Run, ...]:
+        reply = await self._call(self._profiles.List, profile_pb.ListRunsRequest(), CALL_TIMEOUT_S)
+        return tuple(from_wire(Run, run) for run in reply.runs)
+
+    async def fetch_samples(self, run_id: str, *, offset: int = 0) -> AsyncIterator[bytes]:
+        request = profile_pb.FetchSamplesRequest(run_id=run_id, offset=offset)
         async for piece in self._stream(self._profiles.FetchSamples, request):
             yield piece.data
 
     async def _signed(self, release: Digest) -> bytes:
         """Leave to install a release, where the device wants to see it: above the last that it took."""
-        if TRUST not in self._capabilities:
+        if TRUST not in self.capabilities:
             return b""
         state = await self.trust.state()
         if not state.identity:

@@ -21,6 +21,7 @@ from edgectl_host.runs.samples import read_responses_s
 from edgectl_host.transport.base import DeviceClient
 from edgectl_host.workflows.bundle import Bundle
 from edgectl_host.workflows.deploy import install
+from edgectl_host.workflows.patience import Patience
 from edgectl_host.workflows.profile import measure
 from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.artifact import Digest
@@ -110,7 +111,7 @@ def pool(blocks: Blocks, tick_statistic: str = "") -> Pooled:
     return Pooled(response, misses, judge(whole, deadlines))
 
 
-async def bring(client: DeviceClient, bundle: Bundle, *, owner: str, progress: Progress) -> bool:
+async def bring(client: DeviceClient, bundle: Bundle, *, owner: str, patience: Patience, progress: Progress) -> bool:
     """Install a release unless the device keeps it; whether it was installed.
 
     Raises:
@@ -118,7 +119,7 @@ async def bring(client: DeviceClient, bundle: Bundle, *, owner: str, progress: P
     """
     if bundle.digest in (await client.installed()).kept:
         return False
-    await install(client, bundle, owner=owner, progress=progress)
+    await install(client, bundle, owner=owner, patience=patience, progress=progress)
     return True
 
 
@@ -129,7 +130,9 @@ async def take_turns(
     overrides: LoopOverrides,
     *,
     blocks: int,
+    owner: str,
     manifest_of: Callable[[Digest], Manifest | None],
+    patience: Patience,
     progress: Progress,
 ) -> tuple[Blocks, ...]:
     """So many blocks of each, in turns. One that fails takes no further turns.
@@ -146,7 +149,15 @@ async def take_turns(
             told = functools.partial(_tell, progress, device.name, f"{contestant.label}, block {block + 1} of {blocks}")
             try:
                 record = await measure(
-                    client, device, overrides, release=contestant.release, manifest_of=manifest_of, progress=told
+                    client,
+                    device,
+                    overrides,
+                    owner=owner,
+                    release=contestant.release,
+                    part_of="a comparison",
+                    manifest_of=manifest_of,
+                    patience=patience,
+                    progress=told,
                 )
                 samples = b"".join([piece async for piece in client.fetch_samples(record.summary.run_id)])
                 times = (*so_far.responses_s, read_responses_s(samples))

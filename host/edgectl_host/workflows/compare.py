@@ -13,6 +13,7 @@ from edgectl_host.workflows.blocks import Blocks, Contestant, bring, conditions_
 from edgectl_host.workflows.bundle import Bundle
 from edgectl_host.workflows.connections import Connect
 from edgectl_host.workflows.convert import Subject
+from edgectl_host.workflows.patience import Patience
 from edgectl_host.workflows.plan import make_plan
 from edgectl_host.workflows.progress import Progress
 from edgectl_protos.domain.artifact import Digest
@@ -66,6 +67,7 @@ async def run_compare(
     owner: str,
     remember: Callable[[Digest, Manifest], None],
     manifest_of: Callable[[Digest], Manifest | None],
+    patience: Patience,
     progress: Progress,
 ) -> Comparison:
     """Convert both, bring both onto the device, and let them take turns.
@@ -83,10 +85,20 @@ async def run_compare(
                 hint="name two: edgectl compare CHECKPOINT --scheme fp32 --scheme int8",
             )
         brought = [
-            bundle for bundle in bundles if bundle and await bring(client, bundle, owner=owner, progress=progress)
+            bundle
+            for bundle in bundles
+            if bundle and await bring(client, bundle, owner=owner, patience=patience, progress=progress)
         ]
         a, b = await take_turns(
-            client, device, named, overrides, blocks=blocks, manifest_of=manifest_of, progress=progress
+            client,
+            device,
+            named,
+            overrides,
+            blocks=blocks,
+            owner=owner,
+            manifest_of=manifest_of,
+            patience=patience,
+            progress=progress,
         )
     for side in (a, b):
         if side.failure is not None:

@@ -19,6 +19,7 @@ from edgectl_host.workflows.blocks import Blocks, Contestant, Pooled, bring, con
 from edgectl_host.workflows.bundle import Bundle
 from edgectl_host.workflows.connections import Connect
 from edgectl_host.workflows.convert import Subject
+from edgectl_host.workflows.patience import Patience
 from edgectl_host.workflows.plan import DevicePlan, make_plan
 from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.artifact import Digest
@@ -101,6 +102,7 @@ async def run_demo(
     connect: Connect,
     owner: str,
     remember: Callable[[Digest, Manifest], None],
+    patience: Patience,
     progress: Progress,
 ) -> DemoResult:
     """Bring all of them onto the device and let blocks of them take turns; `overrides` are those of one block.
@@ -126,7 +128,7 @@ async def run_demo(
         for assignment in list(bundles):
             told = _told_of(assignment, progress)
             try:
-                brought = await bring(client, bundles[assignment], owner=owner, progress=told)
+                brought = await bring(client, bundles[assignment], owner=owner, patience=patience, progress=told)
                 progress(Update(str(assignment), "installed" if brought else "already installed", done=True))
             except EdgectlError as exc:
                 rows[assignment] = replace(rows[assignment], failure=failure_of(exc))
@@ -134,7 +136,15 @@ async def run_demo(
         manifests = {bundle.digest: bundle.manifest for bundle in bundles.values()}
         named = [Contestant(str(assignment), bundle.digest) for assignment, bundle in bundles.items()]
         found = await take_turns(
-            client, device, named, overrides, blocks=DEMO_BLOCKS, manifest_of=manifests.get, progress=progress
+            client,
+            device,
+            named,
+            overrides,
+            blocks=DEMO_BLOCKS,
+            owner=owner,
+            manifest_of=manifests.get,
+            patience=patience,
+            progress=progress,
         )
     for assignment, blocks in zip(bundles, found, strict=True):
         rows[assignment] = _measured(rows[assignment], blocks)

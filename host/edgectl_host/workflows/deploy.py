@@ -7,16 +7,16 @@ has, and the next deploy sends only the rest. The failure of a deployment is rai
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 
 from edgectl_host.transport.base import DeviceClient
 from edgectl_host.workflows.ask import error_of
 from edgectl_host.workflows.bundle import Bundle
+from edgectl_host.workflows.connections import see_through
+from edgectl_host.workflows.patience import Heard, Patience
 from edgectl_host.workflows.progress import Progress, Update
-from edgectl_host.workflows.send import send
+from edgectl_host.workflows.send import Sent, send
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent, State
 from edgectl_protos.domain.errors import DeviceError, EdgectlError
 
@@ -36,8 +36,6 @@ _WORDS = {
     State.INCONSISTENT: "inconsistent",
 }
 
-_WITHDRAW_S = 10.0
-
 
 @dataclass(frozen=True, slots=True)
 class Install:
@@ -48,47 +46,70 @@ class Install:
     already: bool = False
 
 
-async def install(client: DeviceClient, bundle: Bundle, *, owner: str, progress: Progress) -> Install:
+async def install(
+    client: DeviceClient, bundle: Bundle, *, owner: str, patience: Patience, progress: Progress
+) -> Install:
     """Bring a release onto a device and see it committed.
 
     Raises:
         EdgectlError: what the device refused, or why the deployment failed.
     """
-    deployment = await client.create(bundle.manifest_bytes, owner=owner, deployment_id=uuid.uuid4().hex)
+    deployment_id = uuid.uuid4().hex
+
+    async def create(heard: Heard) -> Deployment:
+        return await client.create(bundle.manifest_bytes, owner=owner, deployment_id=deployment_id)
+
+    deployment = await patience.keep_asking(client.device, create, progress)
     if deployment.state is State.COMMITTED:
         return Install(deployment, 0, already=True)
-    sent_bytes = 0
+    sent = Sent()
     if deployment.state in (State.PLANNED, State.STAGING):
         try:
-            sent_bytes = await send(client, deployment.id, bundle, progress)
-            await client.start(deployment.id)
+            await _send_and_start(client, deployment.id, bundle, sent, patience, progress)
         except BaseException:
             # Whatever stopped us, the device need not wait out our lease.
-            await _withdraw(client, deployment.id)
+            await see_through(client.cancel(deployment.id))
             raise
-    await _follow(client, deployment, progress)
-    final = await client.get(deployment.id)
+    final = await _follow(client, deployment.id, patience, progress)
     if final.state is not State.COMMITTED:
         raise await _failure_of_deployment(client, final)
-    return Install(final, sent_bytes)
+    return Install(final, sent.bytes)
 
 
-async def _withdraw(client: DeviceClient, deployment_id: str) -> None:
-    """Tell the device, also when the task that says so is being cancelled."""
-    with suppress(EdgectlError, TimeoutError):
-        async with asyncio.timeout(_WITHDRAW_S):
-            await asyncio.shield(client.cancel(deployment_id))
+async def _send_and_start(
+    client: DeviceClient, deployment_id: str, bundle: Bundle, sent: Sent, patience: Patience, progress: Progress
+) -> None:
+    async def attempt(heard: Heard) -> None:
+        def moving(update: Update) -> None:
+            heard()
+            progress(update)
+
+        # Each attempt asks again what is missing.
+        await send(client, deployment_id, bundle, sent, moving)
+        await client.start(deployment_id)
+
+    await patience.keep_asking(client.device, attempt, progress)
 
 
-async def _follow(client: DeviceClient, deployment: Deployment, progress: Progress) -> None:
-    async for event in client.watch(deployment.id):
-        # The outbox tells its story from the beginning; the sending was shown as it happened.
-        if event.state not in (State.PLANNED, State.STAGING):
-            progress(Update(client.device, _describe(event)))
+async def _follow(client: DeviceClient, deployment_id: str, patience: Patience, progress: Progress) -> Deployment:
+    """The deployment at rest."""
+    seen = 0
+
+    async def attempt(heard: Heard) -> Deployment:
+        nonlocal seen
+        async for event in client.watch(deployment_id, after_sequence=seen):
+            heard()
+            seen = event.sequence
+            # The outbox tells its story from the beginning; the sending was shown as it happened.
+            if event.state not in (State.PLANNED, State.STAGING):
+                progress(Update(client.device, _describe(event)))
+        return await client.get(deployment_id)
+
+    return await patience.keep_asking(client.device, attempt, progress)
 
 
 def _describe(event: DeploymentEvent) -> str:
-    text = _WORDS[event.state]
+    text = _WORDS.get(event.state, event.state.value)
     if event.detail and event.state is State.BUILDING:
         # It takes minutes: what its builder says instead of a silence.
         text = event.detail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -10,16 +11,24 @@ from pathlib import Path
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.runs.record import RunRecord
 from edgectl_host.transport.base import DeviceClient
-from edgectl_host.workflows.ask import Answer, ask_all, failure_of
-from edgectl_host.workflows.connections import Connect, Connections, together
+from edgectl_host.workflows.ask import Answer, ask_all, error_of, failure_of
+from edgectl_host.workflows.connections import Connect, Connections, see_through, together
+from edgectl_host.workflows.patience import Heard, Patience
 from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
-from edgectl_protos.domain.errors import EdgectlError, LoopError, ProtocolError, RunsError
+from edgectl_protos.domain.errors import (
+    EdgectlError,
+    LoopError,
+    NotFoundError,
+    ProtocolError,
+    RunsError,
+    UnreachableError,
+)
 from edgectl_protos.domain.loop import LoopOverrides
-from edgectl_protos.domain.run import RunPhase, RunSummary
+from edgectl_protos.domain.run import RunEvent, RunPhase, RunSummary
 
-__all__ = ["fetch_samples", "measure", "measure_all", "stamped"]
+__all__ = ["fetch_samples", "follow_run", "measure", "measure_all", "record_of"]
 
 _WORDS = {
     RunPhase.LOADING: "loading the policy",
@@ -35,36 +44,83 @@ async def measure(
     device: Device,
     overrides: LoopOverrides,
     *,
+    owner: str,
     release: Digest | None = None,
+    part_of: str = "",
     manifest_of: Callable[[Digest], Manifest | None],
+    patience: Patience,
     progress: Progress,
 ) -> RunRecord:
-    """Run the loop of the installed release once, or that of a kept one.
+    """Run the loop of the installed release once, or that of a kept one. Cancelled, it ends the run on the device.
 
     Raises:
         EdgectlError: the device's own failure, or LoopError when it ended without a summary.
-        ProtocolError: the agent runs only what is installed.
+        UnreachableError: it does not answer any more; the run goes on there.
+        ProtocolError: the agent ran something else.
     """
     run_id = uuid.uuid4().hex[:12]
-    summary = None
-    async for event in client.run(run_id, overrides, release):
-        quiet = event.phase is RunPhase.MEASURING
-        progress(Update(device.name, _WORDS[event.phase], event.progress or None, quiet=quiet))
-        summary = event.summary or summary
-    if summary is None:
-        raise LoopError(f"{device.name}: the run ended without a summary", hint="see the agent's log")
+
+    async def create(heard: Heard) -> None:
+        await client.create_run(run_id, overrides, release, owner=owner, part_of=part_of)
+
+    try:
+        await patience.keep_asking(client.device, create, progress)
+        summary = await follow_run(client, run_id, patience=patience, progress=progress)
+    except asyncio.CancelledError:
+        await see_through(client.cancel_run(run_id))
+        raise
     if release is not None and summary.release != release:
         raise ProtocolError(
-            f"{device.name}: the agent ran {summary.release.short} instead of {release.short}: it is older than this "
-            "edgectl",
+            f"{device.name}: the agent ran {summary.release.short} instead of {release.short}",
             hint="install the same version on host and device: edgectl doctor",
         )
-    summary = stamped(summary, device)
-    deployment = await client.get(summary.deployment_id)
-    return RunRecord.of(device.name, summary, deployment, manifest_of(summary.release))
+    return await record_of(client, device, summary, manifest_of=manifest_of)
 
 
-def stamped(summary: RunSummary, device: Device) -> RunSummary:
+async def follow_run(client: DeviceClient, run_id: str, *, patience: Patience, progress: Progress) -> RunSummary:
+    """The summary of a run, waited for.
+
+    Raises:
+        EdgectlError: the failure of the run, or LoopError when it ended without a summary.
+        UnreachableError: the device is silent for too long; the run goes on there.
+    """
+    last: RunEvent | None = None
+
+    async def attempt(heard: Heard) -> None:
+        nonlocal last
+        async for event in client.watch_run(run_id, after_sequence=last.sequence if last else 0):
+            heard()
+            last = event
+            quiet = event.phase is RunPhase.MEASURING
+            text = _WORDS.get(event.phase, event.phase.value)
+            progress(Update(client.device, text, event.progress or None, quiet=quiet))
+
+    try:
+        await patience.keep_asking(client.device, attempt, progress)
+    except UnreachableError as exc:
+        raise UnreachableError(
+            f"{exc.message}; run {run_id} goes on there",
+            hint=f"when it answers again, fetch the run: edgectl runs --fleet {client.device}",
+        ) from exc
+    if last is not None and last.failure is not None:
+        raise error_of(last.failure)
+    if last is None or last.summary is None:
+        raise LoopError(f"{client.device}: run {run_id} ended without a summary", hint="see the agent's log")
+    return last.summary
+
+
+async def record_of(
+    client: DeviceClient, device: Device, summary: RunSummary, *, manifest_of: Callable[[Digest], Manifest | None]
+) -> RunRecord:
+    """A run with what is known about it: its deployment as the device remembers it, its manifest as this host does."""
+    try:
+        deployment = await client.get(summary.deployment_id)
+    except NotFoundError:
+        deployment = None
+    return RunRecord.of(device.name, _stamped(summary, device), deployment, manifest_of(summary.release))
+
+
+def _stamped(summary: RunSummary, device: Device) -> RunSummary:
     """The summary, saying what it stands in for when the fleet file knows and the device itself does not."""
     facts = summary.facts
     if device.stand_in and not facts.stand_in_for:
@@ -99,7 +155,9 @@ async def measure_all(
     overrides: LoopOverrides,
     *,
     connect: Connect,
+    owner: str,
     manifest_of: Callable[[Digest], Manifest | None],
+    patience: Patience,
     keep: Callable[[DeviceClient, RunRecord], Awaitable[RunRecord]],
     progress: Progress,
 ) -> tuple[Answer[RunRecord], ...]:
@@ -121,7 +179,15 @@ async def measure_all(
         for device in members:
             try:
                 async with connections.to(device) as client:
-                    record = await measure(client, device, overrides, manifest_of=manifest_of, progress=progress)
+                    record = await measure(
+                        client,
+                        device,
+                        overrides,
+                        owner=owner,
+                        manifest_of=manifest_of,
+                        patience=patience,
+                        progress=progress,
+                    )
                     answers[device.name] = Answer(device, await keep(client, record))
                 progress(Update(device.name, record.outcome, done=True))
             except EdgectlError as exc:

@@ -16,6 +16,7 @@ from edgectl_host.workflows.ask import exit_code_of_failures, failure_of
 from edgectl_host.workflows.bundle import Bundle, Convert
 from edgectl_host.workflows.connections import Connect, Connections, together
 from edgectl_host.workflows.deploy import Install, install
+from edgectl_host.workflows.patience import Patience
 from edgectl_host.workflows.plan import DeployPlan, DevicePlan
 from edgectl_host.workflows.profile import measure
 from edgectl_host.workflows.progress import Progress, Update
@@ -51,6 +52,7 @@ class Rollout:
         measuring: LoopOverrides | None,
         remember: Callable[[Digest, Manifest], None],
         record: Callable[[RunRecord], None],
+        patience: Patience,
         progress: Progress,
     ) -> None:
         self._connections = Connections(connect)
@@ -59,6 +61,7 @@ class Rollout:
         self._measuring = measuring
         self._remember = remember
         self._record = record
+        self._patience = patience
         self._progress = progress
 
     async def run(self, plan: DeployPlan) -> tuple[Row, ...]:
@@ -106,7 +109,9 @@ class Rollout:
         device = row.plan.device
         try:
             async with self._connections.to(device) as client:
-                installed = await install(client, row.bundle, owner=self._owner, progress=self._progress)
+                installed = await install(
+                    client, row.bundle, owner=self._owner, patience=self._patience, progress=self._progress
+                )
         except EdgectlError as exc:
             return self._failed(row, exc)
         text = "already installed" if installed.already else "installed"
@@ -119,7 +124,13 @@ class Rollout:
         try:
             async with self._connections.to(device) as client:
                 record = await measure(
-                    client, device, overrides, manifest_of=lambda _: manifest, progress=self._progress
+                    client,
+                    device,
+                    overrides,
+                    owner=self._owner,
+                    manifest_of=lambda _: manifest,
+                    patience=self._patience,
+                    progress=self._progress,
                 )
         except EdgectlError as exc:
             return self._failed(row, exc)

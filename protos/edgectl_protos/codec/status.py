@@ -114,7 +114,8 @@ def error_from_rpc(rpc_error: grpc.RpcError, *, device: str) -> errors.EdgectlEr
         return cls(details, hint=unquote(metadata.get(HINT_KEY, "")))
     code = rpc_error.code()
     if code is grpc.StatusCode.CANCELLED:
-        return errors.CancelledError(f"{device}: the call was cancelled")
+        # Who cancels a call of his own does not come here: the agent gave its place to another, or is going.
+        return errors.UnreachableError(f"{device}: the agent ended the call", hint="ask again")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return errors.ProtocolError(
             f"{device}: the agent does not know this call ({details})",

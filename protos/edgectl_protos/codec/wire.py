@@ -57,6 +57,7 @@ MESSAGES: dict[type, Any] = {
     run.Misses: profile_service_pb2.Misses,
     run.Percentiles: profile_service_pb2.Percentiles,
     run.Rates: profile_service_pb2.Rates,
+    run.Run: profile_service_pb2.Run,
     run.RunEvent: profile_service_pb2.RunEvent,
     run.RunSummary: profile_service_pb2.RunSummary,
     run.SpanFigures: profile_service_pb2.SpanFigures,

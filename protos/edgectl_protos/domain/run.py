@@ -17,6 +17,7 @@ from edgectl_protos.domain.interval import interval_of, side_of
 from edgectl_protos.domain.loop import EXCEEDING_SHARES, MAX_TICKS, Deadlines, Limit, LoopSpec, Metric
 
 __all__ = [
+    "OVER",
     "SAMPLE_FLOORS",
     "Check",
     "ColdStart",
@@ -29,6 +30,7 @@ __all__ = [
     "Outcome",
     "Percentiles",
     "Rates",
+    "Run",
     "RunEvent",
     "RunPhase",
     "RunSummary",
@@ -294,15 +296,37 @@ class RunPhase(enum.Enum):
     """A phase of a newer agent, as a host sees it."""
 
 
+OVER = frozenset({RunPhase.DONE, RunPhase.FAILED})
+"""Phases in which a run is at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as its device remembers it. `part_of` says of what, empty where it stands by itself. `begun_s` is of the
+    device's clock, for people only.
+    """
+
+    run_id: str
+    deployment_id: str
+    release: Digest
+    name: str
+    owner: str
+    part_of: str
+    phase: RunPhase
+    begun_s: float
+    failure: Failure | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """Progress of a run; the last one is DONE with a summary, or FAILED with a failure."""
+    """Progress of a run, numbered from 1; the last one is DONE with a summary, or FAILED with a failure."""
 
     run_id: str
     phase: RunPhase
     progress: float = 0.0
     summary: RunSummary | None = None
     failure: Failure | None = None
+    sequence: int = 0
 
 
 class Outcome(enum.Enum):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import time
 
 import grpc
 import pytest
@@ -36,16 +34,6 @@ def next_phase(call, phase):
     raise AssertionError(f"no {phase}")
 
 
-def deploy_when_free(client, bundle, deployment_id):
-    """Install a bundle; a call that was cancelled ends its run a moment later."""
-    for _ in range(200):
-        with contextlib.suppress(BusyError):
-            assert client.deploy(bundle, deployment_id).state is State.COMMITTED
-            return
-        time.sleep(0.02)
-    raise AssertionError("the device was not freed")
-
-
 def test_a_run_tells_its_phases_and_ends_with_a_summary_and_samples(client, bundle):
     client.deploy(bundle(), "d-1")
     events = list(client.run("r-1", LoopOverrides(measure_s=0.2, rate_hz=100.0)))
@@ -65,6 +53,7 @@ def test_a_finished_run_is_remembered_across_a_restart(state, bundle):
         last = list(client.run("r-1"))[-1]
     with serve(state) as address, RawClient(address) as client:
         assert list(client.run("r-1")) == [last]
+        assert list(client.watch_run("r-1", after=last.sequence)) == []
         assert client.samples("r-1")
 
 
@@ -117,16 +106,15 @@ def test_a_release_that_is_not_kept_is_not_run_nor_one_that_failed(client, bundl
 
 def test_a_second_run_finds_the_device_busy_and_so_does_a_deployment(client, bundle, address):
     client.deploy(bundle("v1", wishes={"run_s": 30}), "d-1")
-    call = client.run_call("r-1")
-    next_phase(call, RunPhase.MEASURING)
+    client.create_run("r-1", owner="alice")
+    next_phase(client.run_call("r-1"), RunPhase.MEASURING)
     with RawClient(address) as other:
-        with pytest.raises(BusyError, match="run r-1 is measuring"):
+        with pytest.raises(BusyError, match="run r-1 of alice is measuring"):
             list(other.run("r-2"))
-        with pytest.raises(BusyError, match="run r-1 is measuring"):
+        with pytest.raises(BusyError, match="run r-1 of alice is measuring"):
             other.create((bundle("v2") / MANIFEST_NAME).read_bytes(), "d-2")
         with pytest.raises(BusyError):
             other.rollback()
-    call.cancel()
 
 
 def test_a_run_finds_the_device_busy_while_a_deployment_holds_it(client, bundle):
@@ -136,31 +124,72 @@ def test_a_run_finds_the_device_busy_while_a_deployment_holds_it(client, bundle)
         list(client.run("r-1"))
 
 
-def test_a_cancelled_call_ends_the_run_and_frees_the_device(client, bundle, state):
+def test_a_cancelled_run_ends_and_frees_the_device(client, bundle, state):
     client.deploy(bundle(wishes={"run_s": 30}), "d-1")
-    call = client.run_call("r-1")
-    next_phase(call, RunPhase.MEASURING)
+    client.create_run("r-1")
+    next_phase(client.run_call("r-1"), RunPhase.MEASURING)
     (pid,) = worker_pids(state)
-    call.cancel()
-    deploy_when_free(client, bundle("v2"), "d-2")
+    assert client.cancel_run("r-1").failure.reason == "cancelled"
+    assert client.deploy(bundle("v2"), "d-2").state is State.COMMITTED
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    assert list(client.run("r-1"))[-1].phase is RunPhase.DONE
+    assert list(client.run("r-1"))[-1].failure.message == "run r-1 was withdrawn"
 
 
-def test_a_second_call_attaches_to_the_run_and_keeps_it_alive(client, bundle, address):
+def test_a_run_that_is_cancelled_while_it_loads_ends_too(client, bundle):
+    client.deploy(bundle(), "d-1")
+    client.deploy(bundle("slow", wishes={"hang_in": "Run"}), "d-2")
+    client.create_run("r-1")
+    assert client.cancel_run("r-1").phase is RunPhase.FAILED
+    assert [run.run_id for run in client.runs()] == ["r-1"]
+
+
+def test_a_call_that_ends_does_not_end_its_run(client, bundle):
     client.deploy(bundle(wishes={"run_s": 0.5}), "d-1")
+    client.create_run("r-1")
     call = client.run_call("r-1")
     next_phase(call, RunPhase.MEASURING)
-    with RawClient(address) as other:
-        attached = other.run("r-1")
-        assert next(attached).phase is RunPhase.LOADING
-        call.cancel()
-        assert list(attached)[-1].phase is RunPhase.DONE
+    call.cancel()
+    assert [event.phase for event in client.watch_run("r-1", after=3)] == [RunPhase.DONE]
+    assert client.samples("r-1")
+
+
+def test_a_run_that_its_agent_did_not_survive_has_an_end_at_the_next_start(state, bundle):
+    with serve(state) as address, RawClient(address) as client:
+        client.deploy(bundle(wishes={"run_s": 30}), "d-1")
+        client.create_run("r-1")
+        next_phase(client.run_call("r-1"), RunPhase.MEASURING)
+        written = (state / "runs" / "r-1.json").read_bytes()
+    # As a kill leaves it, instead of the end that a stop writes.
+    (state / "runs" / "r-1.json").write_bytes(written)
+    with serve(state) as address, RawClient(address) as client:
+        (last,) = client.watch_run("r-1", after=3)
+        assert last.failure.message == "the agent restarted while run r-1 was going"
+        assert client.runs()[0].phase is RunPhase.FAILED
+
+
+def test_runs_are_listed_the_newest_first_with_whose_they_are(client, bundle):
+    client.deploy(bundle(wishes={"fail": {"Run": ["source_failed", "the video ends"]}}), "d-1")
+    for number in range(3):
+        client.create_run(f"r-{number}", owner="alice")
+        list(client.watch_run(f"r-{number}"))
+    found = client.runs()
+    assert [run.run_id for run in found] == ["r-2", "r-1", "r-0"]
+    assert {(run.owner, run.failure.reason, run.name) for run in found} == {("alice", "source_failed", "v1")}
+
+
+def test_a_run_id_stands_for_one_release(client, bundle):
+    client.deploy(bundle("v1"), "d-1")
+    client.deploy(bundle("v2"), "d-2")
+    _, current, previous = client.listing()
+    list(client.run("r-1", release=current))
+    with pytest.raises(UsageError, match="run r-1 is of release"):
+        client.create_run("r-1", release=previous)
 
 
 def test_a_worker_killed_in_mid_run_costs_its_run_and_not_the_agent(client, bundle, state):
     client.deploy(bundle("v1", wishes={"run_s": 30}), "d-1")
+    client.create_run("r-1")
     call = client.run_call("r-1")
     next_phase(call, RunPhase.MEASURING)
     (pid,) = worker_pids(state)
@@ -174,7 +203,7 @@ def test_a_worker_killed_in_mid_run_costs_its_run_and_not_the_agent(client, bund
     assert list(client.run("r-2"))[-1].phase is RunPhase.DONE
 
 
-def test_a_run_that_fails_says_why_and_may_be_tried_again_under_its_id(client, bundle):
+def test_a_run_that_fails_says_why_and_is_remembered(client, bundle):
     client.deploy(bundle(wishes={"fail": {"Run": ["source_failed", "the video ends"]}}), "d-1")
     for _ in range(2):
         last = list(client.run("r-1"))[-1]
@@ -186,9 +215,9 @@ def test_a_run_that_fails_says_why_and_may_be_tried_again_under_its_id(client, b
 def test_overrides_that_make_no_sense_fail_before_a_worker_is_asked(client, bundle):
     client.deploy(bundle(), "d-1")
     for changes in ({"rate_hz": -1.0}, {"rate_hz": float("nan")}, {"threads": 2**31 - 1}, {"measure_s": 1e9}):
-        request = profile_service_pb2.RunRequest(run_id="r-1", overrides=loop_pb2.LoopOverrides(**changes))
+        request = profile_service_pb2.CreateRunRequest(run_id="r-1", overrides=loop_pb2.LoopOverrides(**changes))
         with pytest.raises(grpc.RpcError) as caught:
-            list(client.profile.Run(request))
+            client.profile.Create(request)
         assert type(error_from_rpc(caught.value, device="bench")) is LoopSpecError
     assert list(client.run("r-2"))[-1].phase is RunPhase.DONE
 
@@ -228,6 +257,7 @@ def test_with_nothing_installed_there_is_nothing_to_run(client):
 def test_an_agent_that_stops_ends_its_run(state, bundle):
     with serve(state) as address, RawClient(address) as client:
         client.deploy(bundle(wishes={"run_s": 30}), "d-1")
+        client.create_run("r-1")
         next_phase(client.run_call("r-1"), RunPhase.MEASURING)
         (pid,) = worker_pids(state)
     with pytest.raises(ProcessLookupError):

@@ -70,7 +70,7 @@ def test_from_a_graph_to_a_verdict_and_again(terminal):
     code, out, err = terminal("profile", "--mode", "closed", "--measure", "0.2s")
     assert (code, out.split()[0]) == (0, "CAPACITY"), err
     code, out, _ = terminal("runs", "--json")
-    assert len(json.loads(out)) == 3
+    assert len(json.loads(out)["runs"]) == 3
 
 
 def test_the_plan_the_cache_and_the_second_time(terminal):

@@ -17,6 +17,7 @@ from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_testkit.bundles import tiny_bundle
+from edgectl_testkit.fake_device import IMPATIENT
 from edgectl_testkit.serve import serve
 
 
@@ -33,8 +34,8 @@ async def test_three_releases_take_turns_each_in_one_warm_worker(client, tmp_pat
         folder, data = tiny_bundle(tmp_path / name, name=name)
         manifest = from_bytes(Manifest, data, what=MANIFEST_NAME)
         bundle = Bundle(folder, manifest, Digest(hashlib.sha256(data).hexdigest()))
-        assert await bring(client, bundle, owner="me", progress=silent)
-        assert not await bring(client, bundle, owner="me", progress=silent)
+        assert await bring(client, bundle, owner="me", patience=IMPATIENT, progress=silent)
+        assert not await bring(client, bundle, owner="me", patience=IMPATIENT, progress=silent)
         named.append(Contestant(name, bundle.digest))
     found = await take_turns(
         client,
@@ -42,7 +43,9 @@ async def test_three_releases_take_turns_each_in_one_warm_worker(client, tmp_pat
         named,
         LoopOverrides(measure_s=0.2),
         blocks=2,
+        owner="me",
         manifest_of=lambda digest: None,
+        patience=IMPATIENT,
         progress=silent,
     )
     assert [[record.summary.name for record in blocks.records] for blocks in found] == [

@@ -25,11 +25,14 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> Generator[None, Any, Any]:
-    """Let an async generator be a fixture."""
+    """Let a coroutine, or an async generator, be a fixture."""
     function = fixturedef.func
-    if not inspect.isasyncgenfunction(function):
+    if inspect.isasyncgenfunction(function):
+        fixturedef.func = _as_generator(function, request.getfixturevalue("runner"))
+    elif inspect.iscoroutinefunction(function):
+        fixturedef.func = _as_function(function, request.getfixturevalue("runner"))
+    else:
         return (yield)
-    fixturedef.func = _as_generator(function, request.getfixturevalue("runner"))
     try:
         return (yield)
     finally:
@@ -44,6 +47,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
     pyfuncitem._request.getfixturevalue("runner").run(pyfuncitem.obj(**arguments))
     return True
+
+
+def _as_function(function: Callable[..., Any], runner: asyncio.Runner) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def called(*arguments: Any, **named: Any) -> Any:
+        return runner.run(function(*arguments, **named))
+
+    return called
 
 
 def _as_generator(function: Callable[..., Any], runner: asyncio.Runner) -> Callable[..., Iterator[Any]]:

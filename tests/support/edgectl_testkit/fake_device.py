@@ -15,6 +15,7 @@ import numpy as np
 from blake3 import blake3
 
 from edgectl_host.transport.base import DeviceClient, Installed, Offered
+from edgectl_host.workflows.patience import Patience
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Chunk, Digest, precision_of
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
@@ -38,11 +39,14 @@ from edgectl_protos.domain.errors import (
 )
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.parity import ParityFigure, ParityReport
-from edgectl_protos.domain.run import RunEvent, RunPhase, RunSummary
+from edgectl_protos.domain.run import OVER, Run, RunEvent, RunPhase, RunSummary
 from edgectl_testkit.bundles import npz_bytes
 from edgectl_testkit.runs import device_facts, run_summary, with_misses
 
-__all__ = ["FakeClient", "FakeDevice"]
+__all__ = ["IMPATIENT", "FakeClient", "FakeDevice"]
+
+IMPATIENT = Patience(silence_s=0.0)
+"""For tests in which a device that is gone stays away."""
 
 _FORWARD = (
     State.VERIFIED,
@@ -55,21 +59,62 @@ _FORWARD = (
 )
 
 
+_LONG_S = 60.0
+
+
 @dataclass
 class _Upload:
     chunks: tuple[Chunk, ...]
     held: dict[int, bytes] = field(default_factory=dict)
 
 
+class _Going:
+    """A run, which goes on whoever watches it."""
+
+    def __init__(self, run: Run) -> None:
+        self._begun = run
+        self.events = [RunEvent(run.run_id, run.phase, sequence=1)]
+        self.news = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def run(self) -> Run:
+        return replace(self._begun, phase=self.events[-1].phase, failure=self.events[-1].failure)
+
+    def tell(self, phase: RunPhase, summary: RunSummary | None = None, failure: Failure | None = None) -> None:
+        number = len(self.events) + 1
+        self.events.append(RunEvent(self._begun.run_id, phase, 0.0, summary, failure, number))
+        self.news.set()
+
+    async def watch(self, after_sequence: int) -> AsyncIterator[RunEvent]:
+        while True:
+            self.news.clear()
+            for event in self.events[after_sequence:]:
+                yield event
+            after_sequence = len(self.events)
+            if self.events[-1].phase in OVER:
+                return
+            assert self.task is not None
+            news = asyncio.create_task(self.news.wait())
+            await asyncio.wait([self.task, news], return_when=asyncio.FIRST_COMPLETED)
+            news.cancel()
+            if self.task.done():
+                # What a test's own hook raised.
+                self.task.result()
+
+
 @dataclass
 class FakeDevice:
-    """What a test sets and looks at. Failures: `fails_at` a state, `dies_after_chunks`, `fails_run`, `gone`."""
+    """What a test sets and looks at. Failures: `fails_at` a state, `dies_after_chunks`, `fails_run`, `gone`, `cuts`:
+    so many streams break after their first event.
+    """
 
     name: str = "fake"
     machine_id: str = "m-1"
     stand_in_for: str = ""
     capacity_bytes: int = 1 << 40
     gone: bool = False
+    cuts: int = 0
     dies_after_chunks: int | None = None
     fails_at: tuple[State, EdgectlError] | None = None
     fails_run: EdgectlError | None = None
@@ -83,7 +128,7 @@ class FakeDevice:
     current: Digest | None = None
     previous: Digest | None = None
     received_bytes: int = 0
-    runs: dict[str, bytes] = field(default_factory=dict)
+    samples: dict[str, bytes] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     open_clients: int = 0
 
@@ -92,7 +137,8 @@ class FakeDevice:
         self.uploads: dict[Digest, _Upload] = {}
         self.events: list[DeploymentEvent] = []
         self.sequence = 0
-        self.acknowledged = 0
+        self.acknowledged: dict[str, int] = {}
+        self.runs: dict[str, _Going] = {}
 
     async def connect(self) -> FakeClient:
         """A connection, hello included.
@@ -129,6 +175,37 @@ class FakeDevice:
         self.events.append(DeploymentEvent(self.sequence, deployment_id, state, 0.0, "", failure))
         return new
 
+    async def perform(self, going: _Going, overrides: LoopOverrides) -> None:
+        """Measure: in no time, or until it is cancelled if it is to take a minute."""
+        run = going.run
+        going.tell(RunPhase.WARMING_UP)
+        going.tell(RunPhase.MEASURING)
+        if (waiting := self.on_run()) is not None:
+            await waiting
+        if (overrides.measure_s or 0.0) >= _LONG_S:
+            await asyncio.Event().wait()
+        if self.fails_run is not None:
+            error = self.fails_run
+            going.tell(RunPhase.FAILED, failure=Failure(error.reason, error.message, error.hint))
+            return
+        base = run_summary(run.run_id, device=self.name, stand_in_for=self.stand_in_for)
+        ran = replace(
+            base,
+            deployment_id=run.deployment_id,
+            release=run.release,
+            facts=self.facts(),
+            loop=overrides.apply(base.loop),
+        )
+        try:
+            summary = self.summary(with_misses(ran, 0))
+        except EdgectlError as exc:
+            going.tell(RunPhase.FAILED, failure=Failure(exc.reason, exc.message, exc.hint))
+            return
+        random = np.random.default_rng(len(self.samples))
+        responses_s = 0.010 * self.pace.get(summary.release, 1.0) * random.normal(1.0, 0.001, 200)
+        self.samples[run.run_id] = npz_bytes({"responses": (responses_s * 1e9).astype(np.int64)})
+        going.tell(RunPhase.DONE, summary)
+
 
 class FakeClient(DeviceClient):
     """A connection to a FakeDevice."""
@@ -147,7 +224,9 @@ class FakeClient(DeviceClient):
     async def hello(self) -> HelloReply:
         """Who answers."""
         await self._reach("hello")
-        return HelloReply("0.1.0", 1, 1, self._fake.name, "boot-1", ("deploy", "profile"))
+        reply = HelloReply("0.1.0", 1, 1, self._fake.name, "boot-1", ("deploy", "rollback", "runs"))
+        self.capabilities = frozenset(reply.capabilities)
+        return reply
 
     async def facts(self, *, refresh: bool = False) -> DeviceFacts:
         """The environment stamp."""
@@ -254,11 +333,11 @@ class FakeClient(DeviceClient):
         """Events that were not acknowledged yet."""
         fake = await self._reach("watch")
         fake.find(deployment_id)
-        for event in list(fake.events):
-            after = max(after_sequence, fake.acknowledged)
-            if event.deployment_id == deployment_id and event.sequence > after:
-                yield event
-                fake.acknowledged = max(fake.acknowledged, event.sequence)
+        after = max(after_sequence, fake.acknowledged.get(deployment_id, 0))
+        for event in [e for e in fake.events if e.deployment_id == deployment_id and e.sequence > after]:
+            yield event
+            self._cut()
+            fake.acknowledged[deployment_id] = event.sequence
 
     async def cancel(self, deployment_id: str) -> Deployment:
         """Withdraw."""
@@ -280,41 +359,63 @@ class FakeClient(DeviceClient):
         fake.current, fake.previous = fake.previous, None
         return next(d for d in fake.deployments if d.release == fake.current and d.state is State.COMMITTED)
 
-    async def run(
-        self, run_id: str, overrides: LoopOverrides, release: Digest | None = None
-    ) -> AsyncIterator[RunEvent]:
-        """Measure, in no time."""
-        fake = await self._reach("run")
+    async def create_run(
+        self, run_id: str, overrides: LoopOverrides, release: Digest | None = None, *, owner: str, part_of: str = ""
+    ) -> Run:
+        """Begin to measure."""
+        fake = await self._reach("create_run")
+        if run_id in fake.runs:
+            return fake.runs[run_id].run
+        for going in fake.runs.values():
+            if going.run.phase not in OVER:
+                raise BusyError(f"run {going.run.run_id} of {going.run.owner} is {going.run.phase.value}")
         wanted = release or fake.current
         committed = [d for d in fake.deployments if d.state is State.COMMITTED and d.release == wanted]
         if not committed:
             raise StateError(f"{wanted or 'nothing'} is not here to run", hint="edgectl deploy CHECKPOINT")
-        for phase in (RunPhase.LOADING, RunPhase.WARMING_UP, RunPhase.MEASURING):
-            yield RunEvent(run_id, phase)
-        if (waiting := fake.on_run()) is not None:
-            await waiting
-        if fake.fails_run is not None:
-            raise fake.fails_run
-        base = run_summary(run_id, device=fake.name, stand_in_for=fake.stand_in_for)
-        ran = replace(
-            base,
-            deployment_id=committed[0].id,
-            release=committed[0].release,
-            facts=fake.facts(),
-            loop=overrides.apply(base.loop),
-        )
-        summary = fake.summary(with_misses(ran, 0))
-        random = np.random.default_rng(len(fake.runs))
-        responses_s = 0.010 * fake.pace.get(summary.release, 1.0) * random.normal(1.0, 0.001, 200)
-        fake.runs[run_id] = npz_bytes({"responses": (responses_s * 1e9).astype(np.int64)})
-        yield RunEvent(run_id, RunPhase.DONE, 1.0, summary)
+        deployment = committed[0]
+        run = Run(run_id, deployment.id, deployment.release, deployment.name, owner, part_of, RunPhase.LOADING, 0.0)
+        fake.runs[run_id] = going = _Going(run)
+        going.task = asyncio.create_task(fake.perform(going, overrides))
+        return run
 
-    async def fetch_samples(self, run_id: str) -> AsyncIterator[bytes]:
+    async def watch_run(self, run_id: str, *, after_sequence: int = 0) -> AsyncIterator[RunEvent]:
+        """Events of a run."""
+        async for event in (await self._run("watch_run", run_id)).watch(after_sequence):
+            yield event
+            self._cut()
+
+    async def cancel_run(self, run_id: str) -> Run:
+        """End a run."""
+        going = await self._run("cancel_run", run_id)
+        if going.run.phase not in OVER:
+            assert going.task is not None
+            going.task.cancel()
+            going.tell(RunPhase.FAILED, failure=Failure(CancelledError.reason, f"run {run_id} was withdrawn"))
+        return going.run
+
+    async def runs(self) -> tuple[Run, ...]:
+        """What is remembered."""
+        fake = await self._reach("runs")
+        return tuple(going.run for going in reversed(fake.runs.values()))
+
+    async def fetch_samples(self, run_id: str, *, offset: int = 0) -> AsyncIterator[bytes]:
         """The samples of a run."""
         fake = await self._reach("fetch_samples")
+        if run_id not in fake.samples:
+            raise NotFoundError(f"no run {run_id}")
+        yield fake.samples[run_id][offset:]
+
+    async def _run(self, call: str, run_id: str) -> _Going:
+        fake = await self._reach(call)
         if run_id not in fake.runs:
             raise NotFoundError(f"no run {run_id}")
-        yield fake.runs[run_id]
+        return fake.runs[run_id]
+
+    def _cut(self) -> None:
+        if self._fake.cuts > 0:
+            self._fake.cuts -= 1
+            raise UnreachableError(f"{self._fake.name}: the agent does not answer (cut)")
 
     async def _reach(self, call: str) -> FakeDevice:
         self._fake.calls.append(call)

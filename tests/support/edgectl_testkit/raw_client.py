@@ -32,7 +32,7 @@ from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
 from edgectl_protos.domain.loop import LoopOverrides
-from edgectl_protos.domain.run import RunEvent
+from edgectl_protos.domain.run import Run, RunEvent
 
 __all__ = ["RawClient", "chunks_of", "manifest_of"]
 
@@ -125,10 +125,11 @@ class RawClient:
             event = from_wire(DeploymentEvent, message)
             yield event
             if acknowledge:
-                self.acknowledge(event.sequence)
+                self.acknowledge(deployment_id, event.sequence)
 
-    def acknowledge(self, up_to: int) -> None:
-        _call(self.deployment.Acknowledge, deployment_service_pb2.AcknowledgeRequest(up_to_sequence=up_to))
+    def acknowledge(self, deployment_id: str, up_to: int) -> None:
+        request = deployment_service_pb2.AcknowledgeRequest(deployment_id=deployment_id, up_to_sequence=up_to)
+        _call(self.deployment.Acknowledge, request)
 
     def cancel(self, deployment_id: str) -> Deployment:
         request = deployment_service_pb2.CancelRequest(deployment_id=deployment_id)
@@ -138,14 +139,31 @@ class RawClient:
         request = deployment_service_pb2.RollbackRequest(owner=owner)
         return from_wire(Deployment, _call(self.deployment.Rollback, request))
 
-    def run_call(self, run_id: str, overrides: LoopOverrides | None = None, *, release: str = "") -> Any:
-        """The call itself, to be iterated or cancelled."""
+    def create_run(
+        self, run_id: str, overrides: LoopOverrides | None = None, *, release: str = "", owner: str = "tester"
+    ) -> Run:
         wire = to_wire(overrides or LoopOverrides())
-        return self.profile.Run(profile_service_pb2.RunRequest(run_id=run_id, overrides=wire, release=release))
+        request = profile_service_pb2.CreateRunRequest(run_id=run_id, overrides=wire, release=release, owner=owner)
+        return from_wire(Run, _call(self.profile.Create, request))
+
+    def run_call(self, run_id: str, *, after: int = 0) -> Any:
+        """The call that watches a run, to be iterated or cancelled."""
+        return self.profile.Watch(profile_service_pb2.WatchRunRequest(run_id=run_id, after_sequence=after))
+
+    def watch_run(self, run_id: str, *, after: int = 0) -> Iterator[RunEvent]:
+        for message in _stream(self.run_call(run_id, after=after)):
+            yield from_wire(RunEvent, message)
 
     def run(self, run_id: str, overrides: LoopOverrides | None = None, *, release: str = "") -> Iterator[RunEvent]:
-        for message in _stream(self.run_call(run_id, overrides, release=release)):
-            yield from_wire(RunEvent, message)
+        """Begin a run and watch it to its end."""
+        self.create_run(run_id, overrides, release=release)
+        yield from self.watch_run(run_id)
+
+    def cancel_run(self, run_id: str) -> Run:
+        return from_wire(Run, _call(self.profile.Cancel, profile_service_pb2.CancelRunRequest(run_id=run_id)))
+
+    def runs(self) -> list[Run]:
+        return [from_wire(Run, run) for run in _call(self.profile.List, profile_service_pb2.ListRunsRequest()).runs]
 
     def samples(self, run_id: str, offset: int = 0) -> bytes:
         request = profile_service_pb2.FetchSamplesRequest(run_id=run_id, offset=offset)

@@ -38,14 +38,14 @@ def check_id(text: str, *, what: str) -> str:
     return text
 
 
-def check_owner(text: str) -> str:
-    """Refuse a name of an owner that nobody could be shown.
+def check_owner(text: str, *, what: str = "an owner") -> str:
+    """Refuse a name of an owner, or of something else, that nobody could be shown.
 
     Raises:
         UsageError: it is longer than 200 characters, or not printable.
     """
     if len(text) > MAX_NAME_CHARACTERS or not text.isprintable():
-        raise UsageError(f"{text[:80]!r} is no name of an owner: at most {MAX_NAME_CHARACTERS} printable characters")
+        raise UsageError(f"{text[:80]!r} is no name of {what}: at most {MAX_NAME_CHARACTERS} printable characters")
     return text
 
 

@@ -1,9 +1,9 @@
 """Events that no host has acknowledged: an append-only file of JSON lines, each synced as it is written.
 
-A line is an event or `{"acknowledged": n}`. Sequence numbers grow for ever, across restarts. The file is
-rewritten at start and when it has grown, then beginning with what was acknowledged last. Bounded: when hosts
-stay away, the oldest events go. A disk that refuses an event is logged and never raised: the events in memory are told
-all the same, and those that a restart loses are told again from the journal.
+A line is an event, `{"acknowledged": n, "deployment_id": …}`, or `{"last": n}`. Sequence numbers grow for ever, across
+restarts. The file is rewritten at start and when it has grown, then beginning with the last number that was given out.
+Bounded: when hosts stay away, the oldest events go. A disk that refuses an event is logged and never raised: the events
+in memory are told all the same, and those that a restart loses are told again from the journal.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ class Outbox:
         self._disk = disk
         self._kept = kept
         self._events: list[DeploymentEvent] = []
-        self._acknowledged = 0
         self._last = 0
         self._lines = 0
         self._fd: int | None = None
@@ -74,20 +73,23 @@ class Outbox:
         """Events of a deployment with a higher sequence number."""
         return [e for e in self._events if e.sequence > sequence and e.deployment_id == deployment_id]
 
-    def acknowledge(self, up_to_sequence: int) -> None:
-        """Forget events; a number that was never given out forgets no future ones."""
+    def acknowledge(self, deployment_id: str, up_to_sequence: int) -> None:
+        """Forget events of a deployment; a number that was never given out forgets no future ones."""
         up_to = min(up_to_sequence, self._last)
-        if up_to <= self._acknowledged:
+        if all(event.sequence > up_to or event.deployment_id != deployment_id for event in self._events):
             return
-        self._write({"acknowledged": up_to})
-        self._forget(up_to)
+        self._write({"acknowledged": up_to, "deployment_id": deployment_id})
+        self._forget(deployment_id, up_to)
         self._compact_if_grown()
 
     def _take(self, document: Any) -> None:
-        up_to = document.get("acknowledged") if isinstance(document, dict) else None
-        if type(up_to) is int and 0 <= up_to < _MAX_SEQUENCE:
-            self._last = max(self._last, up_to)
-            self._forget(up_to)
+        fields = document if isinstance(document, dict) else {}
+        last, up_to = fields.get("last"), fields.get("acknowledged")
+        if type(last) is int and 0 <= last < _MAX_SEQUENCE:
+            self._last = max(self._last, last)
+            return
+        if type(up_to) is int:
+            self._forget(fields.get("deployment_id"), up_to)
             return
         event = from_document(DeploymentEvent, document, what="event")
         if not 0 < event.sequence < _MAX_SEQUENCE:
@@ -95,9 +97,8 @@ class Outbox:
         self._events.append(event)
         self._last = max(self._last, event.sequence)
 
-    def _forget(self, up_to: int) -> None:
-        self._acknowledged = max(self._acknowledged, up_to)
-        self._events = [event for event in self._events if event.sequence > up_to]
+    def _forget(self, deployment_id: Any, up_to: int) -> None:
+        self._events = [e for e in self._events if e.sequence > up_to or e.deployment_id != deployment_id]
 
     def _read(self) -> bytes:
         try:
@@ -127,15 +128,15 @@ class Outbox:
             self._compact()
 
     def _compact(self) -> None:
-        dropped = self._events[: -self._kept] if len(self._events) > self._kept else []
-        if dropped:
-            _LOG.warning("%d events that no host has fetched were dropped", len(dropped))
-            self._forget(dropped[-1].sequence)
-        documents: list[Any] = [{"acknowledged": self._acknowledged}]
+        dropped = len(self._events) - self._kept
+        if dropped > 0:
+            _LOG.warning("%d events that no host has fetched were dropped", dropped)
+            self._events = self._events[dropped:]
+        documents: list[Any] = [{"last": self._last}]
         documents += [to_document(event) for event in self._events]
         self._close_file()
         self._lines = len(documents)
-        # When every event is acknowledged, the number alone carries the sequence on.
+        # When every event is acknowledged, that number alone carries the sequence on.
         text = "".join(json.dumps(document) + "\n" for document in documents)
         try:
             self._disk.write(self._path, text.encode())

@@ -182,10 +182,10 @@ class Register:
         with self.changed:
             self.changed.notify_all()
 
-    def acknowledge(self, up_to_sequence: int) -> None:
-        """Forget events that a host has seen."""
+    def acknowledge(self, deployment_id: str, up_to_sequence: int) -> None:
+        """Forget events of a deployment that its host has seen."""
         with self.changed:
-            self._outbox.acknowledge(up_to_sequence)
+            self._outbox.acknowledge(deployment_id, up_to_sequence)
 
     def _tell(self, record: Record, detail: str, *, anyway: bool) -> Record:
         if self._closing:

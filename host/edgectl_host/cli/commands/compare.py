@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from edgectl_host.cli.loop import run_workflow
-from edgectl_host.cli.options import FOOTAGE, LOOP, SHARE, json_option, loop_options, task_option, word_options
+from edgectl_host.cli.options import (
+    FOOTAGE,
+    LOOP,
+    SHARE,
+    json_option,
+    loop_options,
+    patience_option,
+    task_option,
+    word_options,
+)
 from edgectl_host.cli.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -33,6 +42,7 @@ _MEASURE_S = 4.0
     "--threshold", type=SHARE, default="2%", show_default=True, metavar="2%", help="A smaller change does not matter."
 )
 @loop_options
+@patience_option
 @json_option
 @click.pass_obj
 def command(
@@ -49,6 +59,7 @@ def command(
     threshold: float,
     measure_s: float | None,
     rate_hz: float | None,
+    patience_s: float,
     json_mode: bool,
 ) -> None:
     """Run A and B in turns on one device, and say whether B is slower, with intervals.
@@ -59,6 +70,7 @@ def command(
     """
     from edgectl_host.cli.render.compare import human_comparison, json_comparison
     from edgectl_host.workflows.compare import ON_DEVICE, Side, run_compare
+    from edgectl_host.workflows.patience import Patience
     from edgectl_protos.domain.errors import UsageError
     from edgectl_protos.domain.loop import LoopOverrides
 
@@ -98,6 +110,7 @@ def command(
                 owner=wiring.config.owner,
                 remember=runs.add_release,
                 manifest_of=runs.release,
+                patience=Patience(patience_s),
                 progress=progress,
             )
         )

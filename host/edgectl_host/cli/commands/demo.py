@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgectl_host.cli.loop import run_workflow
-from edgectl_host.cli.options import FOOTAGE, json_option, loop_options, task_option
+from edgectl_host.cli.options import FOOTAGE, json_option, loop_options, patience_option, task_option
 from edgectl_host.cli.wiring import Wiring
 
 _MEASURE_S = 12.5
@@ -19,6 +19,7 @@ _MEASURE_S = 12.5
 @click.option("--footage", type=FOOTAGE, metavar="DIR", help="Its recorded observations.")
 @task_option
 @loop_options
+@patience_option
 @json_option
 @click.pass_obj
 def command(
@@ -28,6 +29,7 @@ def command(
     task: str,
     measure_s: float | None,
     rate_hz: float | None,
+    patience_s: float,
     json_mode: bool,
 ) -> None:
     """Convert the example policy for every runtime that has fp32 and int8 here, and run all of them in turns.
@@ -37,6 +39,7 @@ def command(
     from edgectl_host.cli.render.demo import human_demo, json_demo
     from edgectl_host.fleet.inventory import LOCAL, Device
     from edgectl_host.workflows.demo import DEMO_BLOCKS, find_example, run_demo
+    from edgectl_host.workflows.patience import Patience
     from edgectl_protos.domain.loop import LoopOverrides
 
     console = wiring.console(json_mode=json_mode)
@@ -53,6 +56,7 @@ def command(
                 connect=wiring.connect,
                 owner=wiring.config.owner,
                 remember=wiring.runs().add_release,
+                patience=Patience(patience_s),
                 progress=progress,
             )
         )

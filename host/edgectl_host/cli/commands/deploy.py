@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from edgectl_host.cli.loop import run_workflow
-from edgectl_host.cli.options import CHECKPOINT, fleet_options, graph_options, json_option, loop_options, target_options
+from edgectl_host.cli.options import (
+    CHECKPOINT,
+    fleet_options,
+    graph_options,
+    json_option,
+    loop_options,
+    patience_option,
+    target_options,
+)
 from edgectl_host.cli.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 @target_options
 @graph_options
 @loop_options
+@patience_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--no-profile", is_flag=True, help="Install only; do not run the loop.")
 @json_option
@@ -43,6 +52,7 @@ def command(
     states: tuple[tuple[str, str], ...],
     measure_s: float | None,
     rate_hz: float | None,
+    patience_s: float,
     dry_run: bool,
     no_profile: bool,
     json_mode: bool,
@@ -54,6 +64,7 @@ def command(
     from edgectl_host.cli.render.deploy import human_row, human_rows, json_rows
     from edgectl_host.cli.render.plan import human_plan, json_plan
     from edgectl_host.workflows.ask import error_of
+    from edgectl_host.workflows.patience import Patience
     from edgectl_host.workflows.plan import make_plan, with_conversions
     from edgectl_host.workflows.progress import Update
     from edgectl_host.workflows.rollout import Rollout, exit_code_of
@@ -95,6 +106,7 @@ def command(
                 measuring=overrides,
                 remember=runs.add_release,
                 record=runs.add,
+                patience=Patience(patience_s),
                 progress=progress,
             )
             rows = run_workflow(rolled_out())

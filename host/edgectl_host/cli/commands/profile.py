@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgectl_host.cli.loop import run_workflow
-from edgectl_host.cli.options import fleet_options, json_option, loop_options
+from edgectl_host.cli.options import fleet_options, json_option, loop_options, patience_option
 from edgectl_host.cli.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.command("profile")
 @fleet_options
 @loop_options
+@patience_option
 @click.option("--mode", type=click.Choice(["paced", "closed"]), help="closed: as fast as it goes, and no verdict.")
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="Of the runtime; 0: one per core.")
 @click.option("--samples", is_flag=True, help="Fetch the samples (.npz) as well.")
@@ -32,6 +33,7 @@ def command(
     fleet_file: Path | None,
     measure_s: float | None,
     rate_hz: float | None,
+    patience_s: float,
     mode: str | None,
     threads: int | None,
     samples: bool,
@@ -41,6 +43,7 @@ def command(
     from edgectl_host.cli.render.runs import human_run
     from edgectl_host.cli.render.verdicts import human_answers, json_answers
     from edgectl_host.workflows.ask import error_of, exit_code_of_failures
+    from edgectl_host.workflows.patience import Patience
     from edgectl_host.workflows.profile import fetch_samples, measure_all
     from edgectl_protos.domain.loop import LoopOverrides, Mode
 
@@ -60,8 +63,10 @@ def command(
                 devices,
                 LoopOverrides(rate_hz=rate_hz, measure_s=measure_s, mode=Mode(mode) if mode else None, threads=threads),
                 connect=wiring.connect,
+                owner=wiring.config.owner,
                 manifest_of=runs.release,
                 keep=keep,
+                patience=Patience(patience_s),
                 progress=progress,
             )
         )

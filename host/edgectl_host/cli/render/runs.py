@@ -7,50 +7,64 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
-from edgectl_host.cli.render.layout import rows_table
+from edgectl_host.cli.render.layout import human_failures, rows_table
 from edgectl_host.report.figures import conditions, cures, verdict_parts
 from edgectl_host.report.floors import floor_rows
 from edgectl_host.report.terminal import STYLES, report
 from edgectl_host.runs.record import RunRecord
+from edgectl_host.workflows.ask import Answer
 from edgectl_profiles.schema import Unit
 from edgectl_protos.codec.document import to_document
 from edgectl_protos.domain.roofline import Ceiling
+from edgectl_protos.domain.run import Run
 
 if TYPE_CHECKING:
     # The database is loaded by who reads it, not by who shows one run.
     from edgectl_host.runs.store import RunRow
+    from edgectl_host.workflows.collect import Collected
 
-__all__ = ["human_run", "human_runs", "json_run", "json_runs"]
-
-
-def human_runs(rows: Sequence[RunRow]) -> RenderableType:
-    """The table of runs, newest first."""
-    if not rows:
-        return Text("no run is recorded yet; measure one: edgectl deploy CHECKPOINT, or edgectl profile")
-    return rows_table(
-        ("run", "verdict", "when", "device", "board", "runtime", "policy"),
-        [
-            (
-                row.id,
-                Text(row.outcome.upper(), style=STYLES[row.outcome]),
-                time.strftime("%Y-%m-%d %H:%M", time.localtime(row.started_s)),
-                row.device,
-                f"stand-in for {row.board}" if row.stand_in else row.board,
-                f"{row.runtime} {row.precision}",
-                row.name,
-            )
-            for row in rows
-        ],
-        wraps=("board", "runtime"),
-    )
+__all__ = ["human_ended", "human_run", "human_runs", "json_ended", "json_run", "json_runs"]
 
 
-def json_runs(rows: Sequence[RunRow]) -> list[dict[str, Any]]:
-    """The list of runs."""
-    return [asdict(row) for row in rows]
+def human_runs(rows: Sequence[RunRow], collected: Sequence[Answer[Collected]] = ()) -> RenderableType:
+    """The table of runs, newest first; below it what devices that were asked said besides."""
+    table: RenderableType = Text("no run is recorded yet; measure one: edgectl deploy CHECKPOINT, or edgectl profile")
+    if rows:
+        table = rows_table(
+            ("run", "verdict", "when", "device", "board", "runtime", "policy"),
+            [
+                (
+                    row.id,
+                    Text(row.outcome.upper(), style=STYLES[row.outcome]),
+                    _when(row.started_s),
+                    row.device,
+                    f"stand-in for {row.board}" if row.stand_in else row.board,
+                    f"{row.runtime} {row.precision}",
+                    row.name,
+                )
+                for row in rows
+            ],
+            wraps=("board", "runtime"),
+        )
+    lines = [line for answer in collected for line in _said(answer)]
+    return Group(table, Text(), *lines) if lines else table
+
+
+def json_runs(rows: Sequence[RunRow], collected: Sequence[Answer[Collected]] = ()) -> dict[str, Any]:
+    """The list of runs, and what devices that were asked said."""
+    devices = [
+        {
+            "device": answer.device.name,
+            "fetched": [record.summary.run_id for record in answer.value.records] if answer.value else [],
+            "others": to_document(answer.value.others) if answer.value else [],
+            "failure": to_document(answer.failure),
+        }
+        for answer in collected
+    ]
+    return {"runs": [asdict(row) for row in rows], "devices": devices}
 
 
 def human_run(record: RunRecord, width: int, measured: Mapping[Unit, Ceiling]) -> RenderableType:
@@ -74,3 +88,29 @@ def json_run(record: RunRecord, measured: Mapping[Unit, Ceiling] | None = None) 
         "manifest": to_document(record.manifest),
         "samples_path": record.samples_path,
     }
+
+
+def human_ended(device: str, run: Run) -> RenderableType:
+    """A run that somebody ended, or that was over already."""
+    return _line(device, run)
+
+
+def json_ended(device: str, run: Run) -> dict[str, Any]:
+    """A run that somebody ended, or that was over already."""
+    return {"device": device, "run": to_document(run)}
+
+
+def _said(answer: Answer[Collected]) -> list[RenderableType]:
+    if answer.value is None:
+        return [human_failures([(answer.device.name, answer.failure)])]
+    fetched = [Text(f"{answer.device.name}: fetched run {r.summary.run_id}") for r in answer.value.records]
+    return [*fetched, *(_line(answer.device.name, run) for run in answer.value.others)]
+
+
+def _line(device: str, run: Run) -> Text:
+    why = f": {run.failure.message}" if run.failure else ""
+    return Text(f"{device}: run {run.run_id} of {run.owner} is {run.phase.value}, begun {_when(run.begun_s)}{why}")
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -186,10 +186,12 @@ class WatchRequest(_message.Message):
     def __init__(self, deployment_id: _Optional[str] = ..., after_sequence: _Optional[int] = ...) -> None: ...
 
 class AcknowledgeRequest(_message.Message):
-    __slots__ = ("up_to_sequence",)
+    __slots__ = ("up_to_sequence", "deployment_id")
     UP_TO_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_ID_FIELD_NUMBER: _ClassVar[int]
     up_to_sequence: int
-    def __init__(self, up_to_sequence: _Optional[int] = ...) -> None: ...
+    deployment_id: str
+    def __init__(self, up_to_sequence: _Optional[int] = ..., deployment_id: _Optional[str] = ...) -> None: ...
 
 class AcknowledgeReply(_message.Message):
     __slots__ = ()

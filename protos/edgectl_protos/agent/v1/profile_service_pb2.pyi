@@ -25,29 +25,81 @@ RUN_PHASE_MEASURING: RunPhase
 RUN_PHASE_DONE: RunPhase
 RUN_PHASE_FAILED: RunPhase
 
-class RunRequest(_message.Message):
-    __slots__ = ("run_id", "overrides", "release")
+class CreateRunRequest(_message.Message):
+    __slots__ = ("run_id", "overrides", "release", "owner", "part_of")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     OVERRIDES_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    PART_OF_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     overrides: _loop_pb2.LoopOverrides
     release: str
-    def __init__(self, run_id: _Optional[str] = ..., overrides: _Optional[_Union[_loop_pb2.LoopOverrides, _Mapping]] = ..., release: _Optional[str] = ...) -> None: ...
+    owner: str
+    part_of: str
+    def __init__(self, run_id: _Optional[str] = ..., overrides: _Optional[_Union[_loop_pb2.LoopOverrides, _Mapping]] = ..., release: _Optional[str] = ..., owner: _Optional[str] = ..., part_of: _Optional[str] = ...) -> None: ...
+
+class WatchRunRequest(_message.Message):
+    __slots__ = ("run_id", "after_sequence")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    after_sequence: int
+    def __init__(self, run_id: _Optional[str] = ..., after_sequence: _Optional[int] = ...) -> None: ...
+
+class CancelRunRequest(_message.Message):
+    __slots__ = ("run_id",)
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+
+class ListRunsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListRunsReply(_message.Message):
+    __slots__ = ("runs",)
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    runs: _containers.RepeatedCompositeFieldContainer[Run]
+    def __init__(self, runs: _Optional[_Iterable[_Union[Run, _Mapping]]] = ...) -> None: ...
+
+class Run(_message.Message):
+    __slots__ = ("run_id", "deployment_id", "release", "name", "owner", "part_of", "phase", "begun_s", "failure")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    PART_OF_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    BEGUN_S_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    deployment_id: str
+    release: str
+    name: str
+    owner: str
+    part_of: str
+    phase: RunPhase
+    begun_s: float
+    failure: _failure_pb2.Failure
+    def __init__(self, run_id: _Optional[str] = ..., deployment_id: _Optional[str] = ..., release: _Optional[str] = ..., name: _Optional[str] = ..., owner: _Optional[str] = ..., part_of: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., begun_s: _Optional[float] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
 
 class RunEvent(_message.Message):
-    __slots__ = ("run_id", "phase", "progress", "summary", "failure")
+    __slots__ = ("run_id", "phase", "progress", "summary", "failure", "sequence")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     phase: RunPhase
     progress: float
     summary: RunSummary
     failure: _failure_pb2.Failure
-    def __init__(self, run_id: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., progress: _Optional[float] = ..., summary: _Optional[_Union[RunSummary, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
+    sequence: int
+    def __init__(self, run_id: _Optional[str] = ..., phase: _Optional[_Union[RunPhase, str]] = ..., progress: _Optional[float] = ..., summary: _Optional[_Union[RunSummary, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class Percentiles(_message.Message):
     __slots__ = ("n", "min", "p50", "p90", "p95", "p99", "p999", "max")

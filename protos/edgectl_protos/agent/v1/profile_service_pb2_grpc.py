@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ProfileServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """A run is an operation: it goes on when its host is gone, and is found again by its id. Capability `runs`.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -34,10 +35,25 @@ class ProfileServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.Run = channel.unary_stream(
-                '/edgectl.agent.v1.ProfileService/Run',
-                request_serializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.RunRequest.SerializeToString,
+        self.Create = channel.unary_unary(
+                '/edgectl.agent.v1.ProfileService/Create',
+                request_serializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.CreateRunRequest.SerializeToString,
+                response_deserializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.Run.FromString,
+                _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/edgectl.agent.v1.ProfileService/Watch',
+                request_serializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.WatchRunRequest.SerializeToString,
                 response_deserializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.RunEvent.FromString,
+                _registered_method=True)
+        self.Cancel = channel.unary_unary(
+                '/edgectl.agent.v1.ProfileService/Cancel',
+                request_serializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.CancelRunRequest.SerializeToString,
+                response_deserializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.Run.FromString,
+                _registered_method=True)
+        self.List = channel.unary_unary(
+                '/edgectl.agent.v1.ProfileService/List',
+                request_serializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.ListRunsRequest.SerializeToString,
+                response_deserializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.ListRunsReply.FromString,
                 _registered_method=True)
         self.FetchSamples = channel.unary_stream(
                 '/edgectl.agent.v1.ProfileService/FetchSamples',
@@ -47,11 +63,34 @@ class ProfileServiceStub:
 
 
 class ProfileServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """A run is an operation: it goes on when its host is gone, and is found again by its id. Capability `runs`.
+    """
 
-    def Run(self, request, context):
-        """Runs the loop of the installed release, or of another one that the device keeps, and streams its phases; the last event has the summary or the failure. While the
-        run measures, the agent sends nothing. A repeated run_id re-attaches. Cancelling the call ends the run.
+    def Create(self, request, context):
+        """Begins to run the loop of the installed release, or of another one that the device keeps. A repeated run_id answers
+        with the run that has it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """Events after a sequence number, then live ones until the run is over; the last one has the summary or the failure.
+        While the run measures, the agent sends nothing. Ending the call ends nothing else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Cancel(self, request, context):
+        """Ends a run, and answers when it is over; one that is over stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def List(self, request, context):
+        """The runs that the device remembers, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -67,10 +106,25 @@ class ProfileServiceServicer:
 
 def add_ProfileServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Run': grpc.unary_stream_rpc_method_handler(
-                    servicer.Run,
-                    request_deserializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.RunRequest.FromString,
+            'Create': grpc.unary_unary_rpc_method_handler(
+                    servicer.Create,
+                    request_deserializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.CreateRunRequest.FromString,
+                    response_serializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.Run.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.WatchRunRequest.FromString,
                     response_serializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.RunEvent.SerializeToString,
+            ),
+            'Cancel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cancel,
+                    request_deserializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.CancelRunRequest.FromString,
+                    response_serializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.Run.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.ListRunsRequest.FromString,
+                    response_serializer=edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.ListRunsReply.SerializeToString,
             ),
             'FetchSamples': grpc.unary_stream_rpc_method_handler(
                     servicer.FetchSamples,
@@ -86,10 +140,38 @@ def add_ProfileServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProfileService:
-    """Missing associated documentation comment in .proto file."""
+    """A run is an operation: it goes on when its host is gone, and is found again by its id. Capability `runs`.
+    """
 
     @staticmethod
-    def Run(request,
+    def Create(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgectl.agent.v1.ProfileService/Create',
+            edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.CreateRunRequest.SerializeToString,
+            edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.Run.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
             target,
             options=(),
             channel_credentials=None,
@@ -102,9 +184,63 @@ class ProfileService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/edgectl.agent.v1.ProfileService/Run',
-            edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.RunRequest.SerializeToString,
+            '/edgectl.agent.v1.ProfileService/Watch',
+            edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.WatchRunRequest.SerializeToString,
             edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.RunEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cancel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgectl.agent.v1.ProfileService/Cancel',
+            edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.CancelRunRequest.SerializeToString,
+            edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.Run.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgectl.agent.v1.ProfileService/List',
+            edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.ListRunsRequest.SerializeToString,
+            edgectl__protos_dot_agent_dot_v1_dot_profile__service__pb2.ListRunsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+import signal
+import time
 from dataclasses import replace
 
 import pytest
 from onnx import TensorProto, helper
 
+from edgectl_host.workflows.connections import LAST_WORD_S
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import ParityError, SourceError
 from edgectl_testkit.bundles import tiny_bundle, tiny_graph
+from edgectl_testkit.fake_device import FakeClient
 from edgectl_testkit.runs import with_misses
 
 
@@ -38,7 +43,7 @@ def test_deploy_again_sends_nothing_and_runs_the_loop_again(cli, bundle):
     result = cli("deploy", bundle)
     assert "already installed on local: nothing was sent" in result.out
     assert cli.fakes["local"].received_bytes == received
-    assert len(cli("runs", "--json").document) == 2
+    assert len(cli("runs", "--json").document["runs"]) == 2
 
 
 def test_deploy_with_json_is_one_document_with_everything(cli, bundle):
@@ -181,20 +186,37 @@ def test_a_run_that_cannot_be_kept_is_told_beside_its_figures(cli, bundle, home)
     assert "error[runs_database]" in result.err
 
 
-def test_an_interrupt_half_way_is_130_and_the_second_run_goes_on(cli, bundle):
-    def interrupt():
-        raise KeyboardInterrupt
+def interrupt():
+    """Ctrl-C, while a run measures that would go on for ever."""
+    signal.raise_signal(signal.SIGINT)
+    return asyncio.Event().wait()
 
+
+def test_an_interrupt_half_way_is_130_and_the_second_run_goes_on(cli, bundle):
     cli.fakes["local"].on_run = interrupt
     result = cli("deploy", bundle)
     assert (result.code, result.out) == (130, "")
     assert "interrupted" in result.err
     assert "Traceback" not in result.err
     assert cli.fakes["local"].open_clients == 0
+    assert [going.run.failure.reason for going in cli.fakes["local"].runs.values()] == ["cancelled"]
     cli.fakes["local"].on_run = lambda: None
     again = cli("deploy", bundle)
     assert again.code == 0
     assert "already installed" in again.out
+
+
+def test_a_second_interrupt_ends_it_at_once_whatever_the_device_does(cli, bundle, monkeypatch):
+    async def deaf(client, run_id):
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(FakeClient, "cancel_run", deaf)
+    cli.fakes["local"].on_run = interrupt
+    begun = time.perf_counter()
+    result = cli("deploy", bundle)
+    assert (result.code, result.out) == (130, "")
+    assert time.perf_counter() - begun < LAST_WORD_S / 2
 
 
 # --- profile, rollback, status
@@ -223,6 +245,46 @@ def test_profile_of_a_fleet_is_a_table_and_partial(cli, bundle):
     assert max(map(len, lines(result.out))) <= 100
     document = cli("profile", "--fleet", "all", "--json").document
     assert [device["outcome"] for device in document["devices"]] == ["pass", "pass", None]
+
+
+def test_a_run_that_ended_while_this_host_was_away_is_fetched_afterwards(cli, bundle):
+    cli("deploy", bundle, "--no-profile")
+    fake = cli.fakes["local"]
+    fake.on_run = lambda: setattr(fake, "gone", True)
+    lost = cli("profile", "--patience", "0s")
+    assert lost.code == 51
+    assert "goes on there" in lost.err
+    assert lost.err.endswith("hint: when it answers again, fetch the run: edgectl runs --fleet local\n")
+    assert cli("runs", "--json").document["runs"] == []
+    fake.gone = False
+    (run_id,) = fake.runs
+    found = cli("runs", "--fleet", "local")
+    assert found.code == 0
+    assert f"local: fetched run {run_id}" in found.out
+    assert "PASS" in found.out
+    again = cli("runs", "--fleet", "local", "--json").document
+    assert [row["id"] for row in again["runs"]] == [run_id]
+    assert again["devices"][0]["fetched"] == []
+    assert cli("report", run_id).out.startswith("PASS")
+
+
+def test_runs_of_devices_that_do_not_answer_are_told_beside_the_others(cli, bundle):
+    cli("deploy", bundle, "--fleet", "nucs")
+    cli.fakes["nuc-2"].gone = True
+    result = cli("runs", "--fleet", "nucs")
+    assert result.code == 4
+    assert "nuc-2: error[agent_unreachable]: " in result.out
+
+
+def test_a_run_is_ended_by_its_id_and_the_one_that_waited_is_told(cli, bundle):
+    cli("deploy", bundle, "--no-profile")
+    cli("profile")
+    (run_id,) = cli.fakes["local"].runs
+    result = cli("runs", "cancel", run_id, "--fleet", "local")
+    assert result.code == 0
+    assert result.out.startswith(f"local: run {run_id} of ada@")
+    assert " is done, begun " in result.out
+    assert cli("runs", "cancel", "nothere").code == 56
 
 
 def test_profile_fetches_samples_when_asked(cli, bundle, home):
@@ -329,7 +391,7 @@ def test_runs_are_listed_shown_and_reported(cli, bundle):
     table = cli("runs").out
     assert "PASS" in table
     assert "stand-in for raspberry-pi-5" in table
-    run_id = cli("runs", "--json").document[0]["id"]
+    run_id = cli("runs", "--json").document["runs"][0]["id"]
     cli.wiring.config = replace(cli.wiring.config, columns=80)
     narrow = cli("runs").out
     # An id that is cut off cannot be typed.

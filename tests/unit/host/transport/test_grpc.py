@@ -16,30 +16,26 @@ from edgectl_protos.agent.v1 import (
     artifact_service_pb2_grpc,
     deployment_service_pb2_grpc,
     info_service_pb2_grpc,
-    profile_service_pb2_grpc,
 )
 from edgectl_protos.codec.wire import to_wire
-from edgectl_protos.domain.deployment import DeploymentEvent, Failure, State
+from edgectl_protos.domain.deployment import DeploymentEvent, State
 from edgectl_protos.domain.device import HelloReply
 from edgectl_protos.domain.errors import (
     ProtocolError,
-    SourceError,
     UnreachableError,
 )
 from edgectl_protos.domain.loop import LoopOverrides
-from edgectl_protos.domain.run import RunEvent, RunPhase
 
 
 class Agent(
     artifact_service_pb2_grpc.ArtifactServiceServicer,
     info_service_pb2_grpc.InfoServiceServicer,
     deployment_service_pb2_grpc.DeploymentServiceServicer,
-    profile_service_pb2_grpc.ProfileServiceServicer,
 ):
     """An agent that says what it is told to."""
 
     protocol = (1, 1)
-    acknowledged = 0
+    acknowledged = ()
     refuses = False
 
     def __init__(self) -> None:
@@ -58,15 +54,10 @@ class Agent(
         context.abort(grpc.StatusCode.UNAVAILABLE, "power cut")
 
     def Acknowledge(self, request, context):  # noqa: N802 - the wire's name
-        self.acknowledged = request.up_to_sequence
+        self.acknowledged = request.deployment_id, request.up_to_sequence
         from edgectl_protos.agent.v1.deployment_service_pb2 import AcknowledgeReply
 
         return AcknowledgeReply()
-
-    def Run(self, request, context):  # noqa: N802 - the wire's name
-        yield to_wire(RunEvent(request.run_id, RunPhase.LOADING))
-        failure = Failure("source_failed", "the video ended", "on_end: repeat")
-        yield to_wire(RunEvent(request.run_id, RunPhase.FAILED, failure=failure))
 
 
 @pytest.fixture
@@ -82,7 +73,6 @@ def address(agent):
         info_service_pb2_grpc.add_InfoServiceServicer_to_server(agent, server)
         artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(agent, server)
         deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(agent, server)
-        profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(agent, server)
         server.add_insecure_port(f"unix:{path}")
         server.start()
         yield f"unix:{path}"
@@ -120,14 +110,13 @@ async def test_a_stream_that_is_cut_in_the_middle_is_an_unreachable_agent(agent,
         assert (await anext(events)).state is State.STAGING
         with pytest.raises(UnreachableError, match="power cut"):
             await anext(events)
-    assert agent.acknowledged == 1
+    assert agent.acknowledged == ("d1", 1)
 
 
-async def test_the_failure_of_a_run_arrives_as_the_error_it_is(address):
+async def test_an_agent_that_is_older_than_runs_as_operations_is_told_so_and_not_asked(address):
     async with await GrpcDeviceClient.connect("nuc", address) as client:
-        with pytest.raises(SourceError, match="the video ended") as info:
-            await all_of(client.run("r1", LoopOverrides()))
-    assert info.value.hint == "on_end: repeat"
+        with pytest.raises(ProtocolError, match="older than runs that go on by themselves"):
+            await client.create_run("r1", LoopOverrides(), owner="me")
 
 
 async def test_a_call_that_an_old_agent_does_not_know_says_what_to_do(address):

@@ -11,7 +11,7 @@ from edgectl_host.workflows.rollback import rollback_all
 from edgectl_host.workflows.status import status_all
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import ParityError
-from edgectl_testkit.fake_device import FakeDevice
+from edgectl_testkit.fake_device import IMPATIENT, FakeDevice
 
 GONE = Failure("agent_unreachable", "no agent", "")
 BUSY = Failure("device_busy", "busy", "")
@@ -53,7 +53,7 @@ async def test_status_tells_what_is_installed_and_what_was(bench, make_bundle):
     one, two = make_bundle("one"), make_bundle("two")
     async with await devices.fakes["a"].connect() as client:
         for bundle in (one, two):
-            await install(client, bundle, owner="me", progress=silent)
+            await install(client, bundle, owner="me", patience=IMPATIENT, progress=silent)
     (answer,) = await status_all(devices.devices, connect=devices.connect)
     status = answer.value
     assert (status.installed.current, status.installed.previous) == (two.digest, one.digest)
@@ -67,7 +67,7 @@ async def test_rollback_answers_with_what_runs_again_or_why_not(bench, make_bund
     one = make_bundle("one")
     async with await devices.fakes["a"].connect() as client:
         for bundle in (one, make_bundle("two")):
-            await install(client, bundle, owner="me", progress=silent)
+            await install(client, bundle, owner="me", patience=IMPATIENT, progress=silent)
     answers = await rollback_all(devices.devices, connect=devices.connect, owner="me", progress=silent)
     assert answers[0].value.release == one.digest
     assert answers[1].failure.reason == "wrong_state"

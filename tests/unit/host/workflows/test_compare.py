@@ -15,7 +15,7 @@ from edgectl_host.workflows.progress import silent
 from edgectl_protos.domain.errors import ProtocolError, SourceError, StateError, UsageError
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import Outcome
-from edgectl_testkit.fake_device import FakeDevice
+from edgectl_testkit.fake_device import IMPATIENT, FakeDevice
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ def compared(bench, fake):
             owner="me",
             remember=lambda digest, manifest: None,
             manifest_of=lambda digest: None,
+            patience=IMPATIENT,
             progress=progress,
         )
 
@@ -71,7 +72,7 @@ async def test_blocks_of_both_take_turns_and_nothing_is_installed_between_them(c
     comparison = await compared(sides)
     one, two = (side.subject.made.digest for side in sides)
     assert order == [one, two] * 5
-    assert fake.calls.index("run") > max(i for i, call in enumerate(fake.calls) if call == "start")
+    assert fake.calls.index("create_run") > max(i for i, call in enumerate(fake.calls) if call == "start")
     assert comparison.outcome is Outcome.PASS
     assert {ratio.change for ratio in comparison.ratios} == {Change.SAME}
     assert (comparison.exit_code, comparison.installed) == (0, "two reference fp32")
@@ -115,7 +116,7 @@ async def test_loops_of_unlike_rates_are_refused_after_one_block_of_each(compare
     fake.summary = lambda s: replace(s, loop=replace(s.loop, rate_hz=50.0)) if s.release == two else s
     with pytest.raises(UsageError, match="differ in rate"):
         await compared(sides)
-    assert fake.calls.count("run") == 2
+    assert fake.calls.count("create_run") == 2
 
 
 @pytest.mark.parametrize(

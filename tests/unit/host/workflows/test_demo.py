@@ -15,7 +15,7 @@ from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import ParityError, RunsError, SourceError, UnreachableError, UsageError
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import Disturbance, Exceedances, Interference, Misses, Outcome
-from edgectl_testkit.fake_device import FakeDevice
+from edgectl_testkit.fake_device import IMPATIENT, FakeDevice
 from edgectl_testkit.runs import counted
 
 WAYS = tuple(Assignment.of(runtime, scheme) for runtime in ("onnxrt", "openvino") for scheme in DEMO_SCHEMES)
@@ -57,6 +57,7 @@ def demo(make_bundle, bench):
             connect=devices.connect,
             owner="me",
             remember=lambda digest, manifest: None,
+            patience=IMPATIENT,
             progress=progress,
         )
         return result, subject
@@ -218,6 +219,7 @@ async def test_a_database_that_cannot_be_written_ends_the_demo_before_anything_i
             connect=devices.connect,
             owner="me",
             remember=refuse,
+            patience=IMPATIENT,
             progress=silent,
         )
     assert "create" not in fake.calls

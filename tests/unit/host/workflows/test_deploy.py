@@ -9,6 +9,7 @@ import pytest
 
 from edgectl_converters.bundle import chunks_of
 from edgectl_host.workflows.deploy import install
+from edgectl_host.workflows.patience import Patience
 from edgectl_host.workflows.progress import silent
 from edgectl_protos.domain.artifact import CHUNK_SIZE_BYTES
 from edgectl_protos.domain.deployment import State
@@ -19,7 +20,7 @@ from edgectl_protos.domain.errors import (
     UnreachableError,
     WorkerError,
 )
-from edgectl_testkit.fake_device import FakeDevice
+from edgectl_testkit.fake_device import IMPATIENT, FakeDevice
 
 
 @pytest.fixture
@@ -33,8 +34,8 @@ async def client(fake):
         yield client
 
 
-async def put(client, bundle, progress=silent):
-    return await install(client, bundle, owner="me@here", progress=progress)
+async def put(client, bundle, progress=silent, patience=IMPATIENT):
+    return await install(client, bundle, owner="me@here", patience=patience, progress=progress)
 
 
 async def test_a_release_is_sent_proved_and_committed(client, fake, bundle, updates):
@@ -53,8 +54,8 @@ async def test_a_release_is_sent_proved_and_committed(client, fake, bundle, upda
 async def test_what_a_builder_says_is_shown_while_it_builds(client, bundle, updates, monkeypatch):
     watch = client.watch
 
-    async def told(deployment_id):
-        async for event in watch(deployment_id):
+    async def told(deployment_id, *, after_sequence):
+        async for event in watch(deployment_id, after_sequence=after_sequence):
             said = {State.BUILDING: "building 'full': 30%", State.PARITY: "built 'full' in 9 s"}.get(event.state, "")
             yield replace(event, detail=said)
 
@@ -103,6 +104,29 @@ async def test_a_device_that_dies_in_the_middle_continues_where_it_was(client, f
     assert done.sent_bytes == bundle.manifest.size_bytes - received
 
 
+async def test_a_device_that_comes_back_in_time_is_gone_on_with(client, fake, bundle, updates):
+    fake.dies_after_chunks = 2
+
+    def come_back(update):
+        updates.append(update)
+        if update.text.startswith("does not answer"):
+            fake.gone, fake.dies_after_chunks = False, None
+
+    done = await put(client, bundle, come_back, Patience(silence_s=10.0, first_pause_s=0.001))
+    assert done.deployment.state is State.COMMITTED
+    assert len(fake.deployments) == 1
+    assert done.sent_bytes == fake.received_bytes == bundle.manifest.size_bytes
+    assert "does not answer; asked again for up to 10 s" in [update.text for update in updates]
+
+
+async def test_a_watch_that_is_cut_goes_on_after_what_was_seen(client, fake, bundle, updates):
+    fake.cuts = 4
+    await put(client, bundle, updates.append, Patience(silence_s=10.0, first_pause_s=0.001))
+    told = [update.text for update in updates if update.fraction is None and "answer" not in update.text]
+    assert len(told) == len(set(told))
+    assert told[-1] == "installed"
+
+
 async def test_cancelled_while_sending_it_withdraws_and_frees_the_device(client, fake, make_bundle):
     task = asyncio.create_task(put(client, make_bundle("one"), lambda update: task.cancel()))
     with pytest.raises(asyncio.CancelledError):
@@ -116,7 +140,7 @@ async def test_a_device_that_does_not_even_answer_the_withdrawal_is_left(client,
         await asyncio.Event().wait()
 
     monkeypatch.setattr(client, "cancel", silent_device)
-    monkeypatch.setattr("edgectl_host.workflows.deploy._WITHDRAW_S", 0.01)
+    monkeypatch.setattr("edgectl_host.workflows.connections.LAST_WORD_S", 0.01)
     fake.capacity_bytes = 100
     with pytest.raises(DiskFullError):
         await put(client, bundle)

@@ -13,7 +13,7 @@ from edgectl_host.workflows.deploy import install
 from edgectl_host.workflows.plan import Way, make_plan, with_conversions
 from edgectl_host.workflows.progress import silent
 from edgectl_protos.domain.errors import RouteError
-from edgectl_testkit.fake_device import FakeDevice
+from edgectl_testkit.fake_device import IMPATIENT, FakeDevice
 
 FP32 = Assignment.of("reference", "fp32")
 INT8 = Assignment.of("onnxrt", "int8")
@@ -65,7 +65,7 @@ async def test_a_device_without_a_way_is_in_the_plan_with_the_reason(bench):
 async def test_what_would_be_sent_is_known_once_the_release_is(bench, bundle):
     here, there = FakeDevice("a"), FakeDevice("b")
     async with await there.connect() as client:
-        await install(client, bundle, owner="me", progress=silent)
+        await install(client, bundle, owner="me", patience=IMPATIENT, progress=silent)
     plan = with_conversions(
         await plan_of(bench(here, there)),
         converted=lambda assignment: bundle,

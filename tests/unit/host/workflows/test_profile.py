@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from edgectl_host.workflows.deploy import install
+from edgectl_host.workflows.patience import Patience
 from edgectl_host.workflows.profile import fetch_samples, measure, measure_all
 from edgectl_host.workflows.progress import silent
-from edgectl_protos.domain.errors import LoopError, NotFoundError, RunsError, SourceError
+from edgectl_protos.domain.errors import LoopError, NotFoundError, RunsError, SourceError, UnreachableError
 from edgectl_protos.domain.loop import LoopOverrides, Mode
-from edgectl_testkit.fake_device import FakeDevice
+from edgectl_testkit.fake_device import IMPATIENT, FakeDevice
 
 
 @pytest.fixture
@@ -17,7 +20,7 @@ def installed(bundle, bench):
     async def make(*fakes: FakeDevice):
         for fake in fakes:
             async with await fake.connect() as client:
-                await install(client, bundle, owner="me", progress=silent)
+                await install(client, bundle, owner="me", patience=IMPATIENT, progress=silent)
         return bench(*fakes)
 
     return make
@@ -32,7 +35,9 @@ async def run_all(devices, overrides=None, keep=as_it_is):
         devices.devices,
         overrides or LoopOverrides(),
         connect=devices.connect,
+        owner="me",
         manifest_of=lambda digest: None,
+        patience=IMPATIENT,
         keep=keep,
         progress=silent,
     )
@@ -44,7 +49,13 @@ async def test_a_run_has_its_verdict_deployment_and_manifest(installed, bundle, 
     async with await fake.connect() as client:
         manifests = {bundle.digest: bundle.manifest}
         record = await measure(
-            client, devices.devices[0], LoopOverrides(), manifest_of=manifests.get, progress=updates.append
+            client,
+            devices.devices[0],
+            LoopOverrides(),
+            owner="me",
+            manifest_of=manifests.get,
+            patience=IMPATIENT,
+            progress=updates.append,
         )
     assert record.outcome == "pass"
     assert record.deployment.parity.failures == ()
@@ -57,10 +68,18 @@ async def test_the_failure_of_a_run_is_the_error(installed):
     devices = await installed(fake)
     async with await fake.connect() as client:
         with pytest.raises(SourceError, match="the video ended"):
-            await measure(client, devices.devices[0], LoopOverrides(), manifest_of=lambda _: None, progress=silent)
+            await measure(
+                client,
+                devices.devices[0],
+                LoopOverrides(),
+                owner="me",
+                manifest_of=lambda _: None,
+                patience=IMPATIENT,
+                progress=silent,
+            )
 
 
-async def nothing(run_id, overrides, release):
+async def nothing(run_id, *, after_sequence):
     for event in ():
         yield event
 
@@ -69,9 +88,66 @@ async def test_a_run_without_a_summary_is_an_error(installed, monkeypatch):
     fake = FakeDevice("a")
     devices = await installed(fake)
     async with await fake.connect() as client:
-        monkeypatch.setattr(client, "run", nothing)
+        monkeypatch.setattr(client, "watch_run", nothing)
         with pytest.raises(LoopError, match="without a summary"):
-            await measure(client, devices.devices[0], LoopOverrides(), manifest_of=lambda _: None, progress=silent)
+            await measure(
+                client,
+                devices.devices[0],
+                LoopOverrides(),
+                owner="me",
+                manifest_of=lambda _: None,
+                patience=IMPATIENT,
+                progress=silent,
+            )
+
+
+async def measured(client, device, *, patience=IMPATIENT, progress=silent):
+    options = {"owner": "me", "manifest_of": lambda _: None, "patience": patience, "progress": progress}
+    return await measure(client, device, LoopOverrides(), **options)
+
+
+async def test_a_run_whose_stream_is_cut_is_found_again(installed, updates):
+    fake = FakeDevice("a")
+    devices = await installed(fake)
+    fake.cuts = 3
+    async with await fake.connect() as client:
+        patient = Patience(silence_s=10.0, first_pause_s=0.001)
+        record = await measured(client, devices.devices[0], patience=patient, progress=updates.append)
+    assert record.outcome == "pass"
+    assert list(fake.runs) == [record.summary.run_id]
+    texts = [update.text for update in updates if "answer" not in update.text]
+    assert texts == ["loading the policy", "warming up", "measuring", "measured"]
+
+
+async def test_a_device_that_stays_silent_is_left_with_its_run_and_the_way_to_it_is_told(installed):
+    fake = FakeDevice("a")
+    devices = await installed(fake)
+    fake.on_run = lambda: setattr(fake, "gone", True)
+    fake.cuts = 1
+    async with await fake.connect() as client:
+        with pytest.raises(UnreachableError, match="run [0-9a-f]{12} goes on there") as info:
+            await measured(client, devices.devices[0])
+    assert info.value.hint == "when it answers again, fetch the run: edgectl runs --fleet a"
+
+
+async def test_who_is_cancelled_ends_the_run_on_the_device(installed):
+    fake = FakeDevice("a")
+    devices = await installed(fake)
+    begun = asyncio.Event()
+
+    async def forever():
+        begun.set()
+        await asyncio.Event().wait()
+
+    fake.on_run = forever
+    async with await fake.connect() as client:
+        task = asyncio.create_task(measured(client, devices.devices[0]))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    ((_, going),) = fake.runs.items()
+    assert going.run.failure.reason == "cancelled"
 
 
 async def test_a_fleet_is_measured_with_a_failure_as_an_answer(installed):
@@ -104,7 +180,7 @@ async def test_samples_are_fetched_beside_the_run(installed, tmp_path):
     record = answers[0].value
     path = folder / f"{record.summary.run_id}.npz"
     assert record.samples_path == str(path)
-    assert path.read_bytes() == fake.runs[record.summary.run_id]
+    assert path.read_bytes() == fake.samples[record.summary.run_id]
 
 
 async def test_samples_that_cannot_be_fetched_or_written_leave_nothing_behind(installed, tmp_path):
@@ -115,7 +191,7 @@ async def test_samples_that_cannot_be_fetched_or_written_leave_nothing_behind(in
     async with await fake.connect() as client:
         with pytest.raises(RunsError, match="cannot be written"):
             await fetch_samples(client, record, tmp_path / "file")
-        fake.runs.clear()
+        fake.samples.clear()
         with pytest.raises(NotFoundError):
             await fetch_samples(client, record, tmp_path / "samples")
     assert list((tmp_path / "samples").iterdir()) == []

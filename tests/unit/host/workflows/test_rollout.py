@@ -14,7 +14,7 @@ from edgectl_host.workflows.rollout import Rollout, exit_code_of
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import GateError, LoopError, ParityError, RunsError
 from edgectl_protos.domain.loop import LoopOverrides
-from edgectl_testkit.fake_device import FakeDevice
+from edgectl_testkit.fake_device import IMPATIENT, FakeDevice
 from edgectl_testkit.runs import with_misses
 
 FP32 = Assignment.of("reference", "fp32")
@@ -55,6 +55,7 @@ async def roll_out(bench, kept, *, measuring: LoopOverrides | None = LoopOverrid
         "measuring": measuring,
         "remember": kept.remember,
         "record": kept.records.append,
+        "patience": IMPATIENT,
         "progress": silent,
     }
     return await Rollout(**(arguments | options)).run(plan)
@@ -145,7 +146,7 @@ async def test_without_measuring_devices_are_installed_only(bench, kept):
     rows = await roll_out(bench(fake), kept, measuring=None)
     assert rows[0].install is not None
     assert rows[0].record is None
-    assert "run" not in fake.calls
+    assert "create_run" not in fake.calls
 
 
 async def test_the_overrides_reach_the_run(bench, kept):

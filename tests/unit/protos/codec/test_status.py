@@ -57,7 +57,7 @@ def test_a_reason_of_a_newer_agent_becomes_an_internal_error_with_its_text():
         (grpc.StatusCode.UNAVAILABLE, errors.UnreachableError),
         (grpc.StatusCode.DEADLINE_EXCEEDED, errors.UnreachableError),
         (grpc.StatusCode.UNIMPLEMENTED, errors.ProtocolError),
-        (grpc.StatusCode.CANCELLED, errors.CancelledError),
+        (grpc.StatusCode.CANCELLED, errors.UnreachableError),
     ],
 )
 def test_a_status_without_a_reason_comes_from_grpc_itself(code, cls):

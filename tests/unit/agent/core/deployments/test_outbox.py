@@ -46,16 +46,25 @@ def test_what_was_acknowledged_is_gone_for_good(opened):
     box = opened()
     for number in (1, 2, 3):
         box.append(event(number))
-    box.acknowledge(2)
+    box.acknowledge("d-1", 2)
     assert [e.sequence for e in box.after(0, "d-1")] == [3]
     assert [e.sequence for e in opened().after(0, "d-1")] == [3]
+
+
+def test_events_of_other_deployments_stay(opened):
+    box = opened()
+    for told in (event(1), event(2, "d-2"), event(3)):
+        box.append(told)
+    box.acknowledge("d-1", 3)
+    assert box.after(0, "d-1") == opened().after(0, "d-1") == []
+    assert [e.sequence for e in opened().after(0, "d-2")] == [2]
 
 
 def test_sequence_numbers_go_on_after_everything_was_acknowledged_and_two_restarts(opened):
     box = opened()
     box.append(event(1))
     box.append(event(2))
-    box.acknowledge(2)
+    box.acknowledge("d-1", 2)
     opened()
     assert opened().next_sequence == 3
 
@@ -63,7 +72,7 @@ def test_sequence_numbers_go_on_after_everything_was_acknowledged_and_two_restar
 def test_acknowledging_the_future_forgets_no_future_event(opened):
     box = opened()
     box.append(event(1))
-    box.acknowledge(1000)
+    box.acknowledge("d-1", 1000)
     box.append(event(2))
     assert [e.sequence for e in opened().after(0, "d-1")] == [2]
 

@@ -1,0 +1,1 @@
+"""Runs: measurements of loops, each an operation that outlives the call that asked for it."""
