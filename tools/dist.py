@@ -58,7 +58,7 @@ def build_wheels(out: Path) -> list[Path]:
         old.unlink()
     for name in DISTRIBUTIONS:
         command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
-        subprocess.run(command, cwd=ROOT / name, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=ROOT / name, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return sorted(out.glob("edgectl_*.whl"))
 
 

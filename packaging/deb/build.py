@@ -28,6 +28,7 @@ RUN = f"""#!/bin/sh
 # Over the network it is reached once it is enrolled: edgectl-agent enrol.
 set -- --listen unix:{SOCKET}
 [ -e {STATE}/trust ] && set -- "$@" --listen tls:0.0.0.0:7443
+export PYTHONDONTWRITEBYTECODE=1
 exec {PREFIX}/current/agent/bin/python -m edgectl_agent run --state-dir {STATE} "$@" \\
   --interpreters-file {PREFIX}/current/interpreters.json
 """

@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "Show a recorded run again."),
     "toolchain": ("toolchain", "The environments in which conversions run."),
     "cache": ("cache", "What conversions keep on this machine: show, trim."),
-    "device": ("device", "Devices of the fleet: invite one without ssh."),
+    "device": ("device", "Agents on your devices, over ssh: add, ls, update, rm, invite."),
     "ca": ("ca", "The authority of a fleet: make it."),
     "trust": ("trust", "Who may do what in the fleet; issue, revoke, renew, audit."),
     "agent": ("agent", "The embedded agent of this machine: start, stop, status."),

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from edgectl_converters.toolchain import Toolchains
     from edgectl_host.cli.console import Console
     from edgectl_host.fleet.inventory import Device
-    from edgectl_host.fleet.registry import Registry
+    from edgectl_host.fleet.registry import Registered, Registry
+    from edgectl_host.provision.wheels import WheelStore
     from edgectl_host.runs.store import RunStore
     from edgectl_host.transport.base import DeviceClient
     from edgectl_host.transport.local import LocalAgent
+    from edgectl_host.transport.ssh import Ssh
     from edgectl_host.trust.authority import Authority
     from edgectl_host.trust.folder import TrustFolder
     from edgectl_host.workflows.convert import Subject
@@ -76,6 +78,40 @@ class Wiring:
         from edgectl_host.fleet.registry import Registry
 
         return Registry(self.config.config_dir)
+
+    def ssh(self, destination: str, options: Sequence[str]) -> Ssh:
+        """A login on a machine."""
+        from edgectl_host.transport.ssh import Ssh
+
+        return Ssh(destination, tuple(options), self.config.short_runtime_dir)
+
+    def ssh_to(self, registered: Registered, options: Sequence[str]) -> Ssh:
+        """A login on a device as it was added, unless other options are given."""
+        from dataclasses import replace
+
+        home = registered.home
+        return replace(self.ssh(home.destination, options or home.ssh_options), sudo=home.sudo)
+
+    def wheels(self, wheelhouse: Path | None) -> WheelStore:
+        """The wheels that devices need."""
+        from edgectl_host.provision.wheels import WheelStore
+
+        return WheelStore(self.config.cache_dir / "wheels", wheelhouse=wheelhouse and wheelhouse.absolute())
+
+    def enrol(self, request: str, name: str, passphrase: Callable[[], bytes] | None = None) -> tuple[bytes, str]:
+        """What installs a device's certificate, and its identity; the authority is made with the first device."""
+        from edgectl_host.trust.authority import Authority
+
+        given = {"passphrase": passphrase} if passphrase else {}
+        issued = Authority.ensure(self.trust_dir, owner=self.config.owner, **given).issue_device(request, name)
+        return issued.document, issued.identity
+
+    def preferred_runtimes(self, board: str) -> tuple[str, ...]:
+        """A board's runtimes in its order, but for those that live in an interpreter with torch."""
+        from edgectl_converters.homes import lives_here
+        from edgectl_profiles.library import load
+
+        return tuple(runtime.name for runtime in load(board).runtimes if lives_here(runtime.name))
 
     def generic_board(self) -> str:
         """The profile for any machine of this one's architecture."""

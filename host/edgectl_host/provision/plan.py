@@ -110,7 +110,8 @@ class Plan:
         words += ["--state-dir", self.home.state_dir, "--listen", f"unix:{self.home.socket}"]
         words += ["--listen", f"tls:0.0.0.0:{self.port}", "--device", self.name, "--board", self.board]
         words += ["--interpreters-file", f"{current}/interpreters.json"]
-        return f"#!/bin/sh\nexec {shlex.join(words)}\n"
+        begins = "#!/bin/sh\n# Nothing is written beside the system's own files.\nexport PYTHONDONTWRITEBYTECODE=1\n"
+        return f"{begins}exec {shlex.join(words)}\n"
 
     @property
     def interpreters(self) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,10 @@ def debian_root(arch: str) -> Path:
         archive.unlink()
         (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n")
         (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
+        # As its package would have done; the compiled files of one minor version are alike on every processor.
+        for library in root.glob(f"usr/lib/python3.{sys.version_info[1]}"):
+            inside = ["-s", str(root), "-p", "/", str(library)]
+            subprocess.run([sys.executable, "-m", "compileall", "-q", *inside], check=False, capture_output=True)
         (root / ".complete").touch()
     return root
 

@@ -1,17 +1,237 @@
-"""`edgectl device`: devices of the fleet."""
+"""`edgectl device`: agents on devices, brought and kept there over ssh."""
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import click
 
+from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import DURATION, json_option
 from edgectl_host.cli.passphrase import passphrase_option, reader
 from edgectl_host.cli.wiring import Wiring
 
+if TYPE_CHECKING:
+    from edgectl_host.transport.ssh import Ssh
+
+T = TypeVar("T")
+
+_wheelhouse_option = click.option(
+    "--wheelhouse",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Wheels from this folder, which `make dist` writes, instead of the package index.",
+)
+_ssh_option = click.option(
+    "--ssh-option",
+    "ssh_options",
+    multiple=True,
+    metavar="TEXT",
+    help="A word passed on to ssh, such as -p2222 or -F/path/to/config; may be repeated.",
+)
+
 
 @click.group("device")
 def command() -> None:
-    """Devices of the fleet: how they come in."""
+    """Devices with an agent of their own: add, list, update and remove them over your own ssh; invite others."""
+
+
+@command.command("add")
+@click.argument("destination", metavar="USER@HOST")
+@click.option("--name", default="", metavar="NAME", help="What it is called here. Default: its own host name.")
+@click.option("--label", "labels", multiple=True, metavar="GROUP|KEY=VALUE", help="May be repeated: --fleet GROUP.")
+@click.option("--runtime", "runtimes", multiple=True, metavar="NAME", help="Default: what its board prefers; again.")
+@click.option(
+    "--extra",
+    "extras",
+    multiple=True,
+    default=("language", "video"),
+    show_default=True,
+    metavar="NAME",
+    help="What policies need besides; none: nothing.",
+)
+@click.option("--no-service", is_flag=True, help="Start the agent now, and not at boot.")
+@click.option("--python", default="", metavar="PATH", help="The interpreter of the agent there.")
+@click.option("--board", default="", metavar="NAME", help="Its board. Default: recognised.")
+@click.option("--address", default="", metavar="HOST", help="Where to dial the agent. Default: as ssh finds it.")
+@click.option("--port", type=click.IntRange(1, 65535), default=7443, show_default=True, help="The agent's port.")
+@click.option("--dry-run", is_flag=True, help="Show what would be put where; nothing is sent.")
+@_wheelhouse_option
+@_ssh_option
+@passphrase_option
+@json_option
+@click.pass_obj
+def add(
+    wiring: Wiring,
+    destination: str,
+    name: str,
+    labels: tuple[str, ...],
+    runtimes: tuple[str, ...],
+    extras: tuple[str, ...],
+    no_service: bool,
+    python: str,
+    board: str,
+    address: str,
+    port: int,
+    dry_run: bool,
+    wheelhouse: Path | None,
+    ssh_options: tuple[str, ...],
+    passphrase_fd: int | None,
+    json_mode: bool,
+) -> None:
+    """Bring an agent to a device: look what it is, install, start, enrol, and try what it can run.
+
+    It needs ssh, a Python of at least 3.10 and no network there. Run again, it does what is not done yet.
+    """
+    from edgectl_host.cli.render.device import human_added, human_plan, json_added, json_plan
+    from edgectl_host.fleet.registry import parse_labels
+    from edgectl_host.workflows.add_device import Wishes, add_device, look_and_plan
+
+    wishes = Wishes(
+        name=name,
+        labels=parse_labels(labels),
+        service=not no_service,
+        python=python,
+        runtimes=runtimes,
+        extras=() if "none" in extras else extras,
+        board=board,
+        address=address,
+        port=port,
+    )
+    console = wiring.console(json_mode=json_mode)
+    ssh = wiring.ssh(destination, ssh_options)
+    store = wiring.wheels(wheelhouse)
+    with console.progress() as progress:
+        if dry_run:
+            survey, plan = run_workflow(
+                _closing(ssh, look_and_plan(ssh, wishes, store, wiring.preferred_runtimes, progress))
+            )
+        else:
+            added = run_workflow(
+                _closing(
+                    ssh,
+                    add_device(
+                        ssh,
+                        wishes,
+                        store=store,
+                        registry=wiring.registry(),
+                        preferred=wiring.preferred_runtimes,
+                        enrol=partial(wiring.enrol, passphrase=reader(passphrase_fd)),
+                        connect=wiring.connect,
+                        progress=progress,
+                    ),
+                )
+            )
+    if dry_run:
+        console.show(human_plan(survey, plan))
+        console.show_json(json_plan(survey, plan))
+        return
+    console.show(human_added(added))
+    console.show_json(json_added(added))
+    click.get_current_context().exit(0 if added.hello else 51)
+
+
+@command.command("ls")
+@click.option("--fleet", default="all", show_default=True, metavar="NAME", help="A group, a device, or all.")
+@json_option
+@click.pass_obj
+def ls(wiring: Wiring, fleet: str, json_mode: bool) -> None:
+    """Which devices there are: board, system, runtimes, and whether each answers."""
+    from edgectl_host.cli.render.device import human_devices, json_devices
+    from edgectl_host.workflows.keep_device import list_devices
+
+    console = wiring.console(json_mode=json_mode)
+    devices = wiring.remote_devices(fleet)
+    with console.busy(fleet, "asking the devices"):
+        answers = run_workflow(list_devices(devices, connect=wiring.connect))
+    console.show(human_devices(answers))
+    console.show_json(json_devices(answers))
+
+
+@command.command("rm")
+@click.argument("name")
+@click.option("--forget", is_flag=True, help="Forget it here, though it is not to be reached any more.")
+@_ssh_option
+@passphrase_option
+@json_option
+@click.pass_obj
+def rm(
+    wiring: Wiring,
+    name: str,
+    forget: bool,
+    ssh_options: tuple[str, ...],
+    passphrase_fd: int | None,
+    json_mode: bool,
+) -> None:
+    """Take the agent and everything it has from a device: service, releases, runs, its certificate."""
+    from rich.text import Text
+
+    from edgectl_host.workflows.keep_device import forget_device, remove_device
+
+    console = wiring.console(json_mode=json_mode)
+    registry = wiring.registry()
+    registered = registry.get(name)
+
+    def revoke(name: str) -> None:
+        wiring.authority(reader(passphrase_fd)).revoke(name)
+
+    if forget:
+        forget_device(registered, registry=registry, revoke=revoke)
+    else:
+        ssh = wiring.ssh_to(registered, ssh_options)
+        with console.progress() as progress:
+            run_workflow(
+                _closing(ssh, remove_device(ssh, registered, registry=registry, revoke=revoke, progress=progress))
+            )
+    left = f", which keeps what is on {registered.home.destination}" if forget else ": nothing of it is left there"
+    console.show(Text(f"{name} removed{left}"))
+    console.show_json({"name": name, "removed": not forget, "forgotten": True})
+
+
+@command.command("update")
+@click.argument("name")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(1, 600), default=30.0, metavar="SECONDS", hidden=True)
+@_wheelhouse_option
+@_ssh_option
+@json_option
+@click.pass_obj
+def update(
+    wiring: Wiring,
+    name: str,
+    timeout_s: float,
+    wheelhouse: Path | None,
+    ssh_options: tuple[str, ...],
+    json_mode: bool,
+) -> None:
+    """Bring the agent of this edgectl to a device. One that does not answer is replaced by the one before."""
+    from edgectl_host.cli.render.device import human_updated
+    from edgectl_host.workflows.keep_device import update_device
+    from edgectl_protos.codec.document import to_document
+
+    console = wiring.console(json_mode=json_mode)
+    registry = wiring.registry()
+    registered = registry.get(name)
+    ssh = wiring.ssh_to(registered, ssh_options)
+    with console.progress() as progress:
+        updated = run_workflow(
+            _closing(
+                ssh,
+                update_device(
+                    ssh,
+                    registered,
+                    store=wiring.wheels(wheelhouse),
+                    preferred=wiring.preferred_runtimes,
+                    timeout_s=timeout_s,
+                    progress=progress,
+                ),
+            )
+        )
+    console.show(human_updated(updated))
+    console.show_json(to_document(updated))
+    click.get_current_context().exit(1 if updated.back else 0)
 
 
 @command.command("invite")
@@ -60,3 +280,11 @@ def invite(
     console = wiring.console(json_mode=json_mode)
     console.show(human_enrolled(enrolled))
     console.show_json(json_enrolled(enrolled))
+
+
+async def _closing(ssh: Ssh, work: Coroutine[Any, Any, T]) -> T:
+    """The work, and the end of its shared connection."""
+    try:
+        return await work
+    finally:
+        await ssh.close()

@@ -1,5 +1,7 @@
 # Starting and stopping, whatever starts the agent. Given: service, prefix, state, socket.
 unit=edgectl-agent.service
+# Nothing is written beside the system's own files.
+export PYTHONDONTWRITEBYTECODE=1
 
 # The folder of the agent's state, its owner's alone.
 own_state() {

@@ -1,7 +1,7 @@
 # Asks a machine what it is. Changes nothing, needs a POSIX shell. One fact a line: key, tab, value.
 # Given: prefixes (where an agent may be), modules (libraries that a device brings itself).
 say() { printf '%s\t%s\n' "$1" "$(printf '%s' "$2" | tr -d '\000\r' | tr '\n\t' '  ' | cut -c1-400)"; }
-
+export PYTHONDONTWRITEBYTECODE=1
 say system "$(uname -s)"
 say arch "$(uname -m)"
 say kernel "$(uname -r)"

@@ -1,5 +1,6 @@
 # Makes one environment of wheels, without a network and without ensurepip. Given: prefix, folder, python, options,
 # installer, wheels. It is made in its place, since an environment cannot be moved; one that is not complete is made anew.
+export PYTHONDONTWRITEBYTECODE=1
 [ -e "$folder/.complete" ] && exit 0
 rm -rf "$folder" && mkdir -p "$folder" || { echo "error: cannot make $folder"; exit 1; }
 "$python" -I -m venv --without-pip $options "$folder" || {

@@ -1,0 +1,69 @@
+"""The Debian package: built from wheels, installed in a Debian root by dpkg alone, used, and purged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgectl_host.provision.survey import Libc
+from edgectl_host.provision.wheels import INSTALLER, Target, WheelStore, requirements_of
+from edgectl_protos.version import VERSION
+from edgectl_testkit.machines import lacking, overlay_machine
+
+ROOT = Path(__file__).resolve().parents[2]
+MISSING = lacking("dpkg", "dpkg-deb", "systemd-analyze") or ("" if Path("/etc/debian_version").exists() else "Debian")
+# What dpkg and useradd keep about everything that was ever installed.
+DPKG = ("/var/lib/dpkg", "/var/log", "/var/cache", "/etc", "/tmp", "/root/.cache", "/var/lib/systemd", "/run/systemd")
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("package")
+    subprocess.run([sys.executable, "tools/dist.py", "--wheels-only", "--out", str(folder)], cwd=ROOT, check=True)
+    house = folder / "house"
+    house.mkdir()
+    store = WheelStore(ROOT / ".cache" / "wheels")
+    for python in ("3.11", "3.13"):
+        target = Target("x86_64", Libc("glibc", 2, 31), python)
+        for wheel in store.fetch(target, (INSTALLER, *requirements_of(("trust",), target))):
+            shutil.copyfile(store.path(wheel), house / wheel.name)
+    for out in (folder / "one", folder / "two"):
+        script = ROOT / "packaging" / "deb" / "build.py"
+        command = [sys.executable, script, "--arch", "x86_64", "--wheels", folder, "--wheelhouse", house, "--out", out]
+        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+    name = f"edgectl-agent_{VERSION}_amd64.deb"
+    assert (folder / "one" / name).read_bytes() == (folder / "two" / name).read_bytes()
+    return folder / "one" / name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}")
+def test_it_installs_without_a_network_answers_and_is_purged(package, tmp_path):
+    with overlay_machine(tmp_path) as machine:
+        shutil.copyfile(package, machine.root / "tmp" / "agent.deb")
+
+        def inside(text: str) -> str:
+            # No network: what a package brings must be in it.
+            command = ["unshare", "--net", "chroot", str(machine.root), "/bin/sh", "-ec", text]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+            return done.stdout
+
+        inside("dpkg -i /tmp/agent.deb")
+        assert inside("edgectl-agent --version").strip() == f"edgectl-agent {VERSION}"
+        inside("systemd-analyze verify /lib/systemd/system/edgectl-agent.service")
+        hello = inside(
+            "runuser -u edgectl -- /opt/edgectl/current/run >/tmp/agent.log 2>&1 </dev/null & agent=$!\n"
+            "edgectl-agent hello unix:/run/edgectl/agent.sock --timeout 60\n"
+            "kill $agent; wait $agent || true"
+        )
+        assert json.loads(hello)["agent_version"] == VERSION
+        inside("dpkg -i /tmp/agent.deb")
+        inside("dpkg --purge edgectl-agent")
+        assert machine.left_behind(beside=DPKG) == []
+        assert "edgectl" not in (machine.root / "etc/passwd").read_text()

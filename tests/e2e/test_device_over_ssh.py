@@ -1,0 +1,144 @@
+"""The way of a new user, with nothing but the built wheels: from ssh alone to a verdict, and nothing left behind.
+
+On this machine below an overlay, with the agent on Python 3.10 and 3.12, and on a foreign one under emulation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edgectl_testkit.bundles import tiny_graph
+from edgectl_testkit.machines import Login, Machine, debian_root, lacking, overlay_machine, ssh_server
+from edgectl_testkit.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOP = """
+loop: v1
+name: tiny
+rate: 20Hz
+measure: 1s
+sources:
+  top: {kind: synthetic, on_end: repeat}
+  wrist: {kind: synthetic, seed: 1, on_end: repeat}
+  state: {kind: synthetic, seed: 2, on_end: repeat}
+execution: {kind: sync_chunk, use: 1}
+# Whether this machine holds a rate is not the question here.
+deadlines: {tick: {max: 60s}}
+"""
+# What any login and any program may write on a machine: nothing of ours is below these.
+NOT_OURS = ("/tmp", "/root/.cache", "/var/cache", "/dev", "/proc")
+
+
+@dataclass(frozen=True)
+class Host:
+    """An edgectl that was installed from wheels, in a folder of its own."""
+
+    folder: Path
+    edgectl: Path
+
+    def __call__(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
+        environment = {**os.environ, "EDGECTL_HOME": str(self.folder / "home"), "COLUMNS": "100"}
+        environment.pop("PYTHONPATH", None)
+        command = [str(self.edgectl), *arguments]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode in codes, f"{' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def json(self, *arguments: str, codes: tuple[int, ...] = (0,)):
+        return json.loads(self(*arguments, "--json", codes=codes))
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """`uv tool install edgectl-host` from what `make dist` builds, in an environment that knows no checkout."""
+    folder = tmp_path_factory.mktemp("wheels")
+    subprocess.run([sys.executable, "tools/dist.py", "--wheels-only", "--out", str(folder)], cwd=ROOT, check=True)
+    uv = str(Path(sys.executable).with_name("uv"))
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder / "venv")], check=True)
+    pip = [uv, "pip", "install", "-q", "--python", str(folder / "venv/bin/python"), "--find-links", str(folder)]
+    subprocess.run([*pip, "edgectl-host"], check=True)
+    return folder / "venv" / "bin" / "edgectl"
+
+
+@pytest.fixture
+def host(installed, tmp_path):
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    (folder / "tiny.onnx").write_bytes(tiny_graph())
+    (folder / "loop.yaml").write_text(LOOP)
+    # Wheels that were fetched once are taken again; nothing else is shared with another test.
+    cache = ROOT / ".cache" / "wheels"
+    cache.mkdir(parents=True, exist_ok=True)
+    (folder / "home" / "cache").mkdir(parents=True)
+    (folder / "home" / "cache" / "wheels").symlink_to(cache)
+    return Host(folder, installed)
+
+
+def whole_way(host: Host, machine: Machine, login: Login, port: int, *more: str) -> dict:
+    """Add, list, deploy, and take away; what `device add` said."""
+    before = machine.left_behind(beside=NOT_OURS)
+    options = [f"--ssh-option={word}" for word in login.options]
+    name = ("--name", "robot-1", "--port", str(port), "--extra", "none")
+    added = host.json("device", "add", f"root@{login.destination}", "--label", "lab", *name, *options, *more)
+    assert added["hello"]["device"] == "robot-1"
+    assert {one["name"]: one["problem"] for one in added["facts"]["runtimes"]}["onnxrt"] == ""
+
+    (listed,) = host.json("device", "ls")
+    assert (listed["online"], listed["identity"], listed["labels"]) == (True, added["identity"], {"lab": ""})
+    shown = host("device", "ls")
+    assert re.search(r"robot-1 .* online", shown)
+    assert max(map(len, shown.splitlines())) <= 100
+
+    again = host.json("device", "add", f"root@{login.destination}", *name, *options, *more)
+    assert again["version"] == added["version"]
+    assert "install" not in again["seconds"]
+
+    # Two cores with an agent under test, and perhaps an emulator, may be too busy to say whether the loop holds.
+    deploy = ("deploy", "tiny.onnx", "--fleet", "lab", "--runtime", "onnxrt", "--loop", "loop.yaml")
+    (outcome,) = host.json(*deploy, codes=(0, 3))["devices"]
+    assert outcome["failure"] is None
+    assert host.json("runs")
+    assert "robot-1" in host("report", "last", codes=(0, 3))
+
+    host("device", "rm", "robot-1")
+    assert machine.left_behind(beside=NOT_OURS) == before
+    assert host.json("device", "ls") == []
+    return added
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(lacking("sshd", "mount")), reason=f"needs {lacking('sshd', 'mount')}")
+@pytest.mark.parametrize("version", ["3.10", "3.12"])
+def test_an_agent_on_each_python_is_brought_used_and_taken_away(host, tmp_path, version):
+    python = next(iter(sorted(Path("/root/.pyenv/versions").glob(f"{version}.*/bin/python{version}"))), None)
+    if python is None:
+        pytest.skip(f"there is no Python {version} on this machine")
+    with overlay_machine(tmp_path / "machine") as machine, ssh_server(machine, tmp_path / "sshd") as login:
+        more = ("--python", str(python), "--runtime", "onnxrt")
+        added = whole_way(host, machine, login, free_port(), *more)
+    assert added["facts"]["python"].startswith(version)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(
+    bool(lacking("sshd", "mount", "mmdebstrap", "qemu-aarch64-static")),
+    reason=f"needs {lacking('sshd', 'mount', 'mmdebstrap', 'qemu-aarch64-static')}",
+)
+def test_a_bare_foreign_machine_is_brought_used_and_taken_away(host, tmp_path):
+    lower = debian_root("arm64")
+    runs = subprocess.run(["chroot", str(lower), "/usr/bin/uname", "-m"], capture_output=True, text=True, check=False)
+    if runs.stdout.strip() != "aarch64":
+        pytest.skip("the kernel starts no foreign programs: mount binfmt_misc, update-binfmts --enable qemu-aarch64")
+    with overlay_machine(tmp_path / "machine", lower) as machine, ssh_server(machine, tmp_path / "sshd") as login:
+        added = whole_way(host, machine, login, free_port())
+    assert added["facts"]["arch"] == "aarch64"
+    assert added["survey"]["os"].startswith("Debian")
