@@ -40,6 +40,7 @@ from edgectl_agent.core.store.atomic import Disk
 from edgectl_agent.core.store.claim import claim_state_dir
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.store import Store
+from edgectl_agent.core.store.upload import SyncRule
 from edgectl_agent.core.trust.admission import Admission
 from edgectl_agent.core.trust.audit import AuditLog
 from edgectl_agent.core.trust.folder import TrustFolder
@@ -50,7 +51,7 @@ from edgectl_agent.core.workers.interpreters import Interpreters
 from edgectl_agent.core.workers.pool import WorkerPool
 from edgectl_agent.core.workers.sandbox import Sandbox
 from edgectl_agent.core.workers.sessions import Sessions
-from edgectl_agent.server.artifact import ArtifactServicer
+from edgectl_agent.server.artifact import ArtifactServicer, add_artifact_service
 from edgectl_agent.server.callers import AccessInterceptor, Callers
 from edgectl_agent.server.deployment import DeploymentServicer
 from edgectl_agent.server.info import InfoServicer
@@ -60,7 +61,6 @@ from edgectl_agent.server.profile import ProfileServicer
 from edgectl_agent.server.tls import credentials
 from edgectl_agent.server.trust import TrustServicer
 from edgectl_protos.agent.v1 import (
-    artifact_service_pb2_grpc,
     deployment_service_pb2_grpc,
     info_service_pb2_grpc,
     profile_service_pb2_grpc,
@@ -134,7 +134,8 @@ class Agent:
             sandbox.report,
             root=root,
         )
-        store = Store(layout, disk, reserve_bytes=config.reserve_bytes, sync_every_bytes=config.sync_every_bytes)
+        rule = SyncRule(config.sync_every_bytes, config.sync_every_s)
+        store = Store(layout, disk, reserve_bytes=config.reserve_bytes, sync_rule=rule)
         sessions = Sessions(layout, pool, interpreters, store.check_whole, load_timeout_s=config.load_timeout_s)
         register = Register(
             Journal(layout, disk),
@@ -214,9 +215,7 @@ class Agent:
                 maximum_concurrent_rpcs=MAX_CALLS,
             )
             info_service_pb2_grpc.add_InfoServiceServicer_to_server(InfoServicer(hello, facts), made)
-            artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(
-                ArtifactServicer(Intake(deployer, store)), made
-            )
+            add_artifact_service(ArtifactServicer(Intake(deployer, store)), made)
             deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
                 DeploymentServicer(deployer, register, Admission(trust, keyring), callers), made
             )

@@ -89,8 +89,10 @@ class AgentConfig:
 
     reserve_bytes: int = DEFAULT_RESERVE_BYTES
     """Left free on the disk by every installation: for the journal, the samples, and everybody else."""
-    sync_every_bytes: int = 16 * MIB
-    """Uploaded bytes that one fsync makes durable together."""
+    sync_every_bytes: int = 32 * MIB
+    """Uploaded bytes that one fsync makes durable together: as much as a cut may cost."""
+    sync_every_s: float = 1.0
+    """And no later than this, so that a slow upload loses little either, and shows how far it is."""
 
     lease_s: float = 30.0
     """A staging deployment whose host was silent for this long may be superseded."""

@@ -11,14 +11,13 @@ from pathlib import Path
 from edgectl_converters.card import sha256_of
 from edgectl_converters.files import link_or_copy
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
-from edgectl_protos.domain.artifact import CHUNK_SIZE_BYTES, Chunk, Digest, FileEntry
+from edgectl_protos.domain.artifact import Digest, FileEntry
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError
 
 __all__ = [
     "add_files",
     "blob_path",
-    "chunks_of",
     "copy_bundle",
     "is_bundle",
     "lay_out_bundle",
@@ -133,16 +132,3 @@ def read_bundle(bundle: Path) -> tuple[Manifest, bytes]:
         if sha256_of(blob) != entry.digest:
             raise BundleCorruptError(f"{entry.path} does not match its digest {entry.digest.short}", hint=_HINT)
     return manifest, data
-
-
-def chunks_of(path: Path) -> tuple[Chunk, ...]:
-    """The chunks in which a blob is offered."""
-    from blake3 import blake3
-
-    chunks = []
-    with open(path, "rb") as file:
-        offset = 0
-        while data := file.read(CHUNK_SIZE_BYTES):
-            chunks.append(Chunk(offset, len(data), blake3(data).hexdigest()))
-            offset += len(data)
-    return tuple(chunks)

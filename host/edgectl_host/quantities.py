@@ -6,10 +6,12 @@ import re
 
 from edgectl_protos.domain.errors import UsageError
 
-__all__ = ["bytes_words", "long_words", "parse_age_s", "parse_bytes", "parse_share", "time_words"]
+__all__ = ["bytes_words", "long_words", "parse_age_s", "parse_byte_rate", "parse_bytes", "parse_share", "time_words"]
 
 _AGES_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_RATES = {**_SIZES, "k": 10**3, "M": 10**6, "G": 10**9}
+_LEAST_RATE = 64_000
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+|%)")
 
 
@@ -79,6 +81,19 @@ def parse_bytes(text: str) -> int:
     """
     number, unit = _parts(text, _SIZES)
     return int(number * _SIZES[unit])
+
+
+def parse_byte_rate(text: str) -> int:
+    """`20M`, `500k`, `20MB`: bytes a second, in decimal units.
+
+    Raises:
+        UsageError: it is not that, or less than a slow line.
+    """
+    number, unit = _parts(text, _RATES)
+    rate = int(number * _RATES[unit])
+    if rate < _LEAST_RATE:
+        raise UsageError(f"{text!r} is less than {_LEAST_RATE // 1000}k bytes a second: nothing would arrive in time")
+    return rate
 
 
 def _parts(text: str, units: dict[str, int]) -> tuple[float, str]:

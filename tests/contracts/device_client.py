@@ -6,15 +6,19 @@ for the `reference` runtime.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import uuid
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgectl_converters.bundle import blob_path, chunks_of
+from edgectl_converters.bundle import blob_path
+from edgectl_converters.chunking import cut
 from edgectl_host.transport.base import DeviceClient
 from edgectl_protos.codec.document import from_bytes
+from edgectl_protos.codec.transfer import frame_header
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
 from edgectl_protos.domain.deployment import State
@@ -36,9 +40,14 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-async def pieces(*cuts: tuple[int, bytes]):
-    for cut in cuts:
-        yield cut
+async def frames(upload: bytes, *parts: tuple[int, bytes]):
+    """A frame for each chunk."""
+    for index, data in parts:
+        yield frame_header(upload, index, 1) + data
+
+
+async def one(frame: bytes):
+    yield frame
 
 
 async def all_of(stream) -> list:
@@ -52,12 +61,13 @@ def blobs_of(bundle: Bundle):
 
 async def send(client: DeviceClient, deployment_id: str, bundle: Bundle) -> None:
     for digest, path in blobs_of(bundle).items():
-        chunks = chunks_of(path)
-        offered = await client.offer(deployment_id, digest, path.stat().st_size, chunks)
-        data = path.read_bytes()
-        cuts = [(i, data[chunks[i].offset : chunks[i].offset + chunks[i].size_bytes]) for i in offered.missing]
-        if cuts:
-            await client.upload(deployment_id, digest, pieces(*cuts))
+        chunks = cut(path)
+        offered = await client.offer(deployment_id, digest, chunks)
+        data, offsets = path.read_bytes(), chunks.offsets()
+        for part in offered.missing:
+            body = data[offsets[part.start] : offsets[part.stop]]
+            head = frame_header(offered.upload, part.start, len(part))
+            assert (await all_of(client.upload(one(head + body))))[-1] == len(body)
         await client.commit(deployment_id, digest)
 
 
@@ -124,50 +134,73 @@ class DeviceClientContract:
     async def test_an_offer_answers_only_what_is_missing(self, client, bundle):
         deployment = await client.create(bundle[1], owner="a", deployment_id=new_id())
         digest, path = next(iter(blobs_of(bundle).items()))
-        chunks, size_bytes = chunks_of(path), path.stat().st_size
-        assert (await client.offer(deployment.id, digest, size_bytes, chunks)).missing == (0,)
-        await client.upload(deployment.id, digest, pieces((0, path.read_bytes())))
-        offered = await client.offer(deployment.id, digest, size_bytes, chunks)
+        chunks = cut(path)
+        offered = await client.offer(deployment.id, digest, chunks)
+        assert offered.missing == (range(1),)
+        durable = await all_of(client.upload(frames(offered.upload, (0, path.read_bytes()))))
+        assert durable == [path.stat().st_size]
+        offered = await client.offer(deployment.id, digest, chunks)
         assert (offered.complete, offered.missing) == (False, ())
         await client.commit(deployment.id, digest)
-        assert (await client.offer(deployment.id, digest, size_bytes, chunks)).complete
+        assert (await client.offer(deployment.id, digest, chunks)).complete
+
+    async def test_streams_on_several_connections_fill_one_blob(self, client, tmp_path):
+        data = bytes(range(256)) * 4096
+        bundle = tiny_bundle(tmp_path / "large", extra={"large.bin": data})
+        deployment = await client.create(bundle[1], owner="a", deployment_id=new_id())
+        digest = Digest(hashlib.sha256(data).hexdigest())
+        chunks = cut(blob_path(bundle[0], digest))
+        offsets = chunks.offsets()
+        offered = await client.offer(deployment.id, digest, chunks)
+        parts = [(i, data[offsets[i] : offsets[i + 1]]) for i in range(len(chunks))]
+        lanes = [all_of(client.upload(frames(offered.upload, *parts[lane::3]), lane=lane)) for lane in range(3)]
+        assert sum(durable[-1] for durable in await asyncio.gather(*lanes)) == len(data)
+        await client.commit(deployment.id, digest)
+
+    async def test_frames_of_an_earlier_offer_are_refused(self, client, bundle):
+        deployment = await client.create(bundle[1], owner="a", deployment_id=new_id())
+        digest, path = next(iter(blobs_of(bundle).items()))
+        earlier = await client.offer(deployment.id, digest, cut(path))
+        await client.offer(deployment.id, digest, cut(path))
+        with pytest.raises(StateError):
+            await all_of(client.upload(frames(earlier.upload, (0, path.read_bytes()))))
 
     async def test_a_blob_that_the_release_does_not_hold_is_refused(self, client, bundle):
         deployment = await client.create(bundle[1], owner="a", deployment_id=new_id())
         path = next(iter(blobs_of(bundle).values()))
         with pytest.raises(NotFoundError):
-            await client.offer(deployment.id, Digest("0" * 64), path.stat().st_size, chunks_of(path))
+            await client.offer(deployment.id, Digest("0" * 64), cut(path))
 
     async def test_a_chunk_that_differs_from_the_offer_is_refused(self, client, bundle):
         deployment = await client.create(bundle[1], owner="a", deployment_id=new_id())
         digest, path = next(iter(blobs_of(bundle).items()))
-        await client.offer(deployment.id, digest, path.stat().st_size, chunks_of(path))
+        offered = await client.offer(deployment.id, digest, cut(path))
         altered = bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]
         with pytest.raises(BundleCorruptError):
-            await client.upload(deployment.id, digest, pieces((0, altered)))
+            await all_of(client.upload(frames(offered.upload, (0, altered))))
 
     async def test_a_blob_that_does_not_match_its_digest_is_dropped(self, client, bundle, tmp_path):
         deployment = await client.create(bundle[1], owner="a", deployment_id=new_id())
         digest, path = next(iter(blobs_of(bundle).items()))
         wrong = tmp_path / "wrong"
         wrong.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
-        await client.offer(deployment.id, digest, path.stat().st_size, chunks_of(wrong))
-        await client.upload(deployment.id, digest, pieces((0, wrong.read_bytes())))
+        offered = await client.offer(deployment.id, digest, cut(wrong))
+        await all_of(client.upload(frames(offered.upload, (0, wrong.read_bytes()))))
         with pytest.raises(BundleCorruptError):
             await client.commit(deployment.id, digest)
-        assert (await client.offer(deployment.id, digest, path.stat().st_size, chunks_of(path))).missing == (0,)
+        assert (await client.offer(deployment.id, digest, cut(path))).missing == (range(1),)
 
     async def test_an_error_of_the_sender_reaches_the_sender_as_it_is(self, client, bundle):
         deployment = await client.create(bundle[1], owner="a", deployment_id=new_id())
         digest, path = next(iter(blobs_of(bundle).items()))
-        await client.offer(deployment.id, digest, path.stat().st_size, chunks_of(path))
+        await client.offer(deployment.id, digest, cut(path))
 
         async def broken():
             raise OSError("the disk of the host is gone")
             yield
 
         with pytest.raises(OSError, match="the disk of the host is gone"):
-            await client.upload(deployment.id, digest, broken())
+            await all_of(client.upload(broken()))
 
     async def test_start_refuses_what_was_not_uploaded(self, client, bundle):
         deployment = await client.create(bundle[1], owner="a", deployment_id=new_id())

@@ -40,6 +40,7 @@ from subjects import (  # noqa: E402
     run,
     toolchain,
 )
+from transfer import bench_transfer  # noqa: E402
 
 from edgectl_converters.homes import seat_of  # noqa: E402
 from edgectl_converters.job import CALIBRATION_CASES  # noqa: E402
@@ -348,6 +349,7 @@ BENCHES = {
     "f": bench_help,
     "g": bench_steady,
     "h": bench_families,
+    "n": lambda: bench_transfer(WORK, say, note),
     "t": bench_tokens,
 }
 

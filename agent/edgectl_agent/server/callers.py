@@ -184,15 +184,16 @@ class AccessInterceptor(grpc.ServerInterceptor):
         return kind(behaviour, handler.request_deserializer, handler.response_serializer)
 
     def _streaming(self, handler: Any, name: str, rule: Rule | None) -> Any:
-        inner = handler.unary_stream
+        inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
         def behaviour(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             with self._passed(name, rule, request, context):
                 yield from inner(request, context)
 
-        return grpc.unary_stream_rpc_method_handler(
-            behaviour, handler.request_deserializer, handler.response_serializer
+        kind = (
+            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
+        return kind(behaviour, handler.request_deserializer, handler.response_serializer)
 
 
 def _all(names: Any, key: str) -> list[str]:

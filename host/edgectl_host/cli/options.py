@@ -13,6 +13,7 @@ from edgectl_protos.domain.errors import EdgectlError
 __all__ = [
     "AGE",
     "BOARDS",
+    "BYTE_RATE",
     "CHECKPOINT",
     "DURATION",
     "FOOTAGE",
@@ -180,11 +181,26 @@ class _Size(click.ParamType[int]):
             self.fail(exc.message, param, ctx)
 
 
+class _ByteRate(click.ParamType[int]):
+    """`20M`, `500k`: bytes a second."""
+
+    name = "bytes a second"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from edgectl_host.quantities import parse_byte_rate
+
+        try:
+            return parse_byte_rate(str(value))
+        except EdgectlError as exc:
+            self.fail(exc.message, param, ctx)
+
+
 DURATION = _Duration()
 RATE = _Rate()
 AGE = _Age()
 SHARE = _Share()
 SIZE = _Size()
+BYTE_RATE = _ByteRate()
 BOARDS = _Boards()
 CHECKPOINT = click.Path(path_type=Path)
 FOOTAGE = click.Path(path_type=Path, exists=True, file_okay=False)

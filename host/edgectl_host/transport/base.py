@@ -7,11 +7,12 @@ the reason and hint that the device gave. `tests/contracts/device_client.py` say
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
 
-from edgectl_protos.domain.artifact import Chunk, Digest
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.chunks import ChunkList
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
 from edgectl_protos.domain.loop import LoopOverrides
@@ -23,10 +24,11 @@ __all__ = ["DeviceClient", "Installed", "Offered", "TrustCalls"]
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What the device lacks of a blob: indices into the offered chunks."""
+    """What the device lacks of a blob: stretches of the offered chunks. `upload` stands in every frame of them."""
 
     complete: bool
-    missing: tuple[int, ...]
+    missing: tuple[range, ...] = ()
+    upload: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +118,22 @@ class DeviceClient(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def offer(self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]) -> Offered:
-        """Reserve space for a blob and learn what is missing.
+    async def offer(self, deployment_id: str, digest: Digest, chunks: ChunkList) -> Offered:
+        """Reserve space for a blob and learn what is missing: what neither an earlier upload nor another blob gave.
 
         Raises:
             DiskFullError: there is no room.
         """
 
     @abc.abstractmethod
-    async def upload(self, deployment_id: str, digest: Digest, pieces: AsyncIterable[tuple[int, bytes]]) -> None:
-        """Send chunks by index; returns when they are durable on the device.
+    def upload(self, frames: AsyncIterable[bytes], *, lane: int = 0) -> AsyncGenerator[int, None]:
+        """Send frames of one upload; how many bytes of their chunks are durable on the device, whenever that has grown.
+
+        Each lane is a connection of its own; lane 0 is the one of all other calls.
 
         Raises:
+            BundleCorruptError: a chunk is not the one that was offered.
+            StateError: the device knows no such upload, or takes no blobs any more.
             UnreachableError: the device is gone, or has taken nothing more for a minute.
         """
 

@@ -21,6 +21,8 @@ __all__ = ["CHANNEL_OPTIONS", "dial", "explained"]
 
 CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
+    # Each channel has a connection of its own: lanes of an upload are several.
+    ("grpc.use_local_subchannel_pool", 1),
     # A stopped agent, or a cut without a word, is noticed within ten seconds of any call. Not more often: while a
     # device measures, each of these pings wakes its daemon.
     ("grpc.keepalive_time_ms", 5_000),

@@ -10,9 +10,10 @@ each method does stands in base.py.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
 from importlib.metadata import version
 from typing import Any
 
@@ -48,8 +49,10 @@ from edgectl_protos.agent.v1 import (
     profile_service_pb2_grpc as profile_grpc,
 )
 from edgectl_protos.codec.status import error_from_rpc
+from edgectl_protos.codec.transfer import UPLOAD_METHOD, chunks_to_bytes, missing_in
 from edgectl_protos.codec.wire import from_wire, to_wire
-from edgectl_protos.domain.artifact import Chunk, Digest
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.chunks import ChunkList
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
 from edgectl_protos.domain.errors import ProtocolError, TrustError, UnreachableError
@@ -69,8 +72,8 @@ HELLO_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 30.0
 FACTS_TIMEOUT_S = 120.0
 """The first call probes every runtime in a process of its own."""
-COMMIT_TIMEOUT_S = 300.0
-"""The device reads the whole blob again."""
+OFFER_TIMEOUT_S = COMMIT_TIMEOUT_S = 600.0
+"""The device copies what other blobs have of this one, and reads what did not arrive in order: at worst all of it."""
 ROLLBACK_TIMEOUT_S = 300.0
 """The device loads the previous release and tries its loop before it answers."""
 UPLOAD_STALL_S = 60.0
@@ -124,7 +127,9 @@ class GrpcDeviceClient(DeviceClient):
         super().__init__(device)
         self._address = address
         self._fleet = fleet
-        self._channel = dial(device, address, identity, self._own, now_s=time.time())
+        self._dial = functools.partial(dial, device, address, identity, self._own)
+        self._channel = self._dial(now_s=time.time())
+        self._lanes = {0: self._channel}
         self._info = info_grpc.InfoServiceStub(self._channel)
         self._artifacts = artifact_grpc.ArtifactServiceStub(self._channel)
         self._deployments = deployment_grpc.DeploymentServiceStub(self._channel)
@@ -153,7 +158,8 @@ class GrpcDeviceClient(DeviceClient):
         return client
 
     async def close(self) -> None:
-        await self._channel.close()
+        for channel in self._lanes.values():
+            await channel.close()
 
     async def hello(self) -> HelloReply:
         request = info_pb.HelloRequest(
@@ -182,28 +188,42 @@ class GrpcDeviceClient(DeviceClient):
         )
         return await self._deployment(self._deployments.Create, request, FACTS_TIMEOUT_S)
 
-    async def offer(self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]) -> Offered:
+    async def offer(self, deployment_id: str, digest: Digest, chunks: ChunkList) -> Offered:
         request = artifact_pb.OfferRequest(
-            deployment_id=deployment_id,
-            digest=str(digest),
-            size_bytes=size_bytes,
-            chunks=[to_wire(chunk) for chunk in chunks],
+            deployment_id=deployment_id, digest=str(digest), chunks=chunks_to_bytes(chunks)
         )
-        reply = await self._call(self._artifacts.Offer, request, CALL_TIMEOUT_S)
-        return Offered(reply.complete, tuple(reply.missing))
+        reply = await self._call(self._artifacts.Offer, request, OFFER_TIMEOUT_S)
+        if reply.complete:
+            return Offered(True)
+        return Offered(False, missing_in(reply.have, len(chunks)), reply.upload)
 
-    async def upload(self, deployment_id: str, digest: Digest, pieces: AsyncIterable[tuple[int, bytes]]) -> None:
-        call = self._begin(self._artifacts.Upload)
+    async def upload(self, frames: AsyncIterable[bytes], *, lane: int = 0) -> AsyncGenerator[int, None]:
+        reply = artifact_pb.UploadReply.FromString
+        call = self._begin(self._lane(lane).stream_stream(UPLOAD_METHOD, response_deserializer=reply))
         ending = _Ending(call)
+        writing = asyncio.create_task(self._write(call, frames, ending))
+        reading = asyncio.create_task(call.read())
         try:
-            async for chunk, data in pieces:
-                frame = artifact_pb.UploadFrame(deployment_id=deployment_id, digest=str(digest), chunk=chunk, data=data)
-                if not await self._taken(call.write(frame), ending):
-                    break
-            await self._taken(call.done_writing(), ending)
-            await self._taken(call, ending)
+            while True:
+                stall_s = UPLOAD_STALL_S if writing.done() else None
+                open_ends = [reading] if writing.done() else [reading, writing]
+                await asyncio.wait(open_ends, timeout=stall_s, return_when=asyncio.FIRST_COMPLETED)
+                if writing.done():
+                    # What the frames raised, or why the device took no more of them.
+                    writing.result()
+                if reading.done():
+                    found = await self._read(reading, ending)
+                    if found is grpc.aio.EOF:
+                        return
+                    reading = asyncio.create_task(call.read())
+                    yield found.durable_bytes
+                elif stall_s is not None and not open_ends[0].done():
+                    raise self._stalled()
         finally:
             call.cancel()
+            for task in (writing, reading):
+                task.cancel()
+            await asyncio.gather(writing, reading, return_exceptions=True)
 
     async def commit(self, deployment_id: str, digest: Digest) -> None:
         request = artifact_pb.CommitRequest(deployment_id=deployment_id, digest=str(digest))
@@ -308,6 +328,29 @@ class GrpcDeviceClient(DeviceClient):
         except grpc.aio.AioRpcError as exc:
             raise self._error(exc) from exc
 
+    def _lane(self, lane: int) -> grpc.aio.Channel:
+        if lane not in self._lanes:
+            self._lanes[lane] = self._dial(now_s=time.time())
+        return self._lanes[lane]
+
+    async def _write(self, call: Any, frames: AsyncIterable[bytes], ending: _Ending) -> None:
+        async for frame in frames:
+            if not await self._taken(call.write(frame), ending):
+                return
+        await self._taken(call.done_writing(), ending)
+
+    async def _read(self, reading: asyncio.Task[Any], ending: _Ending) -> Any:
+        try:
+            return await reading
+        except grpc.aio.AioRpcError as exc:
+            raise self._error(await ending.error(exc)) from exc
+
+    def _stalled(self) -> UnreachableError:
+        return UnreachableError(
+            f"{self.device}: the agent has taken nothing for {UPLOAD_STALL_S:.0f} s",
+            hint="deploy again: what it has is not sent twice",
+        )
+
     async def _taken(self, step: Awaitable[Any], ending: _Ending) -> bool:
         """Whether the device took a step of an upload; False when it has answered already."""
         try:
@@ -319,10 +362,7 @@ class GrpcDeviceClient(DeviceClient):
         except grpc.aio.AioRpcError as exc:
             raise self._error(await ending.error(exc)) from exc
         except TimeoutError as exc:
-            raise UnreachableError(
-                f"{self.device}: the agent has taken nothing for {UPLOAD_STALL_S:.0f} s",
-                hint="deploy again: what it has is not sent twice",
-            ) from exc
+            raise self._stalled() from exc
 
     async def _stream(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
         call = self._begin(method, request)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from edgectl_converters.assignment import Assignment, Choice
 from edgectl_host.workflows.progress import Progress
-from edgectl_protos.domain.artifact import Chunk, Digest, FileEntry
+from edgectl_protos.domain.artifact import Digest, FileEntry
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
+from edgectl_protos.domain.chunks import ChunkList
+from edgectl_protos.domain.errors import BundleCorruptError
 
 __all__ = ["Bundle", "Convert", "assignment_of"]
 
@@ -27,7 +30,7 @@ class Bundle:
     digest: Digest
     cached: bool = False
     seconds: float = 0.0
-    cuts: dict[Digest, asyncio.Task[tuple[Chunk, ...]]] = field(default_factory=dict, compare=False, repr=False)
+    cuts: dict[Digest, asyncio.Task[ChunkList]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def assignment(self) -> Assignment:
@@ -45,32 +48,35 @@ class Bundle:
         distinct = {entry.digest: entry for entry in self.manifest.files}
         return tuple(sorted(distinct.values(), key=lambda entry: (entry.size_bytes, entry.digest)))
 
-    async def chunks(self, entry: FileEntry) -> tuple[Chunk, ...]:
-        """The pieces in which a blob is sent; read and hashed once, whoever asks."""
-        from edgectl_converters.bundle import chunks_of
+    async def chunks(self, entry: FileEntry) -> ChunkList:
+        """The chunks in which a blob is sent: kept beside the bundle, or read, cut and hashed once, whoever asks.
+
+        Raises:
+            BundleError: the blob cannot be read, or is far too large.
+        """
+        from edgectl_converters.chunking import bundle_chunks
 
         if entry.digest not in self.cuts:
-            self.cuts[entry.digest] = asyncio.create_task(asyncio.to_thread(chunks_of, self._path(entry)))
+            cutting = asyncio.to_thread(bundle_chunks, self.directory, self.manifest, entry)
+            self.cuts[entry.digest] = asyncio.create_task(cutting)
         # One that asked and was cancelled takes nothing from the others.
         return await asyncio.shield(self.cuts[entry.digest])
 
-    async def pieces(
-        self, entry: FileEntry, chunks: tuple[Chunk, ...], wanted: tuple[int, ...]
-    ) -> AsyncGenerator[tuple[int, bytes], None]:
-        """The bytes of the wanted chunks."""
-        with self._path(entry).open("rb") as blob:
+    def open(self, entry: FileEntry) -> BinaryIO:
+        """The bytes of a blob.
 
-            def read(chunk: Chunk) -> bytes:
-                blob.seek(chunk.offset)
-                return blob.read(chunk.size_bytes)
-
-            for index in wanted:
-                yield index, await asyncio.to_thread(read, chunks[index])
-
-    def _path(self, entry: FileEntry) -> Path:
+        Raises:
+            BundleCorruptError: it cannot be opened.
+        """
         from edgectl_converters.bundle import blob_path
 
-        return blob_path(self.directory, entry.digest)
+        try:
+            return blob_path(self.directory, entry.digest).open("rb")
+        except OSError as exc:
+            raise BundleCorruptError(
+                f"the bytes of {entry.path} cannot be read: {exc.strerror}",
+                hint="convert the checkpoint again: edgectl convert",
+            ) from exc
 
 
 Convert = Callable[[Assignment, Progress], Awaitable[Bundle]]

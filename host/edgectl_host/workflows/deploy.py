@@ -16,6 +16,7 @@ from edgectl_host.workflows.bundle import Bundle
 from edgectl_host.workflows.connections import see_through
 from edgectl_host.workflows.patience import Heard, Patience
 from edgectl_host.workflows.progress import Progress, Update
+from edgectl_host.workflows.rate_limit import RateLimit
 from edgectl_host.workflows.send import Sent, send
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent, State
 from edgectl_protos.domain.errors import DeviceError, EdgectlError
@@ -47,7 +48,13 @@ class Install:
 
 
 async def install(
-    client: DeviceClient, bundle: Bundle, *, owner: str, patience: Patience, progress: Progress
+    client: DeviceClient,
+    bundle: Bundle,
+    *,
+    owner: str,
+    patience: Patience,
+    progress: Progress,
+    limit: RateLimit | None = None,
 ) -> Install:
     """Bring a release onto a device and see it committed.
 
@@ -65,7 +72,7 @@ async def install(
     sent = Sent()
     if deployment.state in (State.PLANNED, State.STAGING):
         try:
-            await _send_and_start(client, deployment.id, bundle, sent, patience, progress)
+            await _send_and_start(client, deployment.id, bundle, sent, patience, progress, limit)
         except BaseException:
             # Whatever stopped us, the device need not wait out our lease.
             await see_through(client.cancel(deployment.id))
@@ -77,7 +84,13 @@ async def install(
 
 
 async def _send_and_start(
-    client: DeviceClient, deployment_id: str, bundle: Bundle, sent: Sent, patience: Patience, progress: Progress
+    client: DeviceClient,
+    deployment_id: str,
+    bundle: Bundle,
+    sent: Sent,
+    patience: Patience,
+    progress: Progress,
+    limit: RateLimit | None,
 ) -> None:
     async def attempt(heard: Heard) -> None:
         def moving(update: Update) -> None:
@@ -85,7 +98,7 @@ async def _send_and_start(
             progress(update)
 
         # Each attempt asks again what is missing.
-        await send(client, deployment_id, bundle, sent, moving)
+        await send(client, deployment_id, bundle, sent, moving, limit=limit)
         await client.start(deployment_id)
 
     await patience.keep_asking(client.device, attempt, progress)

@@ -20,6 +20,7 @@ from edgectl_host.workflows.patience import Patience
 from edgectl_host.workflows.plan import DeployPlan, DevicePlan
 from edgectl_host.workflows.profile import measure
 from edgectl_host.workflows.progress import Progress, Update
+from edgectl_host.workflows.rate_limit import RateLimit
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.deployment import Failure
@@ -54,7 +55,9 @@ class Rollout:
         record: Callable[[RunRecord], None],
         patience: Patience,
         progress: Progress,
+        limit: RateLimit | None = None,
     ) -> None:
+        self._limit = limit
         self._connections = Connections(connect)
         self._convert = convert
         self._owner = owner
@@ -110,7 +113,12 @@ class Rollout:
         try:
             async with self._connections.to(device) as client:
                 installed = await install(
-                    client, row.bundle, owner=self._owner, patience=self._patience, progress=self._progress
+                    client,
+                    row.bundle,
+                    owner=self._owner,
+                    patience=self._patience,
+                    progress=self._progress,
+                    limit=self._limit,
                 )
         except EdgectlError as exc:
             return self._failed(row, exc)

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from edgectl_protos.agent.v1 import (
-    artifact_service_pb2,
     deployment_service_pb2,
     info_service_pb2,
     profile_service_pb2,
@@ -32,7 +31,6 @@ __all__ = ["ENUMS", "MESSAGES", "from_wire", "to_wire"]
 T = TypeVar("T")
 
 MESSAGES: dict[type, Any] = {
-    artifact.Chunk: artifact_service_pb2.Chunk,
     deployment.Deployment: deployment_service_pb2.Deployment,
     deployment.DeploymentEvent: deployment_service_pb2.DeploymentEvent,
     deployment.Failure: failure_pb2.Failure,

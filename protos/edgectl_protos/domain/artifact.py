@@ -11,10 +11,8 @@ from pathlib import PurePosixPath
 from edgectl_protos.domain.errors import BundleError, BundlePathError, RouteError
 
 __all__ = [
-    "CHUNK_SIZE_BYTES",
     "MAX_ELEMENTS",
     "MAX_NAME_CHARACTERS",
-    "Chunk",
     "DType",
     "Digest",
     "FileEntry",
@@ -25,9 +23,6 @@ __all__ = [
     "precision_of",
     "safe_path",
 ]
-
-CHUNK_SIZE_BYTES = 1 << 20
-"""Chunks of an upload: one gRPC frame each, and the unit of resumption."""
 
 MAX_NAME_CHARACTERS = 200
 MAX_ELEMENTS = 2**31
@@ -128,15 +123,6 @@ def check_name(name: str, what: str) -> str:
             f"{name[:80]!r} is no name of {what}: it takes 1 to {MAX_NAME_CHARACTERS} printable characters"
         )
     return name
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """One verified piece of a blob; `blake3` is the hex digest of its bytes."""
-
-    offset: int
-    size_bytes: int
-    blake3: str
 
 
 @dataclass(frozen=True, slots=True)

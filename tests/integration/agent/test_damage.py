@@ -20,7 +20,7 @@ from edgectl_protos.domain.deployment import TERMINAL, State
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError, DeviceError, EdgectlError, UsageError
 from edgectl_protos.domain.run import RunPhase
 from edgectl_testkit.faults import FailingDisk
-from edgectl_testkit.raw_client import RawClient, chunks_of, manifest_of
+from edgectl_testkit.raw_client import RawClient, chunks_of, frame_of, manifest_of
 from edgectl_testkit.serve import agent_config, serve
 
 
@@ -76,7 +76,7 @@ def test_an_altered_file_of_the_installed_release_is_said_refused_and_sent_again
         assert (created.id, created.state) == ("d-2", State.STAGING)
         entry = manifest_of(bundle("v1")).file("components/full/model.bin")
         data = (bundle("v1") / "blobs/sha256" / entry.digest.hex).read_bytes()
-        assert client.offer("d-2", entry.digest, len(data), chunks_of(data)) == (False, (0,))
+        assert client.offer("d-2", entry.digest, chunks_of(data)).missing == (0,)
         assert client.deploy(bundle("v1"), "d-2").state is State.COMMITTED
         assert client.problems() == {}
         assert list(client.run("r-2"))[-1].phase is RunPhase.DONE
@@ -138,12 +138,12 @@ def test_what_hosts_abandon_is_bounded_on_the_disk(state, bundle):
         last = manifest_of(bundle("v5")).file("components/full/model.bin")
         data = (bundle("v5") / "blobs/sha256" / last.digest.hex).read_bytes()
         client.create(manifest_bytes(bundle("v5")), "d-6")
-        client.offer("d-6", last.digest, len(data), chunks_of(data))
-        client.upload("d-6", last.digest, [(0, data)])
+        offered = client.offer("d-6", last.digest, chunks_of(data))
+        client.upload([frame_of(offered.upload, data, chunks_of(data), 0)])
         client.commit("d-6", last.digest)
         client.cancel("d-6")
         client.create(manifest_bytes(bundle("v5")), "d-7")
-        assert client.offer("d-7", last.digest, len(data), chunks_of(data)) == (True, ())
+        assert client.offer("d-7", last.digest, chunks_of(data)).complete
 
 
 def _planted_fifo(path):

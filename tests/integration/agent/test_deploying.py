@@ -28,7 +28,7 @@ from edgectl_protos.domain.errors import (
     UnreachableError,
     UsageError,
 )
-from edgectl_testkit.raw_client import RawClient, chunks_of, manifest_of
+from edgectl_testkit.raw_client import RawClient, chunks_of, frame_of, manifest_of
 from edgectl_testkit.serve import serve
 from edgectl_testkit.stub_bundles import Part, stub_loop
 
@@ -172,8 +172,8 @@ def test_a_loop_that_does_not_fit_is_refused_as_soon_as_it_is_here(client, bundl
     client.create(manifest_bytes(wrong), "d-1")
     entry = manifest_of(wrong).file("loop.json")
     data = (wrong / "blobs/sha256" / entry.digest.hex).read_bytes()
-    client.offer("d-1", entry.digest, len(data), chunks_of(data))
-    client.upload("d-1", entry.digest, [(0, data)])
+    offered = client.offer("d-1", entry.digest, chunks_of(data))
+    client.upload([frame_of(offered.upload, data, chunks_of(data), 0)])
     with pytest.raises(LoopSpecError, match="executes 2 actions of a chunk"):
         client.commit("d-1", entry.digest)
     # A host that does not listen gets no further, and one that comes later is told before it sends anything.
@@ -187,8 +187,9 @@ def test_a_host_that_starts_a_loop_that_does_not_fit_gets_no_further(client, bun
         client.stage(bundle(loop=stub_loop(use=2)), "d-1")
     for entry in manifest_of(bundle(loop=stub_loop(use=2))).files:
         data = (bundle(loop=stub_loop(use=2)) / "blobs/sha256" / entry.digest.hex).read_bytes()
-        if not client.offer("d-1", entry.digest, len(data), chunks_of(data))[0]:
-            client.upload("d-1", entry.digest, [(0, data)])
+        offered = client.offer("d-1", entry.digest, chunks_of(data))
+        if not offered.complete:
+            client.upload([frame_of(offered.upload, data, chunks_of(data), 0)])
             client.commit("d-1", entry.digest)
     client.start("d-1")
     last = list(client.watch("d-1"))[-1]
@@ -242,8 +243,7 @@ def test_a_silent_host_loses_the_device_and_its_later_calls_are_refused(state, b
         assert "superseded by bob" in ended.failure.message
         entry = manifest_of(bundle("v1")).files[0]
         for call in (
-            lambda: client.offer("d-1", entry.digest, entry.size_bytes, ()),
-            lambda: client.upload("d-1", entry.digest, [(0, b"")]),
+            lambda: client.offer("d-1", entry.digest, chunks_of(b"")),
             lambda: client.commit("d-1", entry.digest),
             lambda: client.start("d-1"),
         ):
@@ -270,11 +270,13 @@ def test_an_upload_goes_on_where_the_last_agent_stood(state, bundle):
     digest = Digest(hashlib.sha256(data).hexdigest())
     with serve(state) as address, RawClient(address) as client:
         client.create(manifest_bytes(big), "d-1")
-        assert client.offer("d-1", digest, len(data), chunks_of(data)) == (False, (0, 1, 2))
-        assert client.upload("d-1", digest, [(1, data[1 << 20 : 2 << 20])]) == 1 << 20
+        chunks = chunks_of(data)
+        offered = client.offer("d-1", digest, chunks)
+        assert offered.missing == (0, 1, 2)
+        assert client.upload([frame_of(offered.upload, data, chunks, 1)]) == 1 << 20
     with serve(state) as address, RawClient(address) as client:
         assert client.get("d-1").state is State.STAGING
-        assert client.offer("d-1", digest, len(data), chunks_of(data)) == (False, (0, 2))
+        assert client.offer("d-1", digest, chunks).missing == (0, 2)
         assert client.deploy(big, "d-1").state is State.COMMITTED
 
 
@@ -283,7 +285,8 @@ def test_what_a_failed_attempt_sent_is_not_sent_again(client, bundle):
     client.cancel("d-1")
     client.create(manifest_bytes(bundle()), "d-2")
     for entry in manifest_of(bundle()).files:
-        assert client.offer("d-2", entry.digest, entry.size_bytes, ())[0]
+        blob = (bundle() / "blobs/sha256" / entry.digest.hex).read_bytes()
+        assert client.offer("d-2", entry.digest, chunks_of(blob)).complete
 
 
 def test_starting_what_is_not_there_yet_names_a_file(client, bundle):
@@ -306,9 +309,9 @@ def test_a_blob_altered_between_upload_and_start_is_found_and_asked_for_again(cl
     path = state / "blobs/sha256" / digest.hex
     path.chmod(0o600)
     path.write_bytes(b"?" + path.read_bytes()[1:])
-    client.start("d-1")
-    assert list(client.watch("d-1"))[-1].failure.reason == BundleCorruptError.reason
-    assert client.deploy(bundle(), "d-2").state is State.COMMITTED
+    with pytest.raises(StateError, match=r"lacks 1 files, components/full/model\.bin"):
+        client.start("d-1")
+    assert client.deploy(bundle(), "d-1").state is State.COMMITTED
 
 
 def test_an_installed_release_that_rotted_on_the_disk_is_installed_anew(client, bundle, state):

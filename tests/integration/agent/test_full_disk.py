@@ -50,7 +50,7 @@ def test_a_disk_that_somebody_else_fills_refuses_the_offer_and_leaves_nothing_of
         client.create((big / MANIFEST_NAME).read_bytes(), "d-2")
         (small_disk.parent / "hog").write_bytes(b"x" * (3 * MIB))
         with pytest.raises(DiskFullError, match="no space left"):
-            client.offer("d-2", entry.digest, len(data), chunks_of(data))
+            client.offer("d-2", entry.digest, chunks_of(data))
         assert not list((small_disk / "partial").iterdir())
         (small_disk.parent / "hog").unlink()
         assert client.deploy(big, "d-2").state is State.COMMITTED

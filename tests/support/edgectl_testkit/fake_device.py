@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from blake3 import blake3
 
 from edgectl_host.transport.base import DeviceClient, Installed, Offered
 from edgectl_host.workflows.patience import Patience
 from edgectl_protos.codec.document import from_bytes
-from edgectl_protos.domain.artifact import Chunk, Digest, precision_of
+from edgectl_protos.codec.transfer import bitmap_from, chunk_digest, frame_from_bytes, missing_in
+from edgectl_protos.domain.artifact import Digest, precision_of
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
+from edgectl_protos.domain.chunks import ChunkList
 from edgectl_protos.domain.deployment import (
     TERMINAL,
     Deployment,
@@ -64,7 +66,10 @@ _LONG_S = 60.0
 
 @dataclass
 class _Upload:
-    chunks: tuple[Chunk, ...]
+    digest: Digest
+    chunks: ChunkList
+    name: bytes
+    deployment_id: str
     held: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -252,35 +257,47 @@ class FakeClient(DeviceClient):
         fake.manifests[deployment_id] = parsed
         return fake.enter(deployment_id, State.STAGING)
 
-    async def offer(self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]) -> Offered:
+    async def offer(self, deployment_id: str, digest: Digest, chunks: ChunkList) -> Offered:
         """What is missing of a blob."""
         fake = await self._reach("offer")
         self._staging(deployment_id)
         if digest not in {entry.digest for entry in fake.manifests[deployment_id].files}:
             raise NotFoundError(f"the release has no blob {digest.short}")
         if digest in fake.blobs:
-            return Offered(True, ())
+            return Offered(True)
         used = sum(len(blob) for blob in fake.blobs.values())
-        if used + size_bytes > fake.capacity_bytes:
-            raise DiskFullError(f"{fake.name}: {size_bytes} bytes are needed", hint="remove something")
-        upload = fake.uploads.setdefault(digest, _Upload(chunks))
-        return Offered(False, tuple(i for i in range(len(chunks)) if i not in upload.held))
+        if used + chunks.size_bytes > fake.capacity_bytes:
+            raise DiskFullError(f"{fake.name}: {chunks.size_bytes} bytes are needed", hint="remove something")
+        known = fake.uploads.get(digest)
+        held = known.held if known is not None and known.chunks == chunks else {}
+        fake.uploads[digest] = upload = _Upload(digest, chunks, uuid.uuid4().bytes, deployment_id, held)
+        have = bitmap_from(bytes(index in held for index in range(len(chunks))))
+        return Offered(False, missing_in(have, len(chunks)), upload.name)
 
-    async def upload(self, deployment_id: str, digest: Digest, pieces: AsyncIterable[tuple[int, bytes]]) -> None:
+    async def upload(self, frames: AsyncIterable[bytes], *, lane: int = 0) -> AsyncGenerator[int, None]:
         """Take chunks."""
         fake = await self._reach("upload")
-        upload = fake.uploads[digest]
-        async for index, data in pieces:
-            self._staging(deployment_id)
-            if fake.dies_after_chunks is not None:
-                if fake.dies_after_chunks == 0:
-                    fake.gone = True
-                    raise UnreachableError(f"{fake.name}: the agent does not answer (unavailable)")
-                fake.dies_after_chunks -= 1
-            if blake3(data).hexdigest() != upload.chunks[index].blake3:
-                raise BundleCorruptError(f"chunk {index} of {digest.short} was altered on its way")
-            upload.held[index] = data
-            fake.received_bytes += len(data)
+        durable_bytes = 0
+        async for data in frames:
+            frame = frame_from_bytes(data)
+            upload = next((upload for upload in fake.uploads.values() if upload.name == frame.upload), None)
+            if upload is None:
+                raise StateError(f"{fake.name} knows no such upload")
+            self._staging(upload.deployment_id)
+            body = frame.body
+            for index in range(frame.first, frame.first + frame.count):
+                if fake.dies_after_chunks is not None:
+                    if fake.dies_after_chunks == 0:
+                        fake.gone = True
+                        raise UnreachableError(f"{fake.name}: the agent does not answer (unavailable)")
+                    fake.dies_after_chunks -= 1
+                piece, body = body[: upload.chunks.sizes[index]], body[upload.chunks.sizes[index] :]
+                if chunk_digest(piece) != upload.chunks.digest(index):
+                    raise BundleCorruptError(f"chunk {index} of {upload.digest.short} was altered on its way")
+                upload.held[index] = bytes(piece)
+                fake.received_bytes += len(piece)
+            durable_bytes += len(frame.body)
+            yield durable_bytes
 
     async def commit(self, deployment_id: str, digest: Digest) -> None:
         """Verify a whole blob."""

@@ -6,13 +6,14 @@ For tests of the agent itself, which need to stop half-way or say the wrong thin
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import grpc
-from blake3 import blake3
 
 from edgectl_protos.agent.v1 import (
     artifact_service_pb2,
@@ -26,21 +27,38 @@ from edgectl_protos.agent.v1 import (
 )
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.codec.status import error_from_rpc
+from edgectl_protos.codec.transfer import UPLOAD_METHOD, chunk_digest, chunks_to_bytes, frame_header, missing_in
 from edgectl_protos.codec.wire import from_wire, to_wire
-from edgectl_protos.domain.artifact import CHUNK_SIZE_BYTES, Chunk, Digest
+from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
+from edgectl_protos.domain.chunks import MAX_CHUNK_BYTES, ChunkList
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import Run, RunEvent
 
-__all__ = ["RawClient", "chunks_of", "manifest_of"]
+__all__ = ["Offered", "RawClient", "chunks_of", "frame_of", "manifest_of"]
 
 
-def chunks_of(data: bytes, *, size_bytes: int = CHUNK_SIZE_BYTES) -> tuple[Chunk, ...]:
-    """Chunks of some bytes."""
+@dataclass(frozen=True)
+class Offered:
+    """What the agent answered to an offer; `missing` are indices of chunks."""
+
+    complete: bool
+    missing: tuple[int, ...] = ()
+    upload: bytes = b""
+
+
+def chunks_of(data: bytes, *, size_bytes: int = MAX_CHUNK_BYTES) -> ChunkList:
+    """Chunks of some bytes, all of one size but the last."""
     pieces = [data[at : at + size_bytes] for at in range(0, len(data), size_bytes)]
-    return tuple(Chunk(index * size_bytes, len(piece), blake3(piece).hexdigest()) for index, piece in enumerate(pieces))
+    return ChunkList(array("I", map(len, pieces)), b"".join(map(chunk_digest, pieces)))
+
+
+def frame_of(upload: bytes, data: bytes, chunks: ChunkList, first: int, count: int = 1) -> bytes:
+    """A frame with some chunks of a blob."""
+    offsets = chunks.offsets()
+    return frame_header(upload, first, count) + data[offsets[first] : offsets[first + count]]
 
 
 def manifest_of(bundle: Path) -> Manifest:
@@ -77,25 +95,25 @@ class RawClient:
         request = deployment_service_pb2.CreateRequest(manifest=manifest, owner=owner, deployment_id=deployment_id)
         return from_wire(Deployment, _call(self.deployment.Create, request))
 
-    def offer(
-        self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]
-    ) -> tuple[bool, tuple[int, ...]]:
+    def offer(self, deployment_id: str, digest: Digest, chunks: ChunkList) -> Offered:
         request = artifact_service_pb2.OfferRequest(
-            deployment_id=deployment_id,
-            digest=str(digest),
-            size_bytes=size_bytes,
-            chunks=[to_wire(chunk) for chunk in chunks],
+            deployment_id=deployment_id, digest=str(digest), chunks=chunks_to_bytes(chunks)
         )
         reply = _call(self.artifact.Offer, request)
-        return reply.complete, tuple(reply.missing)
+        if reply.complete:
+            return Offered(True)
+        missing = tuple(index for part in missing_in(reply.have, len(chunks)) for index in part)
+        return Offered(False, missing, reply.upload)
 
-    def upload(self, deployment_id: str, digest: Digest, pieces: Iterable[tuple[int, bytes]]) -> int:
-        frames = (
-            artifact_service_pb2.UploadFrame(deployment_id=deployment_id, digest=str(digest), chunk=index, data=data)
-            for index, data in pieces
-        )
-        durable: int = _call(self.artifact.Upload, frames).durable_bytes
-        return durable
+    def upload(self, frames: Iterable[bytes]) -> int:
+        """Send frames as they are; how many of their bytes are durable at the end."""
+        return max((reply.durable_bytes for reply in _stream(self.upload_call(frames))), default=0)
+
+    def upload_call(self, frames: Iterable[bytes]) -> Any:
+        """The call itself, to be iterated or cancelled."""
+        reply = artifact_service_pb2.UploadReply.FromString
+        stream: Any = self.channel.stream_stream(UPLOAD_METHOD, response_deserializer=reply)
+        return stream(iter(frames), timeout=30)
 
     def commit(self, deployment_id: str, digest: Digest) -> None:
         _call(
@@ -176,11 +194,12 @@ class RawClient:
         created = self.create((bundle / MANIFEST_NAME).read_bytes(), deployment_id, owner=owner)
         for entry in manifest_of(bundle).files:
             data = (bundle / "blobs/sha256" / entry.digest.hex).read_bytes()
-            complete, missing = self.offer(created.id, entry.digest, len(data), chunks_of(data))
-            if complete:
+            chunks = chunks_of(data)
+            offered = self.offer(created.id, entry.digest, chunks)
+            if offered.complete:
                 continue
-            at = CHUNK_SIZE_BYTES
-            self.upload(created.id, entry.digest, [(i, data[i * at : (i + 1) * at]) for i in missing])
+            if offered.missing:
+                self.upload(frame_of(offered.upload, data, chunks, index) for index in offered.missing)
             self.commit(created.id, entry.digest)
         return created
 

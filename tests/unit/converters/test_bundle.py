@@ -3,19 +3,16 @@ from __future__ import annotations
 import json
 
 import pytest
-from blake3 import blake3
 
 from edgectl_converters.bundle import (
     add_files,
     blob_path,
-    chunks_of,
     copy_bundle,
     is_bundle,
     read_bundle,
     read_manifest,
     write_manifest,
 )
-from edgectl_protos.domain.artifact import CHUNK_SIZE_BYTES
 from edgectl_protos.domain.bundle import MANIFEST_NAME
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError, BundlePathError
 from edgectl_testkit.bundles import tiny_bundle
@@ -102,19 +99,6 @@ def test_changing_the_source_afterwards_does_not_change_the_bundle(tmp_path):
     (entry,) = add_files(tmp_path / "b", {"footage.mp4": source})
     source.write_bytes(b"after!")
     assert blob_path(tmp_path / "b", entry.digest).read_bytes() == b"before"
-
-
-@pytest.mark.parametrize("size", [0, 1, CHUNK_SIZE_BYTES, CHUNK_SIZE_BYTES + 1])
-def test_chunks_cover_a_file_and_carry_their_hashes(tmp_path, size):
-    data = bytes(range(256)) * (size // 256 + 1)
-    path = tmp_path / "blob"
-    path.write_bytes(data[:size])
-    chunks = chunks_of(path)
-    assert sum(chunk.size_bytes for chunk in chunks) == size
-    for chunk in chunks:
-        piece = data[chunk.offset : chunk.offset + chunk.size_bytes]
-        assert chunk.blake3 == blake3(piece).hexdigest()
-    assert len(chunks) == -(-size // CHUNK_SIZE_BYTES)
 
 
 def test_a_bundle_is_copied_whole_and_never_over_something(bundle, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgectl_host.quantities import bytes_words, parse_share, time_words
+from edgectl_host.quantities import bytes_words, parse_byte_rate, parse_share, time_words
 from edgectl_protos.domain.errors import UsageError
 
 
@@ -51,3 +51,16 @@ def test_a_share_is_written_in_percent(text, share):
 def test_what_is_no_share_is_refused(text):
     with pytest.raises(UsageError):
         parse_share(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("20M", 20_000_000), ("500k", 500_000), ("1.5MB", 1_500_000), ("1G", 10**9), ("64 kB", 64_000)]
+)
+def test_a_rate_is_bytes_a_second(text, rate):
+    assert parse_byte_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["20", "63k", "0M", "M", "-1M", "20Mbit", ""])
+def test_what_is_no_rate_or_next_to_nothing_is_refused(text):
+    with pytest.raises(UsageError):
+        parse_byte_rate(text)

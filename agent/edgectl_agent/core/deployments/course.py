@@ -79,6 +79,7 @@ class Course:
         """Still inside the lock of `move`: who sees that a deployment rests finds the device free."""
         self.withdrawn.discard(record.deployment.id)
         try:
+            self.store.uploads.close()
             links = self.store.releases.links()
             self.store.collect(links, self._newest(), self._abandoned())
             self.register.prune(links)

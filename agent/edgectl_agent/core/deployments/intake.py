@@ -1,4 +1,4 @@
-"""The way in for blobs: each call and each frame shows the deployment id that holds the device.
+"""The way in for blobs: each offer shows the deployment id that holds the device, each frame the name that it got.
 
 A host that re-attaches to a deployment which has gone on meanwhile is told that every blob is complete; only
 sending something needs a deployment that still takes blobs.
@@ -6,27 +6,29 @@ sending something needs a deployment that still takes blobs.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from edgectl_agent.core.deployments.deployer import Deployer
 from edgectl_agent.core.deployments.gates import check_loop
 from edgectl_agent.core.store.store import Store
-from edgectl_protos.domain.artifact import Chunk, Digest, FileEntry
+from edgectl_agent.core.store.upload import Upload
+from edgectl_protos.codec.transfer import Frame, chunks_from_bytes, frame_from_bytes
+from edgectl_protos.domain.artifact import Digest, FileEntry
 from edgectl_protos.domain.bundle import Manifest
+from edgectl_protos.domain.errors import ProtocolError
 
-__all__ = ["Frame", "Intake"]
+__all__ = ["Answer", "Intake"]
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """One chunk on its way in."""
+class Answer:
+    """To an offer. `have`: a bitmap of the chunks that need not be sent. `upload` stands in every frame of the rest."""
 
-    deployment_id: str
-    digest: Digest
-    chunk: int
-    data: bytes
+    complete: bool
+    have: bytes = b""
+    upload: bytes = b""
 
 
 class Intake:
@@ -36,35 +38,63 @@ class Intake:
         self._deployer = deployer
         self._store = store
 
-    def offer(
-        self, deployment_id: str, digest: Digest, size_bytes: int, chunks: tuple[Chunk, ...]
-    ) -> tuple[bool, tuple[int, ...]]:
-        """Whether the blob is complete here, and if not, which chunks it lacks; their space is reserved.
+    def offer(self, deployment_id: str, digest: Digest, chunks: bytes) -> Answer:
+        """What of a blob is here; the space of the rest is reserved. Chunks of other blobs are copied first.
 
         Raises:
             StateError: the deployment takes no blobs.
             NotFoundError: the release has no such blob.
+            BundleError: this is no chunk list of the blob.
             DiskFullError: there is no room.
         """
         entry = self._entry(deployment_id, digest)
         if not self._store.blobs.has(digest):
             self._deployer.staging(deployment_id)
-        return self._store.offer(entry, size_bytes, chunks)
+        upload = self._store.offer(
+            entry,
+            chunks_from_bytes(chunks),
+            holder=deployment_id,
+            going_on=lambda: self._deployer.staging(deployment_id),
+        )
+        return Answer(True) if upload is None else Answer(False, upload.have(), upload.name)
 
-    def upload(self, frames: Iterable[Frame]) -> int:
-        """Store chunks; the bytes that this call made durable.
+    def upload(self, frames: Iterable[bytes], end: Callable[[], object]) -> Iterator[int]:
+        """Store frames of one upload; how many bytes of them are durable, again whenever that has grown.
+
+        `end` ends the stream from outside: when the blob is offered anew, or its deployment takes no more.
 
         Raises:
-            StateError: the deployment takes no blobs (any more).
+            ProtocolError: something is no frame, or of another upload.
+            StateError: the upload is not known, or its deployment takes no blobs (any more).
             BundleCorruptError: a chunk arrived altered.
         """
+        upload: Upload | None = None
+        waiting: deque[tuple[int, int]] = deque()
         durable_bytes = 0
-        for (deployment_id, digest), group in itertools.groupby(
-            frames, key=lambda frame: (frame.deployment_id, frame.digest)
-        ):
-            self._entry(deployment_id, digest)
-            durable_bytes += self._store.uploads.write(digest, self._pieces(group))
-        return durable_bytes
+        try:
+            for data in frames:
+                frame = frame_from_bytes(data)
+                if upload is None:
+                    upload = self._store.uploads.named(frame.upload)
+                    upload.begin(end)
+                self._check(frame, upload)
+                waiting.append((upload.write(frame.first, frame.count, frame.body), len(frame.body)))
+                if upload.due:
+                    upload.sync()
+                before = durable_bytes
+                while waiting and waiting[0][0] <= upload.synced:
+                    durable_bytes += waiting.popleft()[1]
+                if durable_bytes > before:
+                    yield durable_bytes
+        finally:
+            # Also when the stream broke: what has arrived need not be sent again.
+            if upload is not None:
+                try:
+                    upload.sync()
+                finally:
+                    upload.leave(end)
+        if waiting:
+            yield durable_bytes + sum(size for _, size in waiting)
 
     def commit(self, deployment_id: str, digest: Digest) -> None:
         """Verify a whole blob and make it visible.
@@ -82,13 +112,17 @@ class Intake:
         if digest == manifest.file(manifest.loop).digest:
             check_loop(manifest, self._store.loop(manifest))
 
+    def _check(self, frame: Frame, upload: Upload) -> None:
+        """Refuse a frame of another upload, or for whose blob it is too late."""
+        if frame.upload != upload.name:
+            raise ProtocolError(
+                f"a frame of another upload than that of blob {upload.digest.short}, or of an earlier offer",
+                hint="offer it again and send what is missing: edgectl deploy",
+            )
+        self._deployer.staging(upload.holder)
+
     def _entry(self, deployment_id: str, digest: Digest) -> FileEntry:
         return self._store.entry(self._manifest(deployment_id), digest)
 
     def _manifest(self, deployment_id: str) -> Manifest:
         return self._store.manifest(self._deployer.attached(deployment_id).release)
-
-    def _pieces(self, frames: Iterable[Frame]) -> Iterator[tuple[int, bytes]]:
-        for frame in frames:
-            self._deployer.staging(frame.deployment_id)
-            yield frame.chunk, frame.data

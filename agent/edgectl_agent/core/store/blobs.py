@@ -86,6 +86,12 @@ class Blobs:
             self._disk.write(self.path(digest), data, mode=BLOB_MODE)
         return digest
 
+    def adopt(self, file: Path, digest: Digest) -> None:
+        """Make a file a blob whose bytes were found to be those of the digest as they were written."""
+        file.chmod(BLOB_MODE)
+        self._disk.publish(file, self.path(digest))
+        self._note(self.path(digest), digest, _identity(self.path(digest)))
+
     def intact(self, digest: Digest) -> bool:
         """Whether the bytes on the disk are those of the digest. Reads all of them, unless they were read before."""
         return self.holds(self.path(digest), digest)
@@ -111,12 +117,16 @@ class Blobs:
         except OSError:
             # Gone, or on a place of the disk that cannot be read: what is sent again is written to another one.
             return False
+        self._note(path, digest, found)
+        return True
+
+    def _note(self, path: Path, digest: Digest, found: tuple[int, int, int] | None) -> None:
         if len(self._seen) > _MAX_SEEN:
             self._seen.clear()
-        # Links to one file are read once.
-        self._verified.setdefault(digest, set()).add(found)
+        if found is not None:
+            # Links to one file are read once.
+            self._verified.setdefault(digest, set()).add(found)
         self._seen.add(path)
-        return True
 
     def drop(self, digest: Digest) -> None:
         """Remove a blob, if it is here."""

@@ -22,6 +22,11 @@ class Layout:
         return self.root / "blobs" / "sha256"
 
     @property
+    def chunks(self) -> Path:
+        """Of which chunks blobs are made, by the hex of the blob."""
+        return self.root / "chunks"
+
+    @property
     def partial(self) -> Path:
         """Uploads that are not committed yet."""
         return self.root / "partial"
@@ -111,6 +116,7 @@ class Layout:
         return (
             self.blobs.parent,
             self.blobs,
+            self.chunks,
             self.partial,
             self.releases,
             self.derived,

@@ -10,18 +10,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from edgectl_agent.core.store.atomic import Disk, room
 from edgectl_agent.core.store.blobs import Blobs
+from edgectl_agent.core.store.chunk_lists import ChunkLists
 from edgectl_agent.core.store.derived import Derived
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.releases import Links, Releases
+from edgectl_agent.core.store.upload import SyncRule, Upload
 from edgectl_agent.core.store.uploads import Uploads
 from edgectl_protos.codec.document import from_bytes
-from edgectl_protos.domain.artifact import Chunk, Digest, FileEntry
+from edgectl_protos.domain.artifact import Digest, FileEntry
 from edgectl_protos.domain.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, Component, Manifest
+from edgectl_protos.domain.chunks import ChunkList
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     BundleError,
@@ -78,20 +81,21 @@ def build_bytes(component: Component, manifest: Manifest) -> int:
 class Store:
     """Blobs, uploads and releases of one agent."""
 
-    def __init__(self, layout: Layout, disk: Disk, *, reserve_bytes: int, sync_every_bytes: int) -> None:
+    def __init__(self, layout: Layout, disk: Disk, *, reserve_bytes: int, sync_rule: SyncRule) -> None:
         self._layout = layout
         self._disk = disk
         self._reserve_bytes = reserve_bytes
         self.blobs = Blobs(layout.blobs, disk)
-        self.uploads = Uploads(layout.partial, self.blobs, disk, sync_every_bytes=sync_every_bytes)
+        self.chunk_lists = ChunkLists(layout.chunks, disk)
+        self.uploads = Uploads(layout.partial, self.blobs, self.chunk_lists, disk, sync_rule)
         self.releases = Releases(layout, self.blobs, disk)
         self.derived = Derived(layout.derived, disk)
 
     def open(self) -> None:
         """Remove what an interrupted change left, and put aside what is damaged. Only before anything else works."""
-        for folder in (self._layout.root, self._layout.blobs, self._layout.partial, self._layout.releases):
+        layout = self._layout
+        for folder in (layout.root, layout.blobs, layout.chunks, layout.partial, layout.releases, layout.derived):
             self._disk.sweep(folder)
-        self._disk.sweep(self._layout.derived)
         self.releases.open()
 
     def manifest(self, release: Digest) -> Manifest:
@@ -147,19 +151,24 @@ class Store:
         """Files whose blobs are not here, as far as can be told without reading them."""
         return tuple(entry for entry in manifest.files if not self.blobs.unchanged(entry.digest))
 
-    def offer(self, entry: FileEntry, size_bytes: int, chunks: tuple[Chunk, ...]) -> tuple[bool, tuple[int, ...]]:
-        """Whether a blob is complete here, and if not, which chunks it lacks.
+    def offer(
+        self, entry: FileEntry, chunks: ChunkList, *, holder: str, going_on: Callable[[], object]
+    ) -> Upload | None:
+        """None when a blob is complete here; else its upload, which has all that this device could find of it.
 
         Raises:
-            BundleError: the offer is not of this blob.
+            BundleError: the chunks do not cover this blob.
             DiskFullError: there is no room.
         """
-        if size_bytes != entry.size_bytes:
-            raise BundleError(f"{entry.path}: {size_bytes} bytes are offered, the manifest says {entry.size_bytes}")
+        if chunks.size_bytes != entry.size_bytes:
+            raise BundleError(
+                f"{entry.path}: {chunks.size_bytes} bytes are offered, the manifest says {entry.size_bytes}"
+            )
         if self.blobs.intact(entry.digest):
-            return True, ()
+            self.chunk_lists.save(entry.digest, chunks)
+            return None
         self.blobs.drop(entry.digest)
-        return False, self.uploads.offer(entry.digest, size_bytes, chunks)
+        return self.uploads.offer(entry.digest, chunks, holder=holder, going_on=going_on)
 
     def drop_altered(self, release: Digest, manifest: Manifest) -> tuple[str, ...]:
         """Read every blob of a release and drop those that are not what they were; paths of those."""
@@ -250,6 +259,9 @@ class Store:
                 self.uploads.drop(digest)
         for digest in set(self.blobs) - needed:
             self.blobs.drop(digest)
+        for digest in self.chunk_lists:
+            if not self.blobs.has(digest):
+                self.chunk_lists.drop(digest)
         self.derived.collect({source_of(c, manifest) for manifest in staying for c in manifest.components if c.recipe})
 
     def entry(self, manifest: Manifest, digest: Digest) -> FileEntry:

@@ -9,6 +9,7 @@ import click
 
 from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import (
+    BYTE_RATE,
     CHECKPOINT,
     fleet_options,
     graph_options,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 @graph_options
 @loop_options
 @patience_option
+@click.option(
+    "--limit-rate", "limit_bytes_s", type=BYTE_RATE, metavar="20M", help="Bytes a second, to all devices together."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("--no-profile", is_flag=True, help="Install only; do not run the loop.")
 @json_option
@@ -53,6 +57,7 @@ def command(
     measure_s: float | None,
     rate_hz: float | None,
     patience_s: float,
+    limit_bytes_s: int | None,
     dry_run: bool,
     no_profile: bool,
     json_mode: bool,
@@ -67,6 +72,7 @@ def command(
     from edgectl_host.workflows.patience import Patience
     from edgectl_host.workflows.plan import make_plan, with_conversions
     from edgectl_host.workflows.progress import Update
+    from edgectl_host.workflows.rate_limit import RateLimit
     from edgectl_host.workflows.rollout import Rollout, exit_code_of
     from edgectl_protos.domain.loop import LoopOverrides
 
@@ -108,6 +114,7 @@ def command(
                 record=runs.add,
                 patience=Patience(patience_s),
                 progress=progress,
+                limit=RateLimit(limit_bytes_s) if limit_bytes_s is not None else None,
             )
             rows = run_workflow(rolled_out())
     if dry_run:

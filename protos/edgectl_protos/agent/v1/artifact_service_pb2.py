@@ -24,27 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.edgectl_protos/agent/v1/artifact_service.proto\x12\x10\x65\x64gectl.agent.v1\";\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06\x62lake3\x18\x03 \x01(\t\"r\n\x0cOfferRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\'\n\x06\x63hunks\x18\x04 \x03(\x0b\x32\x17.edgectl.agent.v1.Chunk\"/\n\nOfferReply\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12\x0f\n\x07missing\x18\x02 \x03(\x05\"Q\n\x0bUploadFrame\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\r\n\x05\x63hunk\x18\x03 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"$\n\x0bUploadReply\x12\x15\n\rdurable_bytes\x18\x01 \x01(\x03\"6\n\rCommitRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\r\n\x0b\x43ommitReply2\xec\x01\n\x0f\x41rtifactService\x12\x45\n\x05Offer\x12\x1e.edgectl.agent.v1.OfferRequest\x1a\x1c.edgectl.agent.v1.OfferReply\x12H\n\x06Upload\x12\x1d.edgectl.agent.v1.UploadFrame\x1a\x1d.edgectl.agent.v1.UploadReply(\x01\x12H\n\x06\x43ommit\x12\x1f.edgectl.agent.v1.CommitRequest\x1a\x1d.edgectl.agent.v1.CommitReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.edgectl_protos/agent/v1/artifact_service.proto\x12\x10\x65\x64gectl.agent.v1\"E\n\x0cOfferRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06\x63hunks\x18\x03 \x01(\x0c\"<\n\nOfferReply\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12\x0c\n\x04have\x18\x02 \x01(\x0c\x12\x0e\n\x06upload\x18\x03 \x01(\x0c\"$\n\x0bUploadReply\x12\x15\n\rdurable_bytes\x18\x01 \x01(\x03\"6\n\rCommitRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\r\n\x0b\x43ommitReply2\xa2\x01\n\x0f\x41rtifactService\x12\x45\n\x05Offer\x12\x1e.edgectl.agent.v1.OfferRequest\x1a\x1c.edgectl.agent.v1.OfferReply\x12H\n\x06\x43ommit\x12\x1f.edgectl.agent.v1.CommitRequest\x1a\x1d.edgectl.agent.v1.CommitReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgectl_protos.agent.v1.artifact_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHUNK']._serialized_start=68
-  _globals['_CHUNK']._serialized_end=127
-  _globals['_OFFERREQUEST']._serialized_start=129
-  _globals['_OFFERREQUEST']._serialized_end=243
-  _globals['_OFFERREPLY']._serialized_start=245
-  _globals['_OFFERREPLY']._serialized_end=292
-  _globals['_UPLOADFRAME']._serialized_start=294
-  _globals['_UPLOADFRAME']._serialized_end=375
-  _globals['_UPLOADREPLY']._serialized_start=377
-  _globals['_UPLOADREPLY']._serialized_end=413
-  _globals['_COMMITREQUEST']._serialized_start=415
-  _globals['_COMMITREQUEST']._serialized_end=469
-  _globals['_COMMITREPLY']._serialized_start=471
-  _globals['_COMMITREPLY']._serialized_end=484
-  _globals['_ARTIFACTSERVICE']._serialized_start=487
-  _globals['_ARTIFACTSERVICE']._serialized_end=723
+  _globals['_OFFERREQUEST']._serialized_start=68
+  _globals['_OFFERREQUEST']._serialized_end=137
+  _globals['_OFFERREPLY']._serialized_start=139
+  _globals['_OFFERREPLY']._serialized_end=199
+  _globals['_UPLOADREPLY']._serialized_start=201
+  _globals['_UPLOADREPLY']._serialized_end=237
+  _globals['_COMMITREQUEST']._serialized_start=239
+  _globals['_COMMITREQUEST']._serialized_end=293
+  _globals['_COMMITREPLY']._serialized_start=295
+  _globals['_COMMITREPLY']._serialized_end=308
+  _globals['_ARTIFACTSERVICE']._serialized_start=311
+  _globals['_ARTIFACTSERVICE']._serialized_end=473
 # @@protoc_insertion_point(module_scope)

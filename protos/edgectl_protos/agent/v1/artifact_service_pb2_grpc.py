@@ -39,11 +39,6 @@ class ArtifactServiceStub:
                 request_serializer=edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.OfferRequest.SerializeToString,
                 response_deserializer=edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.OfferReply.FromString,
                 _registered_method=True)
-        self.Upload = channel.stream_unary(
-                '/edgectl.agent.v1.ArtifactService/Upload',
-                request_serializer=edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.UploadFrame.SerializeToString,
-                response_deserializer=edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.UploadReply.FromString,
-                _registered_method=True)
         self.Commit = channel.unary_unary(
                 '/edgectl.agent.v1.ArtifactService/Commit',
                 request_serializer=edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.CommitRequest.SerializeToString,
@@ -55,16 +50,9 @@ class ArtifactServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Offer(self, request, context):
-        """Reserves space and answers which chunks are missing. Idempotent: after a cut, offer again and go on.
-        RESOURCE_EXHAUSTED disk_full when the device has no room, before the first byte is sent.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Upload(self, request_iterator, context):
-        """Frames of at most one chunk each, in any order. The agent verifies each chunk against the offer and
-        answers once, after all are durable.
+        """Reserves space and answers which chunks are here already: of an earlier upload, or of other blobs, from which they
+        are copied. Idempotent: after a cut, offer again and go on. RESOURCE_EXHAUSTED disk_full when the device has no
+        room, before the first byte is sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,11 +72,6 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.Offer,
                     request_deserializer=edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.OfferRequest.FromString,
                     response_serializer=edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.OfferReply.SerializeToString,
-            ),
-            'Upload': grpc.stream_unary_rpc_method_handler(
-                    servicer.Upload,
-                    request_deserializer=edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.UploadFrame.FromString,
-                    response_serializer=edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.UploadReply.SerializeToString,
             ),
             'Commit': grpc.unary_unary_rpc_method_handler(
                     servicer.Commit,
@@ -123,33 +106,6 @@ class ArtifactService:
             '/edgectl.agent.v1.ArtifactService/Offer',
             edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.OfferRequest.SerializeToString,
             edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.OfferReply.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Upload(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_unary(
-            request_iterator,
-            target,
-            '/edgectl.agent.v1.ArtifactService/Upload',
-            edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.UploadFrame.SerializeToString,
-            edgectl__protos_dot_agent_dot_v1_dot_artifact__service__pb2.UploadReply.FromString,
             options,
             channel_credentials,
             insecure,

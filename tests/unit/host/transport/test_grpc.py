@@ -10,13 +10,13 @@ from pathlib import Path
 import grpc
 import pytest
 
-from contracts.device_client import all_of, pieces
+from contracts.device_client import all_of, one
 from edgectl_host.transport.grpc import GrpcDeviceClient
 from edgectl_protos.agent.v1 import (
-    artifact_service_pb2_grpc,
     deployment_service_pb2_grpc,
     info_service_pb2_grpc,
 )
+from edgectl_protos.codec.transfer import UPLOAD_METHOD
 from edgectl_protos.codec.wire import to_wire
 from edgectl_protos.domain.deployment import DeploymentEvent, State
 from edgectl_protos.domain.device import HelloReply
@@ -28,7 +28,6 @@ from edgectl_protos.domain.loop import LoopOverrides
 
 
 class Agent(
-    artifact_service_pb2_grpc.ArtifactServiceServicer,
     info_service_pb2_grpc.InfoServiceServicer,
     deployment_service_pb2_grpc.DeploymentServiceServicer,
 ):
@@ -41,10 +40,11 @@ class Agent(
     def __init__(self) -> None:
         self.over = threading.Event()
 
-    def Upload(self, request, context):  # noqa: N802 - the wire's name
+    def upload(self, request, context):
         if self.refuses:
             context.abort(grpc.StatusCode.UNAVAILABLE, "no more of this")
         self.over.wait(20)
+        yield from ()
 
     def Hello(self, request, context):  # noqa: N802 - the wire's name
         return to_wire(HelloReply("9.9", *self.protocol, "odd", "boot", ()))
@@ -71,7 +71,9 @@ def address(agent):
         path = Path(folder) / "a.sock"
         server = grpc.server(ThreadPoolExecutor(max_workers=2))
         info_service_pb2_grpc.add_InfoServiceServicer_to_server(agent, server)
-        artifact_service_pb2_grpc.add_ArtifactServiceServicer_to_server(agent, server)
+        service, _, method = UPLOAD_METHOD.strip("/").partition("/")
+        upload = {method: grpc.stream_stream_rpc_method_handler(agent.upload)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, upload),))
         deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(agent, server)
         server.add_insecure_port(f"unix:{path}")
         server.start()
@@ -134,13 +136,7 @@ async def test_a_closed_connection_answers_as_one(address):
     with pytest.raises(UnreachableError, match="the connection was closed"):
         await all_of(client.watch("d1"))
     with pytest.raises(UnreachableError, match="the connection was closed"):
-        await client.upload("d1", _digest(), pieces((0, b"x")))
-
-
-def _digest():
-    from edgectl_protos.domain.artifact import Digest
-
-    return Digest("0" * 64)
+        await all_of(client.upload(one(b"x")))
 
 
 async def test_an_agent_that_takes_nothing_more_is_not_waited_for(address, monkeypatch):
@@ -148,11 +144,11 @@ async def test_an_agent_that_takes_nothing_more_is_not_waited_for(address, monke
 
     async def endless():
         while True:
-            yield 0, bytes(1 << 20)
+            yield bytes(1 << 20)
 
     async with await GrpcDeviceClient.connect("nuc", address) as client:
         with pytest.raises(UnreachableError, match="has taken nothing for"):
-            await client.upload("d1", _digest(), endless())
+            await all_of(client.upload(endless()))
 
 
 async def test_what_an_agent_answers_before_an_upload_is_over_is_the_error(address, agent):
@@ -160,8 +156,8 @@ async def test_what_an_agent_answers_before_an_upload_is_over_is_the_error(addre
 
     async def endless():
         while True:
-            yield 0, bytes(1 << 10)
+            yield bytes(1 << 10)
 
     async with await GrpcDeviceClient.connect("nuc", address) as client:
         with pytest.raises(UnreachableError, match="no more of this"):
-            await client.upload("d1", _digest(), endless())
+            await all_of(client.upload(endless()))

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from edgectl_converters.bundle import chunks_of
+from edgectl_converters.chunking import cut
 from edgectl_host.workflows.deploy import install
 from edgectl_host.workflows.patience import Patience
 from edgectl_host.workflows.progress import silent
-from edgectl_protos.domain.artifact import CHUNK_SIZE_BYTES
+from edgectl_protos.domain.chunks import MAX_CHUNK_BYTES
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import (
     BusyError,
@@ -77,10 +77,10 @@ async def test_the_second_time_the_device_says_that_it_is_there_and_nothing_is_s
 
 
 async def test_a_blob_of_many_chunks_arrives_whole(client, fake, make_bundle):
-    big = make_bundle("big", extra={"footage.bin": bytes(range(256)) * (3 * CHUNK_SIZE_BYTES // 256 + 5)})
+    big = make_bundle("big", extra={"footage.bin": bytes(range(256)) * (3 * MAX_CHUNK_BYTES // 256 + 5)})
     await put(client, big)
     entry = big.manifest.file("footage.bin")
-    assert len(fake.blobs[entry.digest]) == entry.size_bytes > 3 * CHUNK_SIZE_BYTES
+    assert len(fake.blobs[entry.digest]) == entry.size_bytes > 3 * MAX_CHUNK_BYTES
 
 
 async def test_what_the_device_has_of_another_release_is_not_sent_again(client, fake, make_bundle):
@@ -148,7 +148,7 @@ async def test_a_device_that_does_not_even_answer_the_withdrawal_is_left(client,
 
 async def test_a_blob_is_read_and_hashed_once_however_many_devices_it_goes_to(bundle, monkeypatch):
     counted = []
-    monkeypatch.setattr("edgectl_converters.bundle.chunks_of", lambda path: counted.append(path) or chunks_of(path))
+    monkeypatch.setattr("edgectl_converters.chunking.cut", lambda path, edges: counted.append(path) or cut(path, edges))
     clients = [await FakeDevice(f"d{number}").connect() for number in range(5)]
     await asyncio.gather(*(put(client, bundle) for client in clients))
     assert len(counted) == len(set(counted)) == len(bundle.blobs)

@@ -12,6 +12,7 @@ from edgectl_agent.core.store.blobs import digest_of
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.releases import Links
 from edgectl_agent.core.store.store import Store, parse_manifest
+from edgectl_agent.core.store.upload import SyncRule
 from edgectl_protos.codec.document import canonical_bytes, to_document
 from edgectl_protos.domain.bundle import MANIFEST_NAME
 from edgectl_protos.domain.errors import (
@@ -34,7 +35,7 @@ def layout(tmp_path):
 
 @pytest.fixture
 def store(layout):
-    return Store(layout, Disk(), reserve_bytes=0, sync_every_bytes=1 << 20)
+    return Store(layout, Disk(), reserve_bytes=0, sync_rule=SyncRule(1 << 20, 1.0))
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_collecting_keeps_what_is_linked_and_removes_all_else(store, install, la
     two, m2 = install("v2")
     three, m3 = install("v3")
     store.releases.set_links(Links(two, one))
-    store.uploads.offer(digest_of(b"abc"), 3, chunks_of(b"abc"))
+    store.uploads.offer(digest_of(b"abc"), chunks_of(b"abc"), holder="d", going_on=lambda: None)
     store.collect(store.releases.links())
     assert store.releases.listing() == {one, two}
     assert store.missing(m1) == store.missing(m2) == ()
@@ -144,14 +145,14 @@ def test_nothing_is_collected_while_the_manifest_of_a_linked_release_is_unreadab
 
 
 def test_a_release_without_room_is_refused_with_both_numbers(layout, tmp_path):
-    store = Store(layout, Disk(), reserve_bytes=1 << 60, sync_every_bytes=1)
+    store = Store(layout, Disk(), reserve_bytes=1 << 60, sync_rule=SyncRule(1, 1.0))
     data = (stub_bundle(tmp_path / "b") / MANIFEST_NAME).read_bytes()
     with pytest.raises(DiskFullError, match=r"needs 1,\d{3} bytes more; [\d,]+ are free"):
         store.reserve(digest_of(data), parse_manifest(data), Links())
 
 
 def test_room_is_made_of_what_nobody_needs_before_a_release_is_refused(layout, tmp_path):
-    store = Store(layout, Disk(), reserve_bytes=1 << 60, sync_every_bytes=1)
+    store = Store(layout, Disk(), reserve_bytes=1 << 60, sync_rule=SyncRule(1, 1.0))
     litter = store.blobs.add(b"of a failed deployment")
     data = (stub_bundle(tmp_path / "b") / MANIFEST_NAME).read_bytes()
     manifest = parse_manifest(data)
@@ -165,7 +166,7 @@ def test_room_is_made_of_what_nobody_needs_before_a_release_is_refused(layout, t
 def test_an_offer_of_another_size_than_the_manifest_says_is_refused(store, tmp_path):
     manifest = parse_manifest((stub_bundle(tmp_path / "b") / MANIFEST_NAME).read_bytes())
     with pytest.raises(BundleError, match="the manifest says"):
-        store.offer(manifest.files[0], 3, chunks_of(b"abc"))
+        store.offer(manifest.files[0], chunks_of(b"abc"), holder="d", going_on=lambda: None)
 
 
 def test_a_blob_of_another_release_is_not_found(store, tmp_path):
