@@ -9,6 +9,7 @@ connection.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ class Enroller:
 
     def __init__(self, state_dir: Path, *, disk: Disk | None = None) -> None:
         layout, disk = Layout(state_dir), disk or Disk()
+        _check_owner(state_dir)
         try:
             layout.make()
         except OSError as exc:
@@ -120,6 +122,19 @@ class Enroller:
                 f"what answers at {invitation.address} is not the host that printed the code: {wrong}",
                 hint="somebody may be between; ask for a new code: edgectl device invite NAME",
             )
+
+
+def _check_owner(state_dir: Path) -> None:
+    """Refuse to leave files in a state directory that its agent could not read: root often enrols for another."""
+    try:
+        owner = state_dir.stat().st_uid
+    except OSError:
+        return
+    if owner != os.geteuid():
+        raise DeviceError(
+            f"the state directory {state_dir} belongs to user {owner}, and this is user {os.geteuid()}",
+            hint=f"as its own user: sudo -u '#{owner}' edgectl-agent enrol … --state-dir {state_dir}",
+        )
 
 
 def _text(line: bytes) -> str:

@@ -62,7 +62,7 @@ def _make_key(ask: MakeKey) -> MadeKey:
 
 def _check_certificate(ask: CheckCertificate) -> Checked:
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     try:
@@ -80,7 +80,7 @@ def _check_certificate(ask: CheckCertificate) -> Checked:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except InvalidSignature:
         return Checked("the certificate is not from this authority")
-    except (ValueError, TypeError, x509.ExtensionNotFound) as exc:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as exc:
         return Checked(f"it cannot be read: {exc}")
     identity = ask.identity or hashlib.sha256(spki).hexdigest()[:32]
     if x509.oid.ExtendedKeyUsageOID.SERVER_AUTH not in uses:
@@ -92,7 +92,7 @@ def _check_certificate(ask: CheckCertificate) -> Checked:
 
 def _check_host(ask: CheckHost) -> Checked:
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     try:
@@ -104,7 +104,7 @@ def _check_host(ask: CheckHost) -> Checked:
         names = presented.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except InvalidSignature:
         return Checked("its certificate is not from its authority")
-    except (ValueError, TypeError, x509.ExtensionNotFound) as exc:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as exc:
         return Checked(f"what it sent cannot be read: {exc}")
     # A device of the fleet has a certificate too, and must not enrol others.
     if ENROLMENT_SERVER not in names.get_values_for_type(x509.DNSName):
@@ -121,7 +121,7 @@ def _check_signatures(ask: CheckSignatures) -> Checked:
 
 def _is_right(signature: Signature) -> bool:
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -134,7 +134,7 @@ def _is_right(signature: Signature) -> bool:
             public.verify(mark, message, ec.ECDSA(hashes.SHA256()))
         else:
             ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(signature.key)).verify(mark, message)
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True
 

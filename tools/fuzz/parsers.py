@@ -271,6 +271,53 @@ def _frame_seeds() -> list[bytes]:
     return made
 
 
+def _trust() -> Callable[[bytes], object]:
+    """What comes from a host, a device or the disk about trust: each reader gets the input."""
+    from edgectl_agent.core.trust.folder import Accepted, Identity
+    from edgectl_agent.core.trust.tasks import CheckHost, KeyRequest
+    from edgectl_agent.keys import answer
+    from edgectl_host.trust.certificates import read_request
+    from edgectl_protos.domain import trust
+    from edgectl_protos.domain.address import parse_address
+    from edgectl_protos.domain.errors import EdgectlError
+    from edgectl_protos.domain.invitation import Invitation
+
+    documents = (trust.SignedRelease, trust.ReleaseRecord, trust.Revocations, trust.Enrolment, trust.EnrolmentRequest)
+
+    def parse(data: bytes) -> object:
+        for cls in (*documents, trust.EnrolmentAnswer, trust.AuditEntry, Accepted, Identity):
+            with contextlib.suppress(EdgectlError):
+                from_bytes(cls, data, what="document")
+        text = data.decode(errors="surrogateescape")
+        for read in (Invitation.parse, parse_address, read_request):
+            with contextlib.suppress(EdgectlError):
+                read(text)
+        return answer(KeyRequest(CheckHost(data.hex(), data.decode(errors="replace"), "")))
+
+    return parse
+
+
+def _trust_seeds() -> list[bytes]:
+    from edgectl_agent.core.trust.tasks import KeyRequest, MakeKey
+    from edgectl_agent.keys import answer
+    from edgectl_protos.domain import trust
+    from edgectl_protos.domain.artifact import Digest
+    from edgectl_protos.domain.invitation import Invitation
+
+    signed = trust.Signed(canonical_bytes(trust.ReleaseRecord(Digest("1" * 64), 3, 1)).decode(), "00" * 64)
+    enrolment = trust.Enrolment("orin", "ab" * 16, "PEM", "PEM", trust.ReleaseKey("cd" * 32, 1), 1, 2, signed)
+    documents: list[object] = [
+        trust.SignedRelease(signed, (signed,)),
+        trust.Revocations(1, ("ab",), 1),
+        trust.EnrolmentAnswer(enrolment),
+        trust.EnrolmentRequest("ab", "orin", "PEM", "00"),
+        trust.AuditEntry(1, 1.0, "Create", "ada", "d1", "", "admin"),
+    ]
+    words = [Invitation("orin", "tls:10.0.0.1:7444", "ab" * 32, bytes(16)).code, "tls:[::1]:7443"]
+    words.append(getattr(answer(KeyRequest(MakeKey("orin"))).answer, "csr", ""))
+    return [*map(canonical_bytes, documents), *(word.encode() for word in words)]
+
+
 PARSERS: dict[str, Parser] = {
     "manifest": Parser(_manifest, _manifest_seeds),
     "release": Parser(_release, _release_seeds, structured=False),
@@ -285,4 +332,5 @@ PARSERS: dict[str, Parser] = {
     "onnx": Parser(_onnx, _onnx_seeds, structured=False),
     "gguf": Parser(_gguf, _gguf_seeds, structured=False),
     "frame": Parser(_frame, _frame_seeds, structured=False),
+    "trust": Parser(_trust, _trust_seeds),
 }

@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -51,6 +51,8 @@ DEVICE_S = 365 * DAY_S
 CLIENT_S = 90 * DAY_S
 _BEGINNING = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _SERIAL_BITS = 120
+_UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm)
+"""What the library says of bytes that are no key, request or certificate, or of a kind that it does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def load_key(data: bytes, passphrase: bytes | None = None) -> ec.EllipticCurvePr
     """
     try:
         key = serialization.load_pem_private_key(data, passphrase)
-    except (ValueError, TypeError) as exc:
+    except _UNREADABLE as exc:
         raise TrustError(f"the private key cannot be read: {exc}", hint="is the passphrase right?") from exc
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TrustError(f"the private key is a {type(key).__name__}, not one on P-256")
@@ -107,7 +109,7 @@ def load_certificate(data: bytes) -> x509.Certificate:
     """
     try:
         return x509.load_pem_x509_certificate(data)
-    except ValueError as exc:
+    except _UNREADABLE as exc:
         raise TrustError(f"the certificate cannot be read: {exc}") from exc
 
 
@@ -124,10 +126,9 @@ def read_request(csr_pem: str) -> tuple[ec.EllipticCurvePublicKey, str]:
     """
     try:
         request = x509.load_pem_x509_csr(csr_pem.encode())
-        right = request.is_signature_valid
-    except (ValueError, TypeError, InvalidSignature) as exc:
+        right, key = request.is_signature_valid, request.public_key()
+    except _UNREADABLE as exc:
         raise EnrolmentError(f"the request for a certificate cannot be read: {exc}") from exc
-    key = request.public_key()
     if not right or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise EnrolmentError("the request for a certificate is not signed by a key on P-256")
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 import sys
 import time
@@ -73,14 +74,16 @@ class Running:
 
 
 @contextlib.contextmanager
-def running_agent(state_dir: Path, *listen: str, environment: dict[str, str] | None = None) -> Iterator[Running]:
+def running_agent(state_dir: Path, *listen: str, **environment: str) -> Iterator[Running]:
     """The agent as people start it, once it is ready."""
     command = [sys.executable, "-m", "edgectl_agent", "run", "--state-dir", str(state_dir), "--device", "bench"]
     for address in listen:
         command += ["--listen", address]
     log = state_dir.with_name(state_dir.name + ".log")
     with log.open("wb") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | environment
+        )
     with process:
         try:
             assert process.stdout is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,14 @@ from edgectl_agent.enrol import Enroller
 from edgectl_agent.keys import answer
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.artifact import Digest
-from edgectl_protos.domain.errors import EdgectlError, EnrolmentError, ReleaseTrustError, StateError, TrustError
+from edgectl_protos.domain.errors import (
+    DeviceError,
+    EdgectlError,
+    EnrolmentError,
+    ReleaseTrustError,
+    StateError,
+    TrustError,
+)
 from edgectl_protos.domain.trust import Role, SignedRelease
 from edgectl_testkit.fleet_trust import FleetTrust
 
@@ -86,6 +94,16 @@ def test_the_real_process_makes_keys_and_checks_certificates(fleet, tmp_path):
     enroller = Enroller(tmp_path / "s")
     issued = fleet.authority.issue_device(enroller.request("bench"), "bench")
     assert enroller.install(io.BytesIO(issued.document)) == f"enrolled as bench, device {issued.identity}"
+
+
+def test_root_does_not_enrol_into_a_folder_of_the_agents_user(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can own a folder for another user")
+    os.chown(tmp_path, 65534, 65534)
+    with pytest.raises(DeviceError) as caught:
+        Enroller(tmp_path)
+    assert "sudo -u '#65534'" in caught.value.hint
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_device_without_the_library_is_told_what_to_install(tmp_path):

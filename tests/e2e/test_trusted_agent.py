@@ -1,0 +1,123 @@
+"""An enrolled agent on a network: what it binds and refuses, what it costs, and what a wrong clock does to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from edgectl_protos.agent.v1 import trust_service_pb2, trust_service_pb2_grpc
+from edgectl_protos.codec.status import REASON_KEY
+from edgectl_protos.domain.trust import Role
+from edgectl_testkit.fleet_trust import FleetTrust, channel_to, running_agent
+from edgectl_testkit.serve import short_folder
+
+TLS = "tls:127.0.0.1:0"
+
+
+@pytest.fixture
+def home():
+    with short_folder() as home:
+        yield home
+
+
+@pytest.fixture
+def fleet(home):
+    return FleetTrust(home)
+
+
+def trust(address, identity, own):
+    with channel_to(address, identity, own) as channel:
+        stub = trust_service_pb2_grpc.TrustServiceStub(channel)
+        return stub.GetTrust(trust_service_pb2.GetTrustRequest(), timeout=20)
+
+
+def clock_at(moment: str) -> dict[str, str]:
+    """What a process needs to believe that it is this moment; all of it, TLS too."""
+    faketime = shutil.which("faketime")
+    if faketime is None:
+        pytest.skip("faketime is not installed")
+    told = subprocess.run([faketime, "-f", "+0", "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True)
+    return {"LD_PRELOAD": told.stdout.strip(), "FAKETIME": f"@{moment}", "DONT_FAKE_MONOTONIC": "1"}
+
+
+def refused(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgectl_agent", "run", *arguments], capture_output=True, text=True, timeout=30
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+def test_a_device_that_was_not_enrolled_listens_on_no_network(home):
+    status, said = refused("--state-dir", str(home / "s"), "--listen", TLS)
+    assert status == 80
+    assert "edgectl-agent enrol" in said
+
+
+def test_two_agents_never_share_a_port(home, fleet):
+    for name in ("one", "two"):
+        fleet.enrol(home / name, name)
+    with running_agent(home / "one", TLS) as first:
+        status, said = refused("--state-dir", str(home / "two"), "--listen", first.addresses[0])
+    assert status == 58
+    assert "cannot listen" in said
+
+
+def test_an_idle_agent_with_mutual_tls_is_small_sleeps_and_is_up_at_once(home, fleet):
+    """At most 40 MB resident, after calls too, under 0.1 % of a core, half a second of processor to be up."""
+    identity = fleet.enrol(home / "state", "bench")
+    with running_agent(home / "state", f"unix:{home}/a.sock", TLS) as agent:
+        process = Path(f"/proc/{agent.process.pid}")
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
+        assert (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") <= 0.5
+
+        def resident_bytes():
+            lines = (process / "status").read_text().splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024
+
+        def used_ns():
+            return sum(int((task / "schedstat").read_text().split()[0]) for task in (process / "task").iterdir())
+
+        assert resident_bytes() <= 36e6
+        for _ in range(5):
+            assert trust(agent.addresses[1], identity, fleet.own).identity == identity
+        assert resident_bytes() <= 40e6
+        # The first second belongs to threads that gRPC lets go.
+        time.sleep(1.0)
+        before, begun = used_ns(), time.perf_counter_ns()
+        time.sleep(3.0)
+        assert (used_ns() - before) / (time.perf_counter_ns() - begun) < 0.001
+
+
+def test_a_board_that_comes_up_in_1970_is_reached_and_still_knows_what_is_over(home, fleet):
+    identity = fleet.enrol(home / "state", "bench")
+    over = fleet.grant("old", Role.ADMIN, life_s=-60).own
+    before = sorted(path.name for path in (home / "state").rglob("*"))
+    with running_agent(home / "state", TLS, **clock_at("1970-01-01 00:01:00")) as agent:
+        assert trust(agent.addresses[0], identity, fleet.own).identity == identity
+        # Its clock would take this one for a good one: the fleet has signed a later time than its end.
+        with pytest.raises(grpc.RpcError) as caught:
+            trust(agent.addresses[0], identity, over)
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert dict(caught.value.trailing_metadata())[REASON_KEY] == "caller_refused"
+    assert "has expired" in caught.value.details()
+    assert set(before) <= {path.name for path in (home / "state").rglob("*")}
+
+
+def test_a_board_whose_clock_is_in_the_future_is_out_of_reach_and_comes_back_with_the_time(home, fleet):
+    identity = fleet.enrol(home / "state", "bench")
+    with (
+        running_agent(home / "state", TLS, **clock_at("2090-01-01 00:00:00")) as agent,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        trust(agent.addresses[0], identity, fleet.own)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    with running_agent(home / "state", TLS) as agent:
+        assert trust(agent.addresses[0], identity, fleet.own).identity == identity
