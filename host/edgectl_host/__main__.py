@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until everything is imported, an interrupt ends the process as it ends any other: without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import io
 import os
-import signal
 import sys
+
+from edgectl_host.cli.app import run
+from edgectl_host.cli.wiring import Wiring
+from edgectl_host.config import HostConfig
 
 
 def main() -> int:
     """Run one command; the exit code."""
-    # Until everything is imported an interrupt ends the process as it ends any other, without a traceback.
-    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if interruptible:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from edgectl_host.cli.app import run
-    from edgectl_host.cli.wiring import Wiring
-    from edgectl_host.config import HostConfig
-
-    if interruptible:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -7,8 +7,8 @@ the reason and hint that the device gave. `tests/contracts/device_client.py` say
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from edgectl_protos.domain.artifact import Digest
@@ -33,12 +33,15 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """Deployments, newest first, which releases are installed, and which a run may name: proved there, and whole."""
+    """Deployments, newest first, which releases are installed, and which a run may name: proved there, and whole.
+    `problems` says what is wrong on the disk with releases that should be there.
+    """
 
     deployments: tuple[Deployment, ...]
     current: Digest | None
     previous: Digest | None
     kept: tuple[Digest, ...] = ()
+    problems: Mapping[Digest, str] = field(default_factory=dict)
 
 
 class TrustCalls(abc.ABC):

@@ -53,7 +53,7 @@ from edgectl_protos.codec.transfer import UPLOAD_METHOD, chunks_to_bytes, missin
 from edgectl_protos.codec.wire import from_wire, to_wire
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.chunks import ChunkList
-from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
+from edgectl_protos.domain.deployment import Deployment, DeploymentEvent, said
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
 from edgectl_protos.domain.errors import ProtocolError, TrustError, UnreachableError
 from edgectl_protos.domain.loop import LoopOverrides
@@ -244,6 +244,7 @@ class GrpcDeviceClient(DeviceClient):
             Digest.parse(reply.current) if reply.current else None,
             Digest.parse(reply.previous) if reply.previous else None,
             tuple(Digest.parse(release) for release in reply.kept),
+            {Digest.parse(release): said(problem) for release, problem in reply.problems.items()},
         )
 
     async def watch(self, deployment_id: str, *, after_sequence: int = 0) -> AsyncIterator[DeploymentEvent]:

@@ -43,6 +43,7 @@ def json_status(answers: Sequence[Answer[DeviceStatus]]) -> list[dict[str, Any]]
             "current": to_document(answer.value.installed.current) if answer.value else None,
             "previous": to_document(answer.value.installed.previous) if answer.value else None,
             "deployments": to_document(answer.value.installed.deployments) if answer.value else None,
+            "problems": _problems(answer.value) if answer.value else None,
         }
         for answer in answers
     ]
@@ -88,7 +89,16 @@ def _status_block(answer: Answer[DeviceStatus]) -> RenderableType:
     rows.append(("device", _facts_words(facts)))
     rows.append(("runtimes", _runtimes_words(facts)))
     rows.append(("agent", f"{status.hello.agent_version} · protocol {status.hello.protocol_max}"))
+    if lacking := [said for said in facts.isolation if said.startswith(("not", "off"))]:
+        rows.append(("workers", "; ".join(lacking)))
+    rows += [("problem", problem) for problem in _problems(status)]
     return Group(title, facts_table(rows))
+
+
+def _problems(status: DeviceStatus) -> list[str]:
+    """What keeps the device from being as it should."""
+    releases = [f"release {release.short}: {problem}" for release, problem in status.installed.problems.items()]
+    return [*status.hello.problems, *releases]
 
 
 def _failed(answer: Answer[Any]) -> Text:

@@ -1,0 +1,136 @@
+"""Hosts that take more than their share: the others are still answered."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+import pytest
+
+from edgectl_protos.agent.v1 import artifact_service_pb2, deployment_service_pb2
+from edgectl_protos.codec.status import error_from_rpc
+from edgectl_protos.domain.bundle import MANIFEST_NAME
+from edgectl_protos.domain.deployment import State
+from edgectl_protos.domain.errors import BusyError, EdgectlError, UsageError
+from edgectl_testkit.raw_client import RawClient
+from edgectl_testkit.serve import serve
+
+
+def silent():
+    """Requests that never come; and what ends them."""
+    ends = queue.Queue()
+    return iter(ends.get, None), lambda: ends.put(None)
+
+
+def refused(call):
+    try:
+        for _ in call:
+            return None
+    except grpc.RpcError as exc:
+        return error_from_rpc(exc, device="bench")
+    return None
+
+
+def test_any_number_of_silent_streams_keeps_no_call_waiting(client, bundle, address):
+    client.stage(bundle("v1"), "d-1")
+    hogs, ends = [], []
+    with contextlib.ExitStack() as stack:
+        for _ in range(24):
+            hog = stack.enter_context(RawClient(address))
+            hogs.append(hog.deployment.Watch(deployment_service_pb2.WatchRequest(deployment_id="d-1")))
+            requests, end = silent()
+            ends.append(end)
+            hogs.append(hog.artifact.Upload.future(requests))
+        for _ in range(20):
+            assert client.hello()
+            assert client.get("d-1").state is State.STAGING
+        # Its own host can still withdraw, which ends what watches it.
+        assert client.cancel("d-1").state is State.FAILED
+        for call in hogs:
+            call.cancel()
+        for end in ends:
+            end()
+
+
+def test_a_watcher_too_many_is_told_so_and_the_silent_one_yields(state, bundle):
+    with serve(state, lease_s=0.0) as address, RawClient(address) as client:
+        client.stage(bundle("v1"), "d-1")
+        with contextlib.ExitStack() as stack:
+            calls = []
+            for _ in range(9):
+                hog = stack.enter_context(RawClient(address))
+                call = hog.deployment.Watch(deployment_service_pb2.WatchRequest(deployment_id="d-1"))
+                assert next(call).deployment_id == "d-1"
+                calls.append(call)
+            # With no patience at all, whoever was silent made room for the last.
+            ended = [call for call in calls if call.code() is grpc.StatusCode.CANCELLED] if calls[0].done() else []
+            assert len(ended) <= 1
+    with serve(state) as address, RawClient(address) as client, contextlib.ExitStack() as stack:
+        calls = [stack.enter_context(RawClient(address)) for _ in range(9)]
+        watching = [one.deployment.Watch(deployment_service_pb2.WatchRequest(deployment_id="d-1")) for one in calls[:8]]
+        for call in watching:
+            next(call)
+        late = calls[8].deployment.Watch(deployment_service_pb2.WatchRequest(deployment_id="d-1"))
+        assert type(refused(late)) is BusyError
+        for call in watching:
+            call.cancel()
+
+
+@pytest.mark.parametrize("size", [2 << 20, 15 << 20])
+def test_a_request_that_is_too_long_is_refused_before_it_is_parsed(client, size):
+    with pytest.raises(EdgectlError):
+        client.create(b"[" * size, "d-1")
+    assert client.hello()
+
+
+def test_a_frame_that_is_too_long_ends_its_upload(client, bundle):
+    client.stage(bundle("v1"), "d-1")
+    frame = artifact_service_pb2.UploadFrame(deployment_id="d-1", digest="x", data=os.urandom(2 << 20))
+    with pytest.raises(grpc.RpcError) as caught:
+        client.artifact.Upload(iter([frame]), timeout=20)
+    assert type(error_from_rpc(caught.value, device="bench")) is UsageError
+
+
+def test_hostile_requests_leave_the_agent_small_and_serving(tmp_path, bundle):
+    import subprocess
+    import sys
+
+    from edgectl_testkit.serve import short_folder
+
+    with short_folder() as folder:
+        command = [sys.executable, "-m", "edgectl_agent", "run", "--state-dir", f"{folder}/s"]
+        with subprocess.Popen(
+            [*command, "--listen", f"unix:{folder}/a"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                assert process.stdout.readline()
+                attack(f"unix:{folder}/a", bundle)
+                with RawClient(f"unix:{folder}/a") as client:
+                    assert client.hello()
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                resident_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+                assert resident_kib * 1024 < 100e6
+            finally:
+                process.kill()
+
+
+def attack(address: str, bundle) -> None:
+    """Manifests that are strings, frames beyond any chunk, and more calls than are answered at once."""
+    manifest = (bundle("v1") / MANIFEST_NAME).read_bytes()
+    texts = (b'"' + b"x" * (1 << 20) + b'"', b"[" * (1 << 20), manifest[:-1], b"\xff" * (4 << 20), b'{"name": 1}')
+
+    def one(number: int) -> None:
+        with RawClient(address) as client:
+            for _ in range(20):
+                with contextlib.suppress(EdgectlError):
+                    client.create(texts[number % len(texts)], f"d-{number}")
+                frames = (artifact_service_pb2.UploadFrame(deployment_id="d", data=b"x" * (1 << 20)) for _ in range(4))
+                with contextlib.suppress(grpc.RpcError):
+                    client.artifact.Upload(frames, timeout=20)
+
+    with futures.ThreadPoolExecutor(16) as pool:
+        list(pool.map(one, range(16)))

@@ -1,0 +1,90 @@
+"""How much of the agent one method may take."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgectl_agent.server.limits import MethodLimit, Places, bounded, checked, limit_of
+from edgectl_protos.domain.errors import BusyError, UsageError
+
+WATCH = "/edgectl.agent.v1.DeploymentService/Watch"
+RUN = "/edgectl.agent.v1.ProfileService/Run"
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def places(clock):
+    return Places(silent_s=30.0, clock=clock)
+
+
+def test_a_request_over_its_limit_is_never_parsed():
+    limit = MethodLimit(request_bytes=10)
+
+    def parse(data):
+        assert len(data) <= 10
+        return "parsed"
+
+    read = bounded(parse, limit)
+    assert checked(read(b"x" * 10), limit) == "parsed"
+    with pytest.raises(UsageError, match="has 11 bytes; at most 10 are read"):
+        checked(read(b"x" * 11), limit)
+
+
+def test_each_method_has_a_limit_and_an_unknown_one_the_smallest():
+    assert limit_of("/edgectl.agent.v1.DeploymentService/Create").request_bytes > 1 << 20
+    assert limit_of("/edgectl.agent.v1.InfoService/Hello").request_bytes == 64 << 10
+    assert limit_of("/another.Service/Method") == limit_of("nonsense") == MethodLimit()
+
+
+def hold(places, method, count, ended=None):
+    taken = [places.take(method, lambda i=i: ended.append(i) if ended is not None else None) for i in range(count)]
+    return [(place, place.__enter__()) for place in taken]
+
+
+def test_places_are_bounded_by_method_and_come_back(places):
+    held = hold(places, WATCH, limit_of(WATCH).streams)
+    with pytest.raises(BusyError, match="serves 8 calls of Watch already"), places.take(WATCH, lambda: None):
+        pass
+    with places.take(RUN, lambda: None):
+        pass
+    held[0][0].__exit__(None, None, None)
+    with places.take(WATCH, lambda: None):
+        pass
+
+
+def test_the_most_silent_stream_yields_its_place_once_it_was_silent_for_long(places, clock):
+    ended = []
+    held = hold(places, WATCH, limit_of(WATCH).streams, ended)
+    clock.now_s = 29.0
+    for _, stream in held[1:]:
+        stream.heard()
+    clock.now_s = 31.0
+    with places.take(WATCH, lambda: None):
+        assert ended == [0]
+        with pytest.raises(BusyError), places.take(WATCH, lambda: None):
+            pass
+    # The one that was ended leaves later, and takes nobody's place with it.
+    held[0][0].__exit__(None, None, None)
+    with places.take(WATCH, lambda: None):
+        pass
+
+
+def test_a_run_never_yields(places, clock):
+    ended = []
+    held = hold(places, RUN, limit_of(RUN).streams, ended)
+    clock.now_s = 1e6
+    with pytest.raises(BusyError), places.take(RUN, lambda: None):
+        pass
+    assert len(held) == limit_of(RUN).streams
+    assert ended == []
