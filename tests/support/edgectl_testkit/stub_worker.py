@@ -187,9 +187,17 @@ def main() -> int:
     """Answer requests until the daemon hangs up."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--reply-fd", type=int, required=True)
-    with os.fdopen(parser.parse_args().reply_fd, "wb") as replies:
+    return serve_pipes(0, 1, parser.parse_args().reply_fd)
+
+
+def serve_pipes(requests_fd: int, log_fd: int, reply_fd: int) -> int:
+    """The same on these descriptors; the exit status."""
+    if log_fd != 1:
+        os.dup2(log_fd, 1)
+        os.dup2(log_fd, 2)
+    with os.fdopen(requests_fd, "rb") as requests, os.fdopen(reply_fd, "wb") as replies:
         stub = Stub(replies)
-        while (request := read_frame(sys.stdin.buffer)) is not None:
+        while (request := read_frame(requests)) is not None:
             write_frame(replies, stub.answer(request))
     return 0
 
