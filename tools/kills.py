@@ -3,8 +3,8 @@
 Each round starts a daemon in a process of its own, installs one of two releases over the other (or rolls back), and
 ends the daemon with SIGKILL after a time drawn from the whole length of an install. Then an agent starts on what is
 left: the installed release must be one of the two, whole, byte by byte; every deployment must rest or wait for its
-host; now and then it must run; and at the end both releases must install. Prints how many rounds there were and what was
-found in them; ends with 1 if anything was lost.
+host; now and then it must run; and at the end both releases must install. Prints how many rounds there were and what
+was found in them; ends with 1 if anything was lost.
 """
 
 from __future__ import annotations

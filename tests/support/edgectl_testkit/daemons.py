@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,9 @@ def fork_daemons() -> None:
         # Workers are waited for.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         print(os.getpid(), flush=True)
-        changes = {"worker_arguments": tuple(asked["workers"])} if asked["workers"] else {}
-        config = agent_config(Path(asked["state"]), f"unix:{asked['socket']}", lease_s=0.0, **changes)
+        config = agent_config(Path(asked["state"]), f"unix:{asked['socket']}", lease_s=0.0)
+        if asked["workers"]:
+            config = replace(config, worker_arguments=tuple(asked["workers"]))
         disk = DyingDisk(asked["at"], asked["when"]) if asked["at"] >= 0 else None
         with Agent.from_config(config, disk=disk):
             print("ready", flush=True)
