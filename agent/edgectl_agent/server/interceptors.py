@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from edgectl_agent.core.device.memory import give_back_memory
 from edgectl_agent.server.limits import MethodLimit, Places, Stream, bounded, checked, limit_of
 from edgectl_protos.codec.status import details_of, metadata_of, status_of
 from edgectl_protos.domain.errors import DeviceError, EdgectlError, InternalError
@@ -20,6 +21,7 @@ from edgectl_protos.domain.errors import DeviceError, EdgectlError, InternalErro
 __all__ = ["CallInterceptor"]
 
 _LOG = logging.getLogger(__name__)
+_RELIEVED_AFTER_BYTES = 16 << 20
 
 
 @contextlib.contextmanager
@@ -50,6 +52,7 @@ class CallInterceptor(grpc.ServerInterceptor):
 
     def __init__(self, places: Places) -> None:
         self._places = places
+        self._received_bytes = 0
 
     def intercept_service(
         self, continuation: Callable[[Any], Any], handler_call_details: grpc.HandlerCallDetails
@@ -60,14 +63,27 @@ class CallInterceptor(grpc.ServerInterceptor):
             return None
         method = handler_call_details.method
         limit = limit_of(method)
-        read = bounded(handler.request_deserializer, limit)
+        read = bounded(handler.request_deserializer, limit, self._count)
         kind, inner = _kind_of(handler)
         behaviour = self._streaming if handler.response_streaming else self._unary
         return kind(behaviour(handler, inner, method, limit), read, handler.response_serializer)
 
+    def _count(self, size_bytes: int) -> None:
+        self._received_bytes += size_bytes
+
+    @contextlib.contextmanager
+    def _relieved(self) -> Iterator[None]:
+        """After requests of some size their memory goes back: gRPC's buffers leave a heap full of holes."""
+        try:
+            yield
+        finally:
+            if self._received_bytes > _RELIEVED_AFTER_BYTES:
+                self._received_bytes = 0
+                give_back_memory()
+
     def _unary(self, handler: Any, inner: Any, method: str, limit: MethodLimit) -> Any:
         def behaviour(request: Any, context: grpc.ServicerContext) -> Any:
-            with _reported(context, method):
+            with self._relieved(), _reported(context, method):
                 if not handler.request_streaming:
                     return inner(checked(request, limit), context)
                 with self._places.take(method, context.cancel) as stream:
@@ -78,7 +94,7 @@ class CallInterceptor(grpc.ServerInterceptor):
     def _streaming(self, handler: Any, inner: Any, method: str, limit: MethodLimit) -> Any:
         def behaviour(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             # The iteration is guarded too: a generator raises when it is asked, not when it is made.
-            with _reported(context, method), self._places.take(method, context.cancel) as stream:
+            with self._relieved(), _reported(context, method), self._places.take(method, context.cancel) as stream:
                 asked = _heard(request, limit, stream) if handler.request_streaming else checked(request, limit)
                 for answer in inner(asked, context):
                     yield answer

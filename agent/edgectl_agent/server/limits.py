@@ -61,10 +61,15 @@ class _TooLong:
     size_bytes: int
 
 
-def bounded(deserialize: Callable[[bytes], Any] | None, limit: MethodLimit) -> Callable[[bytes], Any]:
-    """A deserializer that parses nothing longer than the limit; `checked` refuses what it gives instead."""
+def bounded(
+    deserialize: Callable[[bytes], Any] | None, limit: MethodLimit, count: Callable[[int], None]
+) -> Callable[[bytes], Any]:
+    """A deserializer that parses nothing longer than the limit; `checked` refuses what it gives instead. `count` is
+    told the size of each request.
+    """
 
     def read(data: bytes) -> Any:
+        count(len(data))
         if len(data) > limit.request_bytes:
             return _TooLong(len(data))
         return data if deserialize is None else deserialize(data)

@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from edgectl_protos.agent.v1 import artifact_service_pb2, deployment_service_pb2
+from edgectl_protos.agent.v1 import deployment_service_pb2
 from edgectl_protos.codec.status import error_from_rpc
 from edgectl_protos.domain.bundle import MANIFEST_NAME
 from edgectl_protos.domain.deployment import State
@@ -44,7 +44,7 @@ def test_any_number_of_silent_streams_keeps_no_call_waiting(client, bundle, addr
             hogs.append(hog.deployment.Watch(deployment_service_pb2.WatchRequest(deployment_id="d-1")))
             requests, end = silent()
             ends.append(end)
-            hogs.append(hog.artifact.Upload.future(requests))
+            hogs.append(hog.upload_call(requests))
         for _ in range(20):
             assert client.hello()
             assert client.get("d-1").state is State.STAGING
@@ -89,10 +89,8 @@ def test_a_request_that_is_too_long_is_refused_before_it_is_parsed(client, size)
 
 def test_a_frame_that_is_too_long_ends_its_upload(client, bundle):
     client.stage(bundle("v1"), "d-1")
-    frame = artifact_service_pb2.UploadFrame(deployment_id="d-1", digest="x", data=os.urandom(2 << 20))
-    with pytest.raises(grpc.RpcError) as caught:
-        client.artifact.Upload(iter([frame]), timeout=20)
-    assert type(error_from_rpc(caught.value, device="bench")) is UsageError
+    with pytest.raises(UsageError, match="at most"):
+        client.upload([os.urandom(2 << 20)])
 
 
 def test_hostile_requests_leave_the_agent_small_and_serving(tmp_path, bundle):
@@ -128,9 +126,8 @@ def attack(address: str, bundle) -> None:
             for _ in range(20):
                 with contextlib.suppress(EdgectlError):
                     client.create(texts[number % len(texts)], f"d-{number}")
-                frames = (artifact_service_pb2.UploadFrame(deployment_id="d", data=b"x" * (1 << 20)) for _ in range(4))
-                with contextlib.suppress(grpc.RpcError):
-                    client.artifact.Upload(frames, timeout=20)
+                with contextlib.suppress(EdgectlError):
+                    client.upload([b"x" * (1 << 20)] * 4)
 
     with futures.ThreadPoolExecutor(16) as pool:
         list(pool.map(one, range(16)))

@@ -8,7 +8,7 @@ from edgectl_agent.server.limits import MethodLimit, Places, bounded, checked, l
 from edgectl_protos.domain.errors import BusyError, UsageError
 
 WATCH = "/edgectl.agent.v1.DeploymentService/Watch"
-RUN = "/edgectl.agent.v1.ProfileService/Run"
+FETCH = "/edgectl.agent.v1.ProfileService/FetchSamples"
 
 
 class Clock:
@@ -35,10 +35,12 @@ def test_a_request_over_its_limit_is_never_parsed():
         assert len(data) <= 10
         return "parsed"
 
-    read = bounded(parse, limit)
+    sizes = []
+    read = bounded(parse, limit, sizes.append)
     assert checked(read(b"x" * 10), limit) == "parsed"
     with pytest.raises(UsageError, match="has 11 bytes; at most 10 are read"):
         checked(read(b"x" * 11), limit)
+    assert sizes == [10, 11]
 
 
 def test_each_method_has_a_limit_and_an_unknown_one_the_smallest():
@@ -56,7 +58,7 @@ def test_places_are_bounded_by_method_and_come_back(places):
     held = hold(places, WATCH, limit_of(WATCH).streams)
     with pytest.raises(BusyError, match="serves 8 calls of Watch already"), places.take(WATCH, lambda: None):
         pass
-    with places.take(RUN, lambda: None):
+    with places.take(FETCH, lambda: None):
         pass
     held[0][0].__exit__(None, None, None)
     with places.take(WATCH, lambda: None):
@@ -80,11 +82,11 @@ def test_the_most_silent_stream_yields_its_place_once_it_was_silent_for_long(pla
         pass
 
 
-def test_a_run_never_yields(places, clock):
+def test_samples_on_their_way_never_yield(places, clock):
     ended = []
-    held = hold(places, RUN, limit_of(RUN).streams, ended)
+    held = hold(places, FETCH, limit_of(FETCH).streams, ended)
     clock.now_s = 1e6
-    with pytest.raises(BusyError), places.take(RUN, lambda: None):
+    with pytest.raises(BusyError), places.take(FETCH, lambda: None):
         pass
-    assert len(held) == limit_of(RUN).streams
+    assert len(held) == limit_of(FETCH).streams
     assert ended == []
