@@ -9,7 +9,7 @@ import grpc
 from edgectl_agent.config import PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 from edgectl_protos.agent.v1 import info_service_pb2, info_service_pb2_grpc
 from edgectl_protos.codec.status import error_from_rpc
-from edgectl_protos.codec.wire import from_wire
+from edgectl_protos.codec.wire import reported
 from edgectl_protos.domain.device import HelloReply
 
 __all__ = ["ask_hello"]
@@ -28,6 +28,6 @@ def ask_hello(address: str, timeout_s: float) -> HelloReply:
     with grpc.insecure_channel(address, options=options) as channel:
         try:
             hello = info_service_pb2_grpc.InfoServiceStub(channel).Hello
-            return from_wire(HelloReply, hello(request, timeout=timeout_s, wait_for_ready=True))
+            return reported(HelloReply, hello(request, timeout=timeout_s, wait_for_ready=True))
         except grpc.RpcError as exc:
             raise error_from_rpc(exc, device=address) from exc

@@ -57,7 +57,7 @@ def report(record: RunRecord, width: int, measured: Mapping[Unit, Ceiling] | Non
 def verdict_line(record: RunRecord, width: int) -> Text:
     """The verdict, under which conditions, and below it how it was reached; broken between its parts."""
     word = outcome_word(record)
-    line = Text.assemble((word, STYLES[record.outcome]), " " * max(2, 6 - len(word)))
+    line = Text.assemble((word, STYLES.get(record.outcome, "bold")), " " * max(2, 6 - len(word)))
     indent = len(line.plain)
     for row, parts in enumerate((conditions(record), verdict_parts(record))):
         column = width if row else indent

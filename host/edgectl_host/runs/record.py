@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.deployment import Deployment
 from edgectl_protos.domain.loop import Mode
+from edgectl_protos.domain.newer import is_newer
 from edgectl_protos.domain.run import Outcome, RunSummary, Verdict, judge
 
 __all__ = ["CAPACITY", "RunRecord"]
@@ -30,8 +31,12 @@ class RunRecord:
     def of(
         cls, device: str, summary: RunSummary, deployment: Deployment | None, manifest: Manifest | None
     ) -> RunRecord:
-        """The record of a finished run; a closed one gets no verdict."""
+        """The record of a finished run; a closed one gets no verdict, and one in a mode of a newer agent no other than
+        that nothing is shown.
+        """
         verdict = judge(summary) if summary.loop.mode is Mode.PACED else None
+        if is_newer(summary.loop.mode):
+            verdict = Verdict(Outcome.INCONCLUSIVE, ())
         return cls(device, summary, verdict, deployment, manifest)
 
     @property

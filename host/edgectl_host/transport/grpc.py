@@ -50,7 +50,7 @@ from edgectl_protos.agent.v1 import (
 )
 from edgectl_protos.codec.status import error_from_rpc
 from edgectl_protos.codec.transfer import UPLOAD_METHOD, chunks_to_bytes, missing_in
-from edgectl_protos.codec.wire import from_wire, to_wire
+from edgectl_protos.codec.wire import reported, to_wire
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.chunks import ChunkList
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent, said
@@ -76,6 +76,9 @@ OFFER_TIMEOUT_S = COMMIT_TIMEOUT_S = 600.0
 """The device copies what other blobs have of this one, and reads what did not arrive in order: at worst all of it."""
 ROLLBACK_TIMEOUT_S = 300.0
 """The device loads the previous release and tries its loop before it answers."""
+WATCH_TIMEOUT_S = 600.0
+"""Of one call that watches; what is watched may take longer, and is then asked for again."""
+SAMPLES_TIMEOUT_S = 600.0
 UPLOAD_STALL_S = 60.0
 """A device that takes nothing for so long takes nothing any more: slow cards sync 32 MiB in seconds."""
 
@@ -165,7 +168,7 @@ class GrpcDeviceClient(DeviceClient):
         request = info_pb.HelloRequest(
             host_version=version("edgectl-host"), protocol_min=PROTOCOL_MIN, protocol_max=PROTOCOL_MAX
         )
-        reply = from_wire(HelloReply, await self._call(self._info.Hello, request, HELLO_TIMEOUT_S))
+        reply = reported(HelloReply, await self._call(self._info.Hello, request, HELLO_TIMEOUT_S))
         if reply.protocol_max < PROTOCOL_MIN or reply.protocol_min > PROTOCOL_MAX:
             raise ProtocolError(
                 f"{self.device}: the agent speaks protocol {reply.protocol_min}..{reply.protocol_max}, "
@@ -177,7 +180,7 @@ class GrpcDeviceClient(DeviceClient):
 
     async def facts(self, *, refresh: bool = False) -> DeviceFacts:
         reply = await self._call(self._info.GetFacts, info_pb.GetFactsRequest(refresh=refresh), FACTS_TIMEOUT_S)
-        return from_wire(DeviceFacts, reply)
+        return reported(DeviceFacts, reply)
 
     async def create(self, manifest: bytes, *, owner: str, deployment_id: str) -> Deployment:
         request = deployment_pb.CreateRequest(
@@ -240,7 +243,7 @@ class GrpcDeviceClient(DeviceClient):
     async def installed(self) -> Installed:
         reply = await self._call(self._deployments.List, deployment_pb.ListRequest(), CALL_TIMEOUT_S)
         return Installed(
-            tuple(from_wire(Deployment, item) for item in reply.deployments),
+            tuple(reported(Deployment, item) for item in reply.deployments),
             Digest.parse(reply.current) if reply.current else None,
             Digest.parse(reply.previous) if reply.previous else None,
             tuple(Digest.parse(release) for release in reply.kept),
@@ -249,8 +252,8 @@ class GrpcDeviceClient(DeviceClient):
 
     async def watch(self, deployment_id: str, *, after_sequence: int = 0) -> AsyncIterator[DeploymentEvent]:
         request = deployment_pb.WatchRequest(deployment_id=deployment_id, after_sequence=after_sequence)
-        async for message in self._stream(self._deployments.Watch, request):
-            event = from_wire(DeploymentEvent, message)
+        async for message in self._watched(self._deployments.Watch, request):
+            event = reported(DeploymentEvent, message)
             yield event
             acknowledge = deployment_pb.AcknowledgeRequest(deployment_id=deployment_id, up_to_sequence=event.sequence)
             await self._call(self._deployments.Acknowledge, acknowledge, CALL_TIMEOUT_S)
@@ -280,20 +283,20 @@ class GrpcDeviceClient(DeviceClient):
             owner=owner,
             part_of=part_of,
         )
-        return from_wire(Run, await self._call(self._profiles.Create, request, CALL_TIMEOUT_S))
+        return reported(Run, await self._call(self._profiles.Create, request, CALL_TIMEOUT_S))
 
     async def watch_run(self, run_id: str, *, after_sequence: int = 0) -> AsyncIterator[RunEvent]:
         request = profile_pb.WatchRunRequest(run_id=run_id, after_sequence=after_sequence)
-        async for message in self._stream(self._profiles.Watch, request):
-            yield from_wire(RunEvent, message)
+        async for message in self._watched(self._profiles.Watch, request):
+            yield reported(RunEvent, message)
 
     async def cancel_run(self, run_id: str) -> Run:
         request = profile_pb.CancelRunRequest(run_id=run_id)
-        return from_wire(Run, await self._call(self._profiles.Cancel, request, CALL_TIMEOUT_S))
+        return reported(Run, await self._call(self._profiles.Cancel, request, CALL_TIMEOUT_S))
 
     async def runs(self) -> tuple[Run, ...]:
         reply = await self._call(self._profiles.List, profile_pb.ListRunsRequest(), CALL_TIMEOUT_S)
-        return tuple(from_wire(Run, run) for run in reply.runs)
+        return tuple(reported(Run, run) for run in reply.runs)
 
     async def fetch_samples(self, run_id: str, *, offset: int = 0) -> AsyncIterator[bytes]:
         request = profile_pb.FetchSamplesRequest(run_id=run_id, offset=offset)
@@ -318,7 +321,7 @@ class GrpcDeviceClient(DeviceClient):
         return self._fleet.credentials()
 
     async def _deployment(self, method: Callable[..., Any], request: Any, timeout_s: float) -> Deployment:
-        return from_wire(Deployment, await self._call(method, request, timeout_s))
+        return reported(Deployment, await self._call(method, request, timeout_s))
 
     async def _call(self, method: Callable[..., Any], request: Any, timeout_s: float) -> Any:
         return await self._answer(self._begin(method, request, timeout=timeout_s))
@@ -365,14 +368,34 @@ class GrpcDeviceClient(DeviceClient):
         except TimeoutError as exc:
             raise self._stalled() from exc
 
-    async def _stream(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
-        call = self._begin(method, request)
+    async def _watched(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
+        """Events that may go on for hours, in calls that do not; between two, an agent that is stuck is found out."""
+        while True:
+            try:
+                async for event in self._messages(method, request, WATCH_TIMEOUT_S):
+                    request.after_sequence = event.sequence
+                    yield event
+                return
+            except grpc.aio.AioRpcError as exc:
+                if exc.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise self._error(exc) from exc
+            await self.hello()
+
+    async def _stream(
+        self, method: Callable[..., Any], request: Any, timeout_s: float = SAMPLES_TIMEOUT_S
+    ) -> AsyncIterator[Any]:
         try:
-            # The iteration is guarded and not only the call: that is where a lost device shows.
-            async for message in call:
+            async for message in self._messages(method, request, timeout_s):
                 yield message
         except grpc.aio.AioRpcError as exc:
             raise self._error(exc) from exc
+
+    async def _messages(self, method: Callable[..., Any], request: Any, timeout_s: float) -> AsyncIterator[Any]:
+        call = self._begin(method, request, timeout=timeout_s)
+        try:
+            # A lost device shows here, and not in the call itself.
+            async for message in call:
+                yield message
         finally:
             call.cancel()
 

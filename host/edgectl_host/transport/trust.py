@@ -11,7 +11,7 @@ import grpc.aio
 from edgectl_host.transport.base import TrustCalls
 from edgectl_protos.agent.v1 import trust_service_pb2, trust_service_pb2_grpc
 from edgectl_protos.codec.document import canonical_bytes
-from edgectl_protos.codec.wire import from_wire
+from edgectl_protos.codec.wire import reported
 from edgectl_protos.domain.trust import DeviceTrust, Signed
 
 __all__ = ["GrpcTrustCalls"]
@@ -35,7 +35,7 @@ class GrpcTrustCalls(TrustCalls):
 
     async def state(self) -> DeviceTrust:
         request = trust_service_pb2.GetTrustRequest()
-        return from_wire(DeviceTrust, await self._call(self._stub.GetTrust, request, _TIMEOUT_S))
+        return reported(DeviceTrust, await self._call(self._stub.GetTrust, request, _TIMEOUT_S))
 
     async def request_certificate(self) -> str:
         request = trust_service_pb2.RequestCertificateRequest()
@@ -43,11 +43,11 @@ class GrpcTrustCalls(TrustCalls):
 
     async def install_certificate(self, enrolment: bytes) -> DeviceTrust:
         request = trust_service_pb2.InstallCertificateRequest(enrolment=enrolment)
-        return from_wire(DeviceTrust, await self._call(self._stub.InstallCertificate, request, _TIMEOUT_S))
+        return reported(DeviceTrust, await self._call(self._stub.InstallCertificate, request, _TIMEOUT_S))
 
     async def revoke(self, revocations: Signed) -> DeviceTrust:
         request = trust_service_pb2.RevokeRequest(revocations=canonical_bytes(revocations))
-        return from_wire(DeviceTrust, await self._call(self._stub.Revoke, request, _TIMEOUT_S))
+        return reported(DeviceTrust, await self._call(self._stub.Revoke, request, _TIMEOUT_S))
 
     async def audit(self, from_number: int) -> AsyncIterator[bytes]:
         request = trust_service_pb2.ReadAuditRequest(from_number=from_number)

@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.errors import DocumentError, EdgectlError
+from edgectl_protos.domain.newer import kept, newer
 
-__all__ = ["canonical_bytes", "from_bytes", "from_document", "to_document"]
+__all__ = ["canonical_bytes", "carried_over", "from_bytes", "from_document", "to_document"]
 
 T = TypeVar("T")
 
@@ -55,8 +56,17 @@ def canonical_bytes(value: Any) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def from_bytes(cls: type[T], data: bytes, *, what: str) -> T:
-    """Parse JSON bytes into a dataclass.
+def carried_over(older: Any, document: Any) -> Any:
+    """A document with the keys that it lacks and an older state of it had: those of a newer version."""
+    if not isinstance(older, dict) or not isinstance(document, dict):
+        return document
+    known = {key: carried_over(older.get(key), value) for key, value in document.items()}
+    return {**known, **{key: value for key, value in older.items() if key not in document}}
+
+
+def from_bytes(cls: type[T], data: bytes, *, what: str, lenient: bool = False) -> T:
+    """Parse JSON bytes into a dataclass. `lenient`: the document may be of a newer version. Keys that are not known
+    here are left out, words are kept, and rules of this version that a value breaks are not applied.
 
     Raises:
         DocumentError: not JSON, or not of this type; `what` names the document.
@@ -67,18 +77,18 @@ def from_bytes(cls: type[T], data: bytes, *, what: str) -> T:
         document = json.loads(data)
     except (ValueError, RecursionError) as exc:
         raise DocumentError(f"{what} is not JSON: {str(exc) or 'nested too deep'}") from exc
-    return from_document(cls, document, what=what)
+    return from_document(cls, document, what=what, lenient=lenient)
 
 
-def from_document(cls: type[T], document: Any, *, what: str) -> T:
-    """Build a dataclass from plain JSON types.
+def from_document(cls: type[T], document: Any, *, what: str, lenient: bool = False) -> T:
+    """Build a dataclass from plain JSON types; `lenient` as for `from_bytes`.
 
     Raises:
         DocumentError: a key is unknown or missing, or a value has another type.
         EdgectlError: the dataclass itself refuses its values.
     """
     try:
-        result: T = _read(cls, document, what)
+        result: T = _read(cls, document, what, lenient)
     except RecursionError as exc:
         raise DocumentError(f"{what} is nested too deep") from exc
     return result
@@ -89,27 +99,27 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def _read(kind: Any, value: Any, where: str) -> Any:
+def _read(kind: Any, value: Any, where: str, lenient: bool) -> Any:
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
         options = [option for option in typing.get_args(kind) if option is not types.NoneType]
         if value is None and len(options) < len(typing.get_args(kind)):
             return None
-        return _read(options[0] if len(options) == 1 else _tagged(options, value, where), value, where)
+        return _read(options[0] if len(options) == 1 else _tagged(options, value, where), value, where, lenient)
     if origin is tuple:
         if not isinstance(value, list):
             raise DocumentError(f"{where}: expected a list, got {_shown(value)}")
         item = typing.get_args(kind)[0]
-        return tuple(_read(item, entry, f"{where}[{index}]") for index, entry in enumerate(value))
+        return tuple(_read(item, entry, f"{where}[{index}]", lenient) for index, entry in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
             raise DocumentError(f"{where}: expected an object, got {_shown(value)}")
         item = typing.get_args(kind)[1]
         for key in value:
             _sayable(key, where)
-        return {key: _read(item, entry, f"{where}.{key}") for key, entry in value.items()}
+        return {key: _read(item, entry, f"{where}.{key}", lenient) for key, entry in value.items()}
     if isinstance(kind, type):
-        return _read_plain(kind, value, where)
+        return _read_plain(kind, value, where, lenient)
     raise TypeError(f"{where}: {kind!r} has no JSON form")
 
 
@@ -128,17 +138,19 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
-def _read_plain(kind: type, value: Any, where: str) -> Any:
+def _read_plain(kind: Any, value: Any, where: str, lenient: bool) -> Any:
     if kind is Digest:
         return Digest.parse(_expect(str, value, where))
     if issubclass(kind, enum.Enum):
         try:
             return kind(value)
         except (ValueError, TypeError):
+            if lenient:
+                return newer(kind, _expect(str, value, where))
             known = ", ".join(str(member.value) for member in kind)
             raise DocumentError(f"{where}: {_shown(value)} is not known; known: {known}") from None
     if dataclasses.is_dataclass(kind):
-        return _read_dataclass(kind, value, where)
+        return _read_dataclass(kind, value, where, lenient)
     if kind is float and type(value) is int:
         try:
             value = float(value)
@@ -169,7 +181,7 @@ def _sayable(text: str, where: str) -> None:
         raise DocumentError(f"{where}: {_shown(text)} is no text") from None
 
 
-def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
+def _read_dataclass(kind: Any, value: Any, where: str, lenient: bool) -> Any:
     if not isinstance(value, dict):
         raise DocumentError(f"{where}: expected an object, got {_shown(value)}")
     fields = {field.name: field for field in dataclasses.fields(kind)}
@@ -177,16 +189,18 @@ def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
     if tag and value.get("op") != kind.op:
         raise DocumentError(f"{where}: op {_shown(value.get('op'))} is not {kind.op!r}")
     unknown = sorted(set(value) - set(fields) - tag)
-    if unknown:
+    if unknown and not lenient:
         raise DocumentError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(fields)}")
     hints = _hints(kind)
     arguments = {}
     for name, field in fields.items():
         if name in value:
-            arguments[name] = _read(hints[name], value[name], f"{where}.{name}")
+            arguments[name] = _read(hints[name], value[name], f"{where}.{name}", lenient)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise DocumentError(f"{where}: missing key {name!r}")
     try:
         return kind(**arguments)
     except EdgectlError as exc:
+        if lenient:
+            return kept(kind, arguments)
         raise type(exc)(f"{where}: {exc.message}", hint=exc.hint) from exc

@@ -2,8 +2,11 @@
 
 `MESSAGES` pairs each domain class with its message and `ENUMS` each enum member with its wire value; a test
 checks that both are complete and that every field of a pair has its twin. None and "unset" are the same
-thing; a digest travels as `sha256:<hex>`. What a newer peer may add freely (schemes, precisions) is text; a state or
-phase that this version has no name for is read as UNKNOWN, and any other unknown enum value is refused.
+thing; a digest travels as `sha256:<hex>`. What a newer peer may add freely (schemes, precisions) is text.
+
+A request is read strictly (`from_wire`): an agent refuses what it does not understand. What an agent reports is read
+as it is (`reported`): an enum value that this version has no name for is kept as `#<number>`, and a rule of this
+version that a value breaks is not applied, so that no word of a newer agent is fatal.
 """
 
 from __future__ import annotations
@@ -24,9 +27,10 @@ from edgectl_protos.agent.v1 import (
 )
 from edgectl_protos.common.v1 import device_pb2, failure_pb2, loop_pb2
 from edgectl_protos.domain import artifact, deployment, device, loop, parity, run, trust
-from edgectl_protos.domain.errors import ProtocolError
+from edgectl_protos.domain.errors import EdgectlError, ProtocolError
+from edgectl_protos.domain.newer import is_newer, kept, newer
 
-__all__ = ["ENUMS", "MESSAGES", "from_wire", "to_wire"]
+__all__ = ["ENUMS", "MESSAGES", "from_wire", "reported", "to_wire"]
 
 T = TypeVar("T")
 
@@ -64,7 +68,6 @@ MESSAGES: dict[type, Any] = {
 }
 
 ENUMS: dict[enum.Enum, int] = {
-    deployment.State.UNKNOWN: deployment_service_pb2.STATE_UNSPECIFIED,
     deployment.State.PLANNED: deployment_service_pb2.STATE_PLANNED,
     deployment.State.STAGING: deployment_service_pb2.STATE_STAGING,
     deployment.State.VERIFIED: deployment_service_pb2.STATE_VERIFIED,
@@ -93,7 +96,6 @@ ENUMS: dict[enum.Enum, int] = {
     loop.Mode.CLOSED: loop_pb2.MODE_CLOSED,
     loop.Overrun.SKIP: loop_pb2.OVERRUN_SKIP,
     loop.Overrun.BURST: loop_pb2.OVERRUN_BURST,
-    run.RunPhase.UNKNOWN: profile_service_pb2.RUN_PHASE_UNSPECIFIED,
     run.RunPhase.LOADING: profile_service_pb2.RUN_PHASE_LOADING,
     run.RunPhase.WARMING_UP: profile_service_pb2.RUN_PHASE_WARMING_UP,
     run.RunPhase.MEASURING: profile_service_pb2.RUN_PHASE_MEASURING,
@@ -124,11 +126,42 @@ def from_wire(cls: Callable[..., T], message: Any) -> T:
     """The domain object of a message.
 
     Raises:
-        ProtocolError: an enum value of a newer peer for which there is no UNKNOWN.
+        ProtocolError: an enum value of a newer peer.
         EdgectlError: the domain refuses a value.
     """
-    arguments = {name: _field_from_wire(kind, message, name) for name, kind in _fields(cls).items()}
-    return cls(**arguments)
+    return cls(**_arguments(cls, message, from_wire, _known))
+
+
+def reported(cls: Callable[..., T], message: Any) -> T:
+    """The domain object of what an agent reports, which may be newer.
+
+    Raises:
+        BundleError: a digest is none.
+    """
+    arguments = _arguments(cls, message, reported, _known_or_newer)
+    try:
+        return cls(**arguments)
+    except EdgectlError:
+        made: T = kept(cls, arguments)
+        return made
+
+
+def _arguments(cls: Any, message: Any, inner: Callable[..., Any], member: Callable[..., Any]) -> dict[str, Any]:
+    return {name: _field_from_wire(kind, message, name, inner, member) for name, kind in _fields(cls).items()}
+
+
+def _known(kind: Any, number: int) -> enum.Enum:
+    member = _MEMBERS.get((kind, number))
+    if member is None:
+        raise ProtocolError(
+            f"{kind.__name__} {number} is not known to this version of edgectl",
+            hint="install the same version on host and device: edgectl doctor",
+        )
+    return member
+
+
+def _known_or_newer(kind: Any, number: int) -> enum.Enum:
+    return _MEMBERS.get((kind, number)) or newer(kind, f"#{number}")
 
 
 @functools.cache
@@ -141,36 +174,33 @@ def _scalar_to_wire(value: Any) -> Any:
     if type(value) in MESSAGES:
         return to_wire(value)
     if isinstance(value, enum.Enum):
-        return ENUMS[value]
+        return _number_of_newer(value.value) if is_newer(value) else ENUMS[value]
     if isinstance(value, artifact.Digest):
         return str(value)
     return value
 
 
-def _field_from_wire(kind: Any, message: Any, name: str) -> Any:
+def _number_of_newer(word: str) -> int:
+    """The number that was read as this word; 0 for one that a document had."""
+    number = word.removeprefix("#")
+    return int(number) if number != word else 0
+
+
+def _field_from_wire(kind: Any, message: Any, name: str, inner: Callable[..., Any], member: Callable[..., Any]) -> Any:
+    def scalar(kind: Any, value: Any) -> Any:
+        if kind in MESSAGES:
+            return inner(kind, value)
+        if kind is artifact.Digest:
+            return artifact.Digest.parse(value)
+        return member(kind, value) if issubclass(kind, enum.Enum) else value
+
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
         if not message.HasField(name):
             return None
         kind = next(option for option in typing.get_args(kind) if option is not types.NoneType)
-        return _scalar_from_wire(kind, getattr(message, name))
+        return scalar(kind, getattr(message, name))
     if origin is tuple:
         item = typing.get_args(kind)[0]
-        return tuple(_scalar_from_wire(item, entry) for entry in getattr(message, name))
-    return _scalar_from_wire(kind, getattr(message, name))
-
-
-def _scalar_from_wire(kind: Any, value: Any) -> Any:
-    if kind in MESSAGES:
-        return from_wire(kind, value)
-    if kind is artifact.Digest:
-        return artifact.Digest.parse(value)
-    if issubclass(kind, enum.Enum):
-        member = _MEMBERS.get((kind, value)) or kind.__members__.get("UNKNOWN")
-        if member is None:
-            raise ProtocolError(
-                f"{kind.__name__} {value} is not known to this version of edgectl",
-                hint="install the same version on host and device: edgectl doctor",
-            )
-        return member
-    return value
+        return tuple(scalar(item, entry) for entry in getattr(message, name))
+    return scalar(kind, getattr(message, name))

@@ -42,8 +42,6 @@ class State(enum.Enum):
     ROLLING_BACK = "rolling_back"
     ROLLED_BACK = "rolled_back"
     INCONSISTENT = "inconsistent"
-    UNKNOWN = "unknown"
-    """A state of a newer agent, as a host sees it; none of its own is ever in it."""
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
@@ -61,7 +59,6 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.FAILED: frozenset(),
     State.ROLLED_BACK: frozenset(),
     State.INCONSISTENT: frozenset(),
-    State.UNKNOWN: frozenset(),
 }
 
 TERMINAL = frozenset({State.COMMITTED, State.FAILED, State.ROLLED_BACK, State.INCONSISTENT})

@@ -164,13 +164,18 @@ class Limit:
     limit: float
 
     def __post_init__(self) -> None:
-        known = _STATISTICS[self.metric]
+        known = _STATISTICS.get(self.metric, ())
         if self.statistic not in known:
             raise LoopSpecError(
                 f"{self.metric.value} has no statistic {self.statistic!r}; known: {', '.join(known)}", hint=_HINT
             )
         if not 0 <= self.limit < math.inf or (self.statistic == "rate" and self.limit > 1):
             raise LoopSpecError(f"{self.metric.value} {self.statistic} cannot be limited to {self.limit:g}")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version knows what it means; one that a newer agent reports may be about something else."""
+        return self.statistic in _STATISTICS.get(self.metric, ())
 
     @property
     def share(self) -> float:
@@ -200,7 +205,7 @@ class Deadlines:
     @property
     def tick_s(self) -> float:
         """The deadline whose excess is a miss: the longest one of the tick."""
-        return max(limit.limit for limit in self.limits if limit.metric is Metric.TICK)
+        return max((limit.limit for limit in self.limits if limit.metric is Metric.TICK), default=math.inf)
 
     @property
     def statements(self) -> tuple[Limit, ...]:

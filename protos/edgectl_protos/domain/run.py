@@ -292,8 +292,6 @@ class RunPhase(enum.Enum):
     MEASURING = "measuring"
     DONE = "done"
     FAILED = "failed"
-    UNKNOWN = "unknown"
-    """A phase of a newer agent, as a host sees it."""
 
 
 OVER = frozenset({RunPhase.DONE, RunPhase.FAILED})
@@ -385,6 +383,8 @@ def judge(summary: RunSummary, deadlines: Deadlines | None = None) -> Verdict:
 
 
 def _check(summary: RunSummary, limit: Limit) -> Check:
+    if not limit.is_known:
+        return Check(limit, Outcome.INCONCLUSIVE, counted=False)
     if limit.statistic == "run":
         longest = summary.misses.longest_run
         # Ticks stand in no count of their own: what was seen is all there is.

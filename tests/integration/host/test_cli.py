@@ -133,7 +133,8 @@ def test_a_reader_that_stops_reading_is_no_error(terminal):
     with terminal.start("init", "tiny.onnx") as process:
         process.stdout.close()
         err = process.stderr.read()
-    assert (process.returncode, err) == (0, "")
+    # A busy machine takes longer than a moment, and says so.
+    assert (process.returncode, err.replace("tiny.onnx: reading\n", "")) == (0, "")
 
 
 def test_two_deploys_at_once_leave_one_release_and_two_answers(terminal):

@@ -91,7 +91,7 @@ class Outbox:
         if type(up_to) is int:
             self._forget(fields.get("deployment_id"), up_to)
             return
-        event = from_document(DeploymentEvent, document, what="event")
+        event = from_document(DeploymentEvent, document, what="event", lenient=True)
         if not 0 < event.sequence < _MAX_SEQUENCE:
             raise DocumentError(f"event: {event.sequence} is no sequence number")
         self._events.append(event)

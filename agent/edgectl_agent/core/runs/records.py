@@ -139,7 +139,7 @@ class RunRecords:
         return self._folder / f"{run_id}.json"
 
     def _read(self, path: Path) -> Remembered:
-        return from_bytes(Remembered, read_file(path, limit_bytes=_MAX_BYTES), what=path.name)
+        return from_bytes(Remembered, read_file(path, limit_bytes=_MAX_BYTES), what=path.name, lenient=True)
 
     def _documents(self) -> list[Path]:
         """Those that are there, the last written first."""

@@ -38,7 +38,7 @@ def human_runs(rows: Sequence[RunRow], collected: Sequence[Answer[Collected]] = 
             [
                 (
                     row.id,
-                    Text(row.outcome.upper(), style=STYLES[row.outcome]),
+                    Text(row.outcome.upper(), style=STYLES.get(row.outcome, "bold")),
                     _when(row.started_s),
                     row.device,
                     f"stand-in for {row.board}" if row.stand_in else row.board,

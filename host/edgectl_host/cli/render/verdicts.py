@@ -95,7 +95,7 @@ def _row(line: Line) -> tuple[RenderableType, ...]:
 
 
 def _word(record: RunRecord) -> Text:
-    return Text(record.outcome.upper(), style=STYLES[record.outcome])
+    return Text(record.outcome.upper(), style=STYLES.get(record.outcome, "bold"))
 
 
 def _tail(values: Percentiles) -> str:

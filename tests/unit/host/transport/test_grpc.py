@@ -36,9 +36,12 @@ class Agent(
     protocol = (1, 1)
     acknowledged = ()
     refuses = False
+    lasting = False
+    stuck = False
 
     def __init__(self) -> None:
         self.over = threading.Event()
+        self.watched = []
 
     def upload(self, request, context):
         if self.refuses:
@@ -47,9 +50,17 @@ class Agent(
         yield from ()
 
     def Hello(self, request, context):  # noqa: N802 - the wire's name
+        if self.stuck:
+            self.over.wait(20)
         return to_wire(HelloReply("9.9", *self.protocol, "odd", "boot", ()))
 
     def Watch(self, request, context):  # noqa: N802 - the wire's name
+        self.watched.append(request.after_sequence)
+        if self.lasting:
+            yield to_wire(DeploymentEvent(request.after_sequence + 1, request.deployment_id, State.BUILDING, 0.0))
+            while len(self.watched) < 3 and context.is_active() and not self.over.wait(0.02):
+                pass
+            return
         yield to_wire(DeploymentEvent(1, request.deployment_id, State.STAGING, 0.0))
         context.abort(grpc.StatusCode.UNAVAILABLE, "power cut")
 
@@ -161,3 +172,24 @@ async def test_what_an_agent_answers_before_an_upload_is_over_is_the_error(addre
     async with await GrpcDeviceClient.connect("nuc", address) as client:
         with pytest.raises(UnreachableError, match="no more of this"):
             await all_of(client.upload(endless()))
+
+
+async def test_what_takes_longer_than_a_call_is_asked_for_again_after_what_was_seen(address, agent, monkeypatch):
+    monkeypatch.setattr("edgectl_host.transport.grpc.WATCH_TIMEOUT_S", 0.3)
+    agent.lasting = True
+    async with await GrpcDeviceClient.connect("nuc", address) as client:
+        events = await all_of(client.watch("d1"))
+    assert [event.sequence for event in events] == [1, 2, 3]
+    assert agent.watched == [0, 1, 2]
+
+
+async def test_an_agent_that_is_stuck_is_found_out_between_two_calls(address, agent, monkeypatch):
+    monkeypatch.setattr("edgectl_host.transport.grpc.WATCH_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("edgectl_host.transport.grpc.HELLO_TIMEOUT_S", 0.5)
+    agent.lasting = True
+    async with await GrpcDeviceClient.connect("nuc", address) as client:
+        events = client.watch("d1")
+        await anext(events)
+        agent.stuck = True
+        with pytest.raises(UnreachableError, match="does not answer"):
+            await anext(events)

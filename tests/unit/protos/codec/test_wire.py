@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgectl_protos.agent.v1 import deployment_service_pb2, profile_service_pb2
-from edgectl_protos.codec.wire import ENUMS, MESSAGES, from_wire, to_wire
+from edgectl_protos.codec.wire import ENUMS, MESSAGES, from_wire, reported, to_wire
 from edgectl_protos.common.v1 import device_pb2, loop_pb2
 from edgectl_protos.domain import artifact, deployment, device, loop, parity, run
 from edgectl_protos.domain.errors import ProtocolError
@@ -96,11 +96,19 @@ def test_the_passes_of_a_span_come_back():
     assert from_wire(run.SpanFigures, profile_service_pb2.SpanFigures.FromString(data)).passes == passes
 
 
-def test_a_state_or_phase_of_a_newer_agent_is_unknown_and_not_fatal():
+def test_a_state_of_a_newer_agent_is_kept_as_its_number_and_sent_on_as_it():
     newer = deployment_service_pb2.Deployment(id="x", name="tiny", release="sha256:" + "0" * 64, state=99)
-    seen = from_wire(deployment.Deployment, newer)
-    assert (seen.name, seen.state) == ("tiny", deployment.State.UNKNOWN)
-    assert from_wire(run.RunEvent, profile_service_pb2.RunEvent(phase=99)).phase is run.RunPhase.UNKNOWN
+    seen = reported(deployment.Deployment, newer)
+    assert (seen.name, seen.state.value) == ("tiny", "#99")
+    assert to_wire(seen) == newer
+    with pytest.raises(ProtocolError, match="State 99 is not known"):
+        from_wire(deployment.Deployment, newer)
+
+
+@pytest.mark.parametrize("cls", MESSAGES, ids=lambda cls: cls.__name__)
+def test_what_this_version_reports_is_read_as_it_is(cls):
+    value = sample(cls, filled=True)
+    assert reported(cls, to_wire(value)) == value
 
 
 def test_a_figure_without_a_limit_is_another_than_one_whose_limit_is_zero():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from edgectl_agent.core.deployments.journal import Journal, Record, check_id
@@ -55,6 +58,33 @@ def test_records_come_oldest_first(layout):
     for name, created_s in (("a", 3.0), ("b", 1.0), ("c", 2.0)):
         journal.save(record(name, created_s=created_s))
     assert [r.deployment.id for r in journal.load()] == ["b", "c", "a"]
+
+
+def test_what_a_newer_agent_wrote_survives_this_one(layout):
+    """Downgraded, and upgraded again: keys that this version does not know are there afterwards, and so are records in
+    a state that it does not know.
+    """
+    journal = Journal(layout, Disk())
+    journal.save(record())
+    journal.save(record("d-2"))
+    path, other = layout.deployments / "d-1.json", layout.deployments / "d-2.json"
+    document = json.loads(path.read_bytes())
+    document["stage"] = {"slot": "b"}
+    document["deployment"]["signature"] = "abc"
+    document["event"]["failure"]["remedy"] = ["one", "two"]
+    path.write_text(json.dumps(document))
+    newer = other.read_bytes().replace(b'"state":"failed"', b'"state":"merging"')
+    other.write_bytes(newer)
+
+    journal = Journal(layout, Disk())
+    (found,) = journal.load()
+    assert found == record()
+    changed = replace(found, started=False, deployment=replace(found.deployment, owner="bob"))
+    journal.save(changed)
+    document["started"], document["deployment"]["owner"] = False, "bob"
+    assert json.loads(path.read_bytes()) == document
+    assert other.read_bytes() == newer
+    assert Journal(layout, Disk()).load() == [changed]
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"deployment": {}}', b"\x00" * 4096, b"\xff\xfe"])

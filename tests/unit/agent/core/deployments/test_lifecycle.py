@@ -16,7 +16,7 @@ from edgectl_protos.domain.errors import InternalError
 NEW, OLD = Digest("aa" * 32), Digest("bb" * 32)
 WHY = Failure("worker_crashed", "it died")
 FACTS = ComponentFacts("act", "onnxrt", "1.32.0", "fp32", "fp32", "CPUExecutionProvider")
-MOVING = set(State) - TERMINAL - {State.UNKNOWN}
+MOVING = set(State) - TERMINAL
 
 
 def deployment(state: State, *, transitions: int = 0) -> Deployment:
