@@ -16,7 +16,15 @@ from pathlib import Path
 import pytest
 
 from edgectl_testkit.bundles import tiny_graph
-from edgectl_testkit.machines import Login, Machine, debian_root, lacking, overlay_machine, ssh_server
+from edgectl_testkit.machines import (
+    Login,
+    Machine,
+    debian_root,
+    lacking,
+    overlay_machine,
+    ssh_server,
+    starts_foreign_programs,
+)
 from edgectl_testkit.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,9 +143,8 @@ def test_an_agent_on_each_python_is_brought_used_and_taken_away(host, tmp_path, 
 )
 def test_a_bare_foreign_machine_is_brought_used_and_taken_away(host, tmp_path):
     lower = debian_root("arm64")
-    runs = subprocess.run(["chroot", str(lower), "/usr/bin/uname", "-m"], capture_output=True, text=True, check=False)
-    if runs.stdout.strip() != "aarch64":
-        pytest.skip("the kernel starts no foreign programs: mount binfmt_misc, update-binfmts --enable qemu-aarch64")
+    if not starts_foreign_programs(lower, "aarch64"):
+        pytest.skip("the kernel starts no aarch64 programs: update-binfmts --enable qemu-aarch64")
     with overlay_machine(tmp_path / "machine", lower) as machine, ssh_server(machine, tmp_path / "sshd") as login:
         added = whole_way(host, machine, login, free_port())
     assert added["facts"]["arch"] == "aarch64"

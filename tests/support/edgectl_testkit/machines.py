@@ -19,7 +19,15 @@ from pathlib import Path
 
 from edgectl_testkit.ports import free_port
 
-__all__ = ["Login", "Machine", "debian_root", "lacking", "overlay_machine", "ssh_server"]
+__all__ = [
+    "Login",
+    "Machine",
+    "debian_root",
+    "lacking",
+    "overlay_machine",
+    "ssh_server",
+    "starts_foreign_programs",
+]
 
 _ROOTS = Path(__file__).resolve().parents[3] / ".cache" / "roots"
 _PACKAGES = (
@@ -111,6 +119,21 @@ def debian_root(arch: str) -> Path:
             subprocess.run([sys.executable, "-m", "compileall", "-q", *inside], check=False, capture_output=True)
         (root / ".complete").touch()
     return root
+
+
+def starts_foreign_programs(root: Path, machine: str) -> bool:
+    """Whether the kernel starts programs of that root, by an emulator that it knows or is told of now."""
+
+    def works() -> bool:
+        asked = ["chroot", str(root), "/usr/bin/uname", "-m"]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() == machine
+
+    if not works():
+        register = Path("/proc/sys/fs/binfmt_misc")
+        if not (register / "register").exists():
+            subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(register)], check=False)
+        subprocess.run(["update-binfmts", "--enable", f"qemu-{machine}"], check=False)
+    return works()
 
 
 @contextlib.contextmanager
