@@ -69,7 +69,7 @@ def fill_wheelhouse(house: Path, arch: str, pythons: Sequence[str], extras: Sequ
     store = WheelStore(ROOT / ".cache" / "wheels")
     for python in pythons:
         target = Target(arch, OLDEST_GLIBC, python)
-        for wheel in store.fetch(target, (INSTALLER, *requirements_of(("trust", *extras), target)), print):
+        for wheel in store.fetch(target, (INSTALLER, *requirements_of(("trust", "worker", *extras), target)), print):
             shutil.copyfile(store.path(wheel), house / wheel.name)
     return len(list(house.iterdir()))
 

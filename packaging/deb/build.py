@@ -21,8 +21,11 @@ from edgectl_protos.version import VERSION
 
 PREFIX, STATE, SOCKET = "/opt/edgectl", "/var/lib/edgectl", "/run/edgectl/agent.sock"
 DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}
-BASE = ("grpcio", "protobuf", "blake3", "typing-extensions", "cryptography", "cffi", "pycparser", "pip")
-"""What the daemon and its enrolment import; runtimes are brought by `edgectl device add`, or by pip."""
+BASE = {
+    *("grpcio", "protobuf", "blake3", "typing-extensions", "numpy"),
+    *("cryptography", "cffi", "pycparser", "pip"),
+}
+"""What the daemon, its enrolment and a worker without a runtime import; runtimes are brought by `edgectl device add`, or by pip."""
 
 RUN = f"""#!/bin/sh
 # Over the network it is reached once it is enrolled: edgectl-agent enrol.
@@ -66,7 +69,7 @@ folder="$prefix/versions/$version/agent"
 
 FINISH = r"""
 own_state
-mkdir -p /run/edgectl && chown edgectl:edgectl /run/edgectl && chmod 750 /run/edgectl
+mkdir -p -m 750 /run/edgectl
 ln -sf "$prefix/current/agent/bin/edgectl-agent" /usr/bin/edgectl-agent
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload && systemctl enable -q "$unit" && systemctl restart "$unit"
@@ -84,7 +87,7 @@ exit 0
 AFTER_REMOVAL = r"""
 [ "$1" = purge ] || exit 0
 rm -rf "$prefix" "$state" /run/edgectl
-id edgectl >/dev/null 2>&1 && userdel edgectl
+id edgectl-worker >/dev/null 2>&1 && userdel edgectl-worker
 exit 0
 """
 
@@ -116,7 +119,7 @@ def build(arch: str, wheels: Path, wheelhouse: Path, out: Path) -> Path:
             shutil.copyfile(path, kept / path.name)
         service = root / "lib/systemd/system/edgectl-agent.service"
         service.parent.mkdir(parents=True)
-        service.write_text(unit("system.service", prefix=PREFIX))
+        service.write_text(unit("system.service", prefix=PREFIX, hidden="yes"))
         licence = root / "usr/share/doc/edgectl-agent/copyright"
         licence.parent.mkdir(parents=True)
         shutil.copyfile(Path(__file__).parents[2] / "LICENSE", licence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,20 @@ MISSING = lacking("dpkg", "dpkg-deb", "systemd-analyze") or ("" if Path("/etc/de
 DPKG = ("/var/lib/dpkg", "/var/log", "/var/cache", "/etc", "/tmp", "/root/.cache", "/var/lib/systemd", "/run/systemd")
 
 
+CAPABILITIES = ",".join(
+    f"+{name.removeprefix('CAP_').lower()}"
+    for line in (ROOT / "host/edgectl_host/provision/units/system.service").read_text().splitlines()
+    if line.startswith("CapabilityBoundingSet=")
+    for name in line.partition("=")[2].split()
+)
+ASK_FACTS = """
+import grpc
+from edgectl_protos.agent.v1 import info_service_pb2 as pb, info_service_pb2_grpc as services
+with grpc.insecure_channel("unix:/run/edgectl/agent.sock") as channel:
+    print("|".join(services.InfoServiceStub(channel).GetFacts(pb.GetFactsRequest(), timeout=100).isolation))
+"""
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     folder = tmp_path_factory.mktemp("package")
@@ -28,9 +43,9 @@ def package(tmp_path_factory):
     house = folder / "house"
     house.mkdir()
     store = WheelStore(ROOT / ".cache" / "wheels")
-    for python in ("3.11", "3.13"):
+    for python in ("3.11",):
         target = Target("x86_64", Libc("glibc", 2, 31), python)
-        for wheel in store.fetch(target, (INSTALLER, *requirements_of(("trust",), target))):
+        for wheel in store.fetch(target, (INSTALLER, *requirements_of(("trust", "worker"), target))):
             shutil.copyfile(store.path(wheel), house / wheel.name)
     for out in (folder / "one", folder / "two"):
         script = ROOT / "packaging" / "deb" / "build.py"
@@ -57,12 +72,19 @@ def test_it_installs_without_a_network_answers_and_is_purged(package, tmp_path):
         inside("dpkg -i /tmp/agent.deb")
         assert inside("edgectl-agent --version").strip() == f"edgectl-agent {VERSION}"
         inside("systemd-analyze verify /lib/systemd/system/edgectl-agent.service")
-        hello = inside(
-            "runuser -u edgectl -- /opt/edgectl/current/run >/tmp/agent.log 2>&1 </dev/null & agent=$!\n"
+        hello, facts = inside(
+            # As the unit has it: root with what CapabilityBoundingSet leaves.
+            f"setpriv --no-new-privs --bounding-set=-all,{CAPABILITIES} /opt/edgectl/current/run "
+            ">/tmp/agent.log 2>&1 </dev/null & agent=$!\n"
             "edgectl-agent hello unix:/run/edgectl/agent.sock --timeout 60\n"
+            f"/opt/edgectl/current/agent/bin/python -c '{ASK_FACTS}'\n"
             "kill $agent; wait $agent || true"
-        )
+        ).splitlines()
         assert json.loads(hello)["agent_version"] == VERSION
+        isolation = facts.split("|")
+        worker = re.search(r"^edgectl-worker:x:(\d+):", (machine.root / "etc/passwd").read_text(), re.MULTILINE)
+        assert f"user {worker[1]}" in isolation
+        assert "no network" in isolation
         inside("dpkg -i /tmp/agent.deb")
         inside("dpkg --purge edgectl-agent")
         assert machine.left_behind(beside=DPKG) == []

@@ -101,14 +101,15 @@ class Steps:
             )
         )
 
-    async def start(self) -> tuple[str, ...]:
-        """Start the current installation, now and, where there is systemd, at boot; what a person should know.
+    async def start(self, python: str) -> tuple[str, ...]:
+        """Start the current installation, made with this Python, now and, where there is systemd, at boot; what a
+        person should know.
 
         Raises:
             UnreachableError: no connection.
             InstallError: it does not start, or does not answer; with its last words.
         """
-        said = await self._ssh.run(self._with_functions("start", definition=self._definition()), timeout_s=180)
+        said = await self._ssh.run(self._with_functions("start", definition=self._definition(python)), timeout_s=180)
         return tuple(line[6:] for line in said.splitlines() if line.startswith("note: "))
 
     async def update(self, version: str, timeout_s: float) -> str:
@@ -130,15 +131,15 @@ class Steps:
         raise InstallError(f"{self._ssh.destination}: {why or said}", hint=f"look there: {self._ssh.shown}")
 
     async def agent(self, arguments: Sequence[str], data: bytes = b"") -> str:
-        """Run a command of the installed agent, as the user that owns its state; what it printed.
+        """Run a command of the installed agent; what it printed.
 
         Raises:
             UnreachableError: no connection.
             InstallError: the command failed; with its own message and hint.
         """
         words = [f"{self._home.prefix}/current/agent/bin/python", "-m", "edgectl_agent", *arguments]
-        run_as = self._with_functions("as_owner", words="\n".join(words))
-        return await self._ssh.run(run_as, data=data)
+        command = self._with_functions("as_agent", words="\n".join(words))
+        return await self._ssh.run(command, data=data)
 
     async def remove(self) -> None:
         """Take everything away.
@@ -159,9 +160,11 @@ class Steps:
         place = {"service": home.service, "prefix": home.prefix, "state": home.state_dir, "socket": home.socket}
         return script("functions", **place) + script(name, **given)
 
-    def _definition(self) -> str:
+    def _definition(self, python: str) -> str:
         file = {"system": "system.service", "user": "user.service", "none": "start"}[self._home.service]
-        return unit(file, prefix=self._home.prefix, socket_dir=self._home.socket.rpartition("/")[0])
+        # A Python of a user's own must stay readable.
+        hidden = "read-only" if python.startswith(("/home/", "/root/")) else "yes"
+        return unit(file, prefix=self._home.prefix, socket_dir=self._home.socket.rpartition("/")[0], hidden=hidden)
 
 
 def unit(file: str, **given: str) -> str:

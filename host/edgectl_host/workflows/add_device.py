@@ -35,8 +35,8 @@ from edgectl_protos.domain.errors import InstallError, UnreachableError
 
 __all__ = ["Added", "Clock", "Wishes", "add_device", "look_and_plan", "put"]
 
-_TRUST = "trust"
-"""The agent's extra with which it is enrolled; its daemon never loads it."""
+_ALWAYS = ("trust", "worker")
+"""The agent's extras with which it is enrolled, and with which its workers start; its daemon loads neither."""
 
 _CLOCK_SKEW_S = 300
 
@@ -133,7 +133,7 @@ async def look_and_plan(
         if all(offer.runtime != runtime for offer in candidates):
             refused[runtime] = f"its library comes with the device's system, and no Python there has {runtime}"
     wheels = None
-    base = requirements_of((_TRUST, *wishes.extras), target)
+    base = requirements_of((*_ALWAYS, *wishes.extras), target)
     for offer in candidates:
         if offer.own:
             chosen.append(offer)
@@ -141,7 +141,7 @@ async def look_and_plan(
         if wheels is not None and not wishes.runtimes:
             break
         picked = (*(one.runtime for one in chosen if not one.own), offer.runtime)
-        needs = requirements_of((_TRUST, *wishes.extras, *picked), target)
+        needs = requirements_of((*_ALWAYS, *wishes.extras, *picked), target)
         try:
             wheels = await asyncio.to_thread(
                 store.fetch, target, (INSTALLER, *needs), lambda text: progress(Update(name, text))
@@ -246,7 +246,9 @@ async def add_device(
     registered = replace(registered, identity=identity)
     registry.put(registered)
     clock.step("start", "starting the agent")
-    notes += await steps.start()
+    notes += await steps.start(plan.python.path)
+    if plan.home.service == "none":
+        notes.append(f'at boot: (crontab -l; echo "@reboot {plan.home.prefix}/start") | crontab -')
     clock.step("probe", "launching a kernel of each runtime")
     hello, facts, said = await _ask(registered, connect)
     if hello is None:

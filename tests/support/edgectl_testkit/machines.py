@@ -125,7 +125,7 @@ def starts_foreign_programs(root: Path, machine: str) -> bool:
     """Whether the kernel starts programs of that root, by an emulator that it knows or is told of now."""
 
     def works() -> bool:
-        asked = ["chroot", str(root), "/usr/bin/uname", "-m"]
+        asked = ["chroot", str(root), "/bin/uname", "-m"]
         return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() == machine
 
     if not works():

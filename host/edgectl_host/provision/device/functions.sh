@@ -3,17 +3,13 @@ unit=edgectl-agent.service
 # Nothing is written beside the system's own files.
 export PYTHONDONTWRITEBYTECODE=1
 
-# The folder of the agent's state, its owner's alone.
+# The folder of the agent's state, its own alone; and, for a service of the machine, the user that its workers are.
 own_state() {
   mkdir -p "$state" && chmod 700 "$state" || { echo "error: cannot make $state"; exit 1; }
   [ "$service" = system ] || return 0
-  id edgectl >/dev/null 2>&1 ||
-    useradd --system --user-group --no-create-home --home-dir "$state" --shell /usr/sbin/nologin edgectl ||
-    { echo "error: cannot make the user edgectl"; exit 1; }
-  for group in video render; do
-    getent group "$group" >/dev/null 2>&1 && usermod -aG "$group" edgectl
-  done
-  chown -R edgectl:edgectl "$state"
+  id edgectl-worker >/dev/null 2>&1 ||
+    useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin edgectl-worker ||
+    { echo "error: cannot make the user edgectl-worker"; exit 1; }
 }
 
 # A process of that number may be another one by now, or have ended and wait for its parent: then it has no command line.

@@ -4,7 +4,7 @@ case "$service" in
   system)
     systemctl disable -q "$unit" 2>/dev/null
     rm -f "/etc/systemd/system/$unit" && systemctl daemon-reload
-    id edgectl >/dev/null 2>&1 && userdel edgectl
+    id edgectl-worker >/dev/null 2>&1 && userdel edgectl-worker
     ;;
   user)
     systemctl --user disable -q "$unit" 2>/dev/null

@@ -110,9 +110,9 @@ def test_what_arrives_as_something_else_is_named(device, tmp_path):
 def test_starting_twice_leaves_one_process_and_removing_leaves_nothing(device, tmp_path):
     device.add_version("old", lives=True)
     device.point("old")
-    asyncio.run(device.steps.start())
+    asyncio.run(device.steps.start("/usr/bin/python3"))
     first = (device.prefix / "agent.pid").read_text()
-    asyncio.run(device.steps.start())
+    asyncio.run(device.steps.start("/usr/bin/python3"))
     second = (device.prefix / "agent.pid").read_text()
     assert first != second
     assert not runs(first)
@@ -126,14 +126,14 @@ def test_an_agent_that_does_not_start_shows_its_last_words(device):
     device.add_version("old", lives=False)
     device.point("old")
     with pytest.raises(InstallError, match=r"does not answer on .*no such module: old"):
-        asyncio.run(device.steps.start())
+        asyncio.run(device.steps.start("/usr/bin/python3"))
 
 
 def test_an_update_that_answers_stays_and_what_is_older_goes(device):
     for name in ("older", "old", "new"):
         device.add_version(name, lives=True)
     device.point("old")
-    asyncio.run(device.steps.start())
+    asyncio.run(device.steps.start("/usr/bin/python3"))
     assert asyncio.run(device.steps.update("new", 5.0)) == ""
     assert device.current == "new"
     assert sorted(path.name for path in (device.prefix / "versions").iterdir()) == ["new", "old"]
@@ -144,7 +144,7 @@ def test_an_update_that_does_not_answer_goes_back_and_says_why(device):
     device.add_version("old", lives=True)
     device.add_version("new", lives=False)
     device.point("old")
-    asyncio.run(device.steps.start())
+    asyncio.run(device.steps.start("/usr/bin/python3"))
     assert "no such module: new" in asyncio.run(device.steps.update("new", 1.0))
     assert device.current == "old"
     assert runs((device.prefix / "agent.pid").read_text())
@@ -170,7 +170,7 @@ def test_a_command_of_the_agent_gets_its_input_and_gives_its_output(device):
 
 @pytest.mark.parametrize("file", ["system.service", "user.service"])
 def test_units_have_no_open_places_and_allow_the_network_to_the_daemon_alone(file):
-    text = unit(file, prefix="/opt/edgectl")
+    text = unit(file, prefix="/opt/edgectl", hidden="yes")
     assert not re.search(r"@[A-Z_]+@", text)
     assert "ExecStart=/opt/edgectl/current/run" in text
     assert "AF_INET" in text

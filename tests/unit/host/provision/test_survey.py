@@ -101,7 +101,7 @@ def test_the_script_tells_what_this_machine_is(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["survey", "hold", "receive", "venv", "activate", "functions", "start", "switch", "detach", "as_owner", "remove"],
+    ["survey", "hold", "receive", "venv", "activate", "functions", "start", "switch", "detach", "as_agent", "remove"],
 )
 def test_every_script_is_posix_shell(name):
     subprocess.run(["sh", "-n"], input=script(name, prefix="/it's/here"), text=True, check=True)

@@ -47,7 +47,7 @@ STEPS = {
     "Makes one environment": "venv",
     "Writes what starts": "activate",
     "Lets the agent be started": "start",
-    "Runs a command as the user": "agent",
+    "Runs a command of the agent": "agent",
     "outlives the login": "switch",
     "Takes everything away": "remove",
 }
