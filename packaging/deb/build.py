@@ -25,12 +25,12 @@ BASE = {
     *("grpcio", "protobuf", "blake3", "typing-extensions", "numpy"),
     *("cryptography", "cffi", "pycparser", "pip"),
 }
-"""What the daemon, its enrolment and a worker without a runtime import; runtimes are brought by `edgectl device add`, or by pip."""
+"""For the daemon, its enrolment and a worker; runtimes come by `edgectl device add`, or by pip."""
 
 RUN = f"""#!/bin/sh
 # Over the network it is reached once it is enrolled: edgectl-agent enrol.
 set -- --listen unix:{SOCKET}
-[ -e {STATE}/trust ] && set -- "$@" --listen tls:0.0.0.0:7443
+[ -e {STATE}/trust/identity.json ] && set -- "$@" --listen tls:0.0.0.0:7443
 export PYTHONDONTWRITEBYTECODE=1
 exec {PREFIX}/current/agent/bin/python -m edgectl_agent run --state-dir {STATE} "$@" \\
   --interpreters-file {PREFIX}/current/interpreters.json

@@ -86,6 +86,11 @@ def test_it_installs_without_a_network_answers_and_is_purged(package, tmp_path):
         assert f"user {worker[1]}" in isolation
         assert "no network" in isolation
         inside("dpkg -i /tmp/agent.deb")
+        # What the first run has left does not keep it from the second.
+        inside(
+            "/opt/edgectl/current/run >/tmp/agent.log 2>&1 </dev/null & agent=$!\n"
+            "edgectl-agent hello unix:/run/edgectl/agent.sock --timeout 60; kill $agent; wait $agent || true"
+        )
         inside("dpkg --purge edgectl-agent")
         assert machine.left_behind(beside=DPKG) == []
         assert "edgectl" not in (machine.root / "etc/passwd").read_text()
