@@ -69,6 +69,7 @@ def bundles(home):
     return [tiny_bundle(home / name, name=name)[0] for name in ("one", "two")]
 
 
+@pytest.mark.slow
 def test_deploy_profile_and_rollback_go_over_mutual_tls_and_are_in_the_log(desk, fleet, home):
     identity = fleet.enrol(home / "state", "orin")
     one, two = bundles(home)
@@ -92,6 +93,7 @@ def test_deploy_profile_and_rollback_go_over_mutual_tls_and_are_in_the_log(desk,
         assert desk("deploy", one, "--fleet", "socket", "--no-profile")[0] == 0
 
 
+@pytest.mark.slow
 def test_another_operator_may_what_the_role_says_until_revoked(desk, fleet, home, capsys):
     identity = fleet.enrol(home / "state", "orin")
     bundle = bundles(home)[0]
@@ -152,6 +154,10 @@ def test_certificates_are_renewed_by_the_way_and_used_at_once(desk, home):
         # Once is enough.
         assert desk("status", "--fleet", "orin")[0] == 0
         assert len(fleet.authority.register.all()) == 4
+        # And a device that was revoked is neither renewed nor asked for anything.
+        assert desk("trust", "revoke", "orin")[0] == 0
+        assert desk("status", "--fleet", "orin")[0] == 85
+        assert "was revoked" in desk.err
 
 
 def test_a_device_that_was_away_for_too_long_is_told_from_another(desk, home):

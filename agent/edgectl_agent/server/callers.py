@@ -86,6 +86,8 @@ class Callers:
         """
         names = context.auth_context()
         if _one(names, "transport_security_type") != "ssl":
+            if not context.peer().startswith("unix:"):
+                raise CallerError("only mutual TLS is spoken on a network")
             # Several hosts may share this socket, forwarded by ssh: who asks is shown as it was told.
             return Caller(told or f"local user {os.getuid()}", Role.ADMIN)
         if _one(names, "ssl_tls_version") != "TLSv1.3":

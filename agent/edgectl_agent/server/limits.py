@@ -16,6 +16,7 @@ from typing import Any
 
 from edgectl_protos.domain.bundle import MAX_MANIFEST_BYTES
 from edgectl_protos.domain.errors import BusyError, UsageError
+from edgectl_protos.domain.trust import MAX_TRUST_DOCUMENT_BYTES
 
 __all__ = ["MAX_CALLS", "MAX_REQUEST_BYTES", "MethodLimit", "Places", "Stream", "bounded", "checked", "limit_of"]
 
@@ -40,6 +41,9 @@ _LIMITS = {
     "DeploymentService/Watch": MethodLimit(streams=8, yields=True),
     "ProfileService/Watch": MethodLimit(streams=8, yields=True),
     "ArtifactService/Offer": MethodLimit(4 * _MIB),
+    # Some thousands of revoked certificates.
+    "TrustService/Revoke": MethodLimit(MAX_TRUST_DOCUMENT_BYTES),
+    "TrustService/InstallCertificate": MethodLimit(MAX_TRUST_DOCUMENT_BYTES),
     # A chunk, and whose it is.
     "ArtifactService/Upload": MethodLimit(_MIB + 4 * _KIB, yields=True),
 }

@@ -125,9 +125,14 @@ class Wiring:
         Where this host has the authority and need ask nobody, the device is brought up to date by the way.
         """
         from edgectl_host.trust.upkeep import keep_up
-        from edgectl_protos.domain.errors import EdgectlError
+        from edgectl_protos.domain.errors import EdgectlError, IdentityError
 
         authority = self.authority_if_any() if device.identity else None
+        if authority is not None and authority.register.is_revoked(device.identity):
+            raise IdentityError(
+                f"{device.name}: the device {device.identity} was revoked",
+                hint=f"if it is yours again, enrol it anew: edgectl device add, or edgectl device invite {device.name}",
+            )
         if authority is None or authority.encrypted:
             return await self.reach(device)
         authority.renew_own(only_if_due=True)

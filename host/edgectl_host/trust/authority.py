@@ -172,7 +172,7 @@ class Authority:
         """
         public, own = certificates.read_request(csr_pem)
         identity = identity or own
-        if any(each.identity == identity and each.revoked_s for each in self.register.all()):
+        if self.register.is_revoked(identity):
             raise EnrolmentError(f"the device {identity} was revoked", hint="it joins again with a new key only")
         made = certificates.device_certificate(
             self.signing(), public, name=check_name(name), identity=identity, now_s=self._now()
@@ -208,12 +208,17 @@ class Authority:
     def revoke(self, name: str) -> tuple[Holding, ...]:
         """Make all certificates of a name worth nothing; devices are told at the next contact. Those.
 
+        This host's own are replaced first: the new one stays, or nobody could tell the devices.
+
         Raises:
             TrustError: the name holds none.
         """
-        issuer = self.signing()
+        issuer, new = self.signing(), ""
+        if name == self._folder.credentials().name:
+            self.renew_own()
+            new = self.register.all()[-1].serial
         with self._folder.locked():
-            found = self.register.revoke(name, self._now())
+            found = self.register.revoke(name, self._now(), but=new)
             serials = tuple(each.serial for each in self.register.all() if each.revoked_s)
             epoch = self.epoch() + 1
             payload = canonical_bytes(Revocations(epoch, serials, self._now())).decode()

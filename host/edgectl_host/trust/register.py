@@ -56,13 +56,13 @@ class Register:
         """Remember a certificate before it is given away. Only while locked."""
         self._folder.save(_Holdings((*self.all(), holding)), _FILE)
 
-    def revoke(self, name: str, now_s: int) -> tuple[Holding, ...]:
-        """Mark all of a name that still hold; those. Only while locked.
+    def revoke(self, name: str, now_s: int, *, but: str = "") -> tuple[Holding, ...]:
+        """Mark all of a name that still hold, but the one of a serial number; those. Only while locked.
 
         Raises:
             TrustError: there is none.
         """
-        found = tuple(each for each in self.all() if each.name == name and each.holds(now_s))
+        found = tuple(each for each in self.all() if each.name == name and each.holds(now_s) and each.serial != but)
         if not found:
             raise TrustError(f"{name!r} holds no certificate", hint="see who does: edgectl trust")
         serials = {each.serial for each in found}
@@ -71,9 +71,9 @@ class Register:
         )
         return found
 
-    def newest(self, identity: str) -> Holding | None:
-        """The certificate that a device was given last."""
-        return next((each for each in reversed(self.all()) if each.identity == identity), None)
+    def is_revoked(self, identity: str) -> bool:
+        """Whether a device was revoked."""
+        return any(each.identity == identity and each.revoked_s for each in self.all())
 
 
 def renewal_due_s(holdings: Iterable[Holding], identity: str) -> float:

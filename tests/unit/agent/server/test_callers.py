@@ -49,7 +49,8 @@ def test_who_only_looks_changes_nothing(name):
 class Context:
     """A call, as gRPC shows it."""
 
-    def __init__(self, **names):
+    def __init__(self, peer="ipv4:10.0.0.9:5", **names):
+        self._peer = peer
         self.names = {key: [value.encode() for value in values] for key, values in names.items()}
         self.cancelled = False
 
@@ -57,7 +58,7 @@ class Context:
         return self.names
 
     def peer(self):
-        return "ipv4:10.0.0.9:5"
+        return self._peer
 
     def cancel(self):
         self.cancelled = True
@@ -73,7 +74,7 @@ def tls(*, role="admin", serial="ab", issued="100", expires="4000000000", versio
     )
 
 
-UNIX = Context(transport_security_type=["insecure"])
+UNIX = Context("unix:", transport_security_type=["insecure"])
 
 
 @pytest.fixture
@@ -125,6 +126,11 @@ def test_a_change_is_in_the_log_before_it_is_made_and_a_look_is_not(door):
 def test_on_the_socket_a_caller_is_called_as_it_says_and_over_tls_as_its_certificate_says(door):
     assert door.callers.of(UNIX, told="ada@laptop").name == "ada@laptop"
     assert door.callers.of(tls(), told="ada@laptop").name == "bob"
+
+
+def test_a_network_without_tls_is_refused_even_if_somebody_bound_it(door):
+    with pytest.raises(CallerError, match="only mutual TLS"):
+        called(door, "InfoService/Hello", Context(transport_security_type=["insecure"]))
 
 
 def test_tls_1_2_is_refused_where_something_let_it_in(door):

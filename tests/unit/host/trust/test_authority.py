@@ -136,6 +136,16 @@ def test_revoking_who_holds_nothing_is_refused(fleet):
     assert fleet.authority.epoch() == 1
 
 
+def test_who_revokes_himself_has_a_new_certificate_and_the_old_ones_are_worth_nothing(fleet):
+    before = fleet.own
+    revoked = fleet.authority.revoke(before.name)
+    old, new = fleet.authority.register.all()
+    assert revoked[0].serial == old.serial
+    assert old.revoked_s > 0
+    assert not new.revoked_s
+    assert fleet.own.certificate != before.certificate
+
+
 def test_renewal_comes_after_two_thirds_of_life_and_not_for_all_at_once(fleet):
     identities = [fleet.authority.issue_device(csr(), f"d{n}").identity for n in range(8)]
     holdings = fleet.authority.register.all()
