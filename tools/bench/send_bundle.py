@@ -1,6 +1,6 @@
 """One bundle to one agent over mutual TLS, as `edgectl deploy` sends it, until its last blob is verified and visible.
 
-    send_bundle.py HOME NAME ADDRESS IDENTITY BUNDLE
+    send_bundle.py HOME NAME ADDRESS IDENTITY BUNDLE PATIENCE_S
 
 Says {"durable": share} as the agent acknowledges, then what it took. The deployment is withdrawn: what came stays.
 """
@@ -19,6 +19,7 @@ from edgectl_host.transport.base import DeviceClient
 from edgectl_host.transport.grpc import GrpcDeviceClient
 from edgectl_host.trust.folder import TrustFolder
 from edgectl_host.workflows.bundle import Bundle
+from edgectl_host.workflows.patience import Heard, Patience
 from edgectl_host.workflows.progress import Update
 from edgectl_host.workflows.send import Sent, send
 from edgectl_protos.codec.transfer import chunks_to_bytes
@@ -27,10 +28,11 @@ from edgectl_protos.domain.artifact import Digest
 
 def told(update: Update) -> None:
     """How much of everything would survive a power cut."""
-    print(json.dumps({"durable": update.fraction}), flush=True)
+    if update.fraction is not None:
+        print(json.dumps({"durable": update.fraction}), flush=True)
 
 
-async def main(home: str, name: str, address: str, identity: str, folder: str) -> None:
+async def main(home: str, name: str, address: str, identity: str, folder: str, patience_s: str) -> None:
     """Send it, and say what it took."""
     import hashlib
 
@@ -47,7 +49,11 @@ async def main(home: str, name: str, address: str, identity: str, folder: str) -
     began, cpu = time.perf_counter(), time.process_time()
     async with await connected() as client:
         sent = Sent()
-        await send(client, deployment.id, bundle, sent, told)
+
+        async def attempt(heard: Heard) -> None:
+            await send(client, deployment.id, bundle, sent, told)
+
+        await Patience(float(patience_s)).keep_asking(name, attempt, told)
         took = {"s": time.perf_counter() - began, "cpu_s": time.process_time() - cpu, "sent_bytes": sent.bytes}
         await client.cancel(deployment.id)
     print(json.dumps({**took, "offer_bytes": sum(len(chunks_to_bytes(chunks)) for chunks in lists)}))

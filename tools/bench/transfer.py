@@ -68,6 +68,7 @@ class Bench:
         self.work, self.say, self.note = work / "transfer", say, note
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
+        self.log = (self.work / "processes.log").open("a+")
         self.home = self.work / "home"
         self.fleet = FleetTrust(self.home)
 
@@ -84,30 +85,34 @@ class Bench:
         """A running agent."""
         command = [*at, sys.executable, "-m", "edgectl_agent", "run", "--state-dir", str(state), "--device", "bench"]
         command += ["--listen", f"tls:{host}:{free_port() if not at else 7443}"]
-        with (
-            (self.work / "agent.log").open("ab") as log,
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
-        ):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True) as process:
             try:
                 assert process.stdout is not None
                 said = process.stdout.readline()
-                assert said.startswith("listening on "), (self.work / "agent.log").read_text()[-2000:]
+                assert said.startswith("listening on "), self.said()
                 yield Agent(process, said.removeprefix("listening on ").strip(), identity)
             finally:
                 process.kill()
 
-    def sender(self, agent: Agent, bundle: Path, at: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def sender(
+        self, agent: Agent, bundle: Path, at: tuple[str, ...] = (), patience_s: float = 60.0
+    ) -> subprocess.Popen[str]:
         """The host, sending."""
         command = [*at, sys.executable, str(HERE / "send_bundle.py"), str(self.home), "bench", agent.address]
-        return subprocess.Popen([*command, agent.identity, str(bundle)], stdout=subprocess.PIPE, text=True)
+        command += [agent.identity, str(bundle), str(patience_s)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
 
     def sent(self, agent: Agent, bundle: Path, at: tuple[str, ...] = ()) -> dict[str, float]:
         """What it took to send a bundle."""
         with self.sender(agent, bundle, at) as sender:
             out, _ = sender.communicate()
-        assert sender.returncode == 0, out[-2000:]
+        assert sender.returncode == 0, self.said()
         found: dict[str, float] = json.loads(out.splitlines()[-1])
         return found
+
+    def said(self) -> str:
+        """The last words of the processes."""
+        return Path(self.log.name).read_text()[-3000:]
 
     def bundle(self, name: str, data: bytes, path: str = "weights.bin") -> Path:
         """A bundle with these bytes."""
@@ -234,7 +239,7 @@ def after_a_kill(bench: Bench, big: Path) -> None:
     state, identity = bench.state("state")
     total = sum(path.stat().st_size for path in (big / "blobs/sha256").iterdir())
     acknowledged = 0.0
-    with bench.agent(state, identity) as agent, bench.sender(agent, big) as sender:
+    with bench.agent(state, identity) as agent, bench.sender(agent, big, patience_s=0.0) as sender:
         assert sender.stdout is not None
         for line in sender.stdout:
             acknowledged = json.loads(line).get("durable", acknowledged) * total

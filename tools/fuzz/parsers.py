@@ -318,6 +318,74 @@ def _trust_seeds() -> list[bytes]:
     return [*map(canonical_bytes, documents), *(word.encode() for word in words)]
 
 
+def _offer() -> Callable[[bytes], object]:
+    """A list of chunks, as it comes and with the digest that it should end with."""
+    from edgectl_protos.codec.transfer import chunk_digest, chunks_from_bytes
+    from edgectl_protos.domain.errors import EdgectlError
+
+    def parse(data: bytes) -> object:
+        with contextlib.suppress(EdgectlError):
+            chunks_from_bytes(data)
+        return chunks_from_bytes(data + chunk_digest(data))
+
+    return parse
+
+
+def _offer_seeds() -> list[bytes]:
+    from edgectl_protos.codec.transfer import chunks_to_bytes
+    from edgectl_testkit.raw_client import chunks_of
+
+    return [chunks_to_bytes(chunks_of(bytes(size), size_bytes=1 << 14))[:-16] for size in (0, 1, 50_000)]
+
+
+def _upload() -> Callable[[bytes], object]:
+    """A frame, the answer to an offer, and the map of what is durable."""
+    from edgectl_agent.core.store.upload import Partial
+    from edgectl_protos.codec.transfer import frame_from_bytes, missing_in
+    from edgectl_protos.domain.artifact import Digest
+    from edgectl_protos.domain.errors import EdgectlError
+    from edgectl_testkit.raw_client import chunks_of
+
+    partial = Partial.of(_scratch(), Digest("0" * 64))
+    chunks = chunks_of(bytes(50_000), size_bytes=1 << 14)
+    partial.data.write_bytes(bytes(50_000))
+
+    def parse(data: bytes) -> object:
+        partial.map.write_bytes(data)
+        flags = partial.durable(chunks)
+        assert flags is None or len(flags) == len(chunks)
+        with contextlib.suppress(EdgectlError):
+            missing_in(data, 8 * len(data))
+        return frame_from_bytes(data)
+
+    return parse
+
+
+def _upload_seeds() -> list[bytes]:
+    from edgectl_protos.codec.transfer import chunks_to_bytes, frame_header
+    from edgectl_testkit.raw_client import chunks_of
+
+    head = chunks_to_bytes(chunks_of(bytes(50_000), size_bytes=1 << 14))[-16:]
+    return [frame_header(bytes(16), 1, 2) + b"body", head + bytes([0, 0, 0, 1, 0, 0, 0, 2])]
+
+
+def _edges() -> Callable[[bytes], object]:
+    """Where the tensors of a file begin and end."""
+    from edgectl_converters.tensor_cuts import external_cuts, tensor_cuts
+
+    file = _scratch() / "blob"
+
+    def parse(data: bytes) -> object:
+        file.write_bytes(data)
+        return tensor_cuts(file), external_cuts(file, "weights.data")
+
+    return parse
+
+
+def _edges_seeds() -> list[bytes]:
+    return [*_safetensors_seeds(), *_onnx_seeds(), *_gguf_seeds()]
+
+
 PARSERS: dict[str, Parser] = {
     "manifest": Parser(_manifest, _manifest_seeds),
     "release": Parser(_release, _release_seeds, structured=False),
@@ -333,4 +401,7 @@ PARSERS: dict[str, Parser] = {
     "gguf": Parser(_gguf, _gguf_seeds, structured=False),
     "frame": Parser(_frame, _frame_seeds, structured=False),
     "trust": Parser(_trust, _trust_seeds),
+    "offer": Parser(_offer, _offer_seeds, structured=False),
+    "upload": Parser(_upload, _upload_seeds, structured=False),
+    "edges": Parser(_edges, _edges_seeds, structured=False),
 }

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def running_agent(state_dir: Path, *listen: str, **environment: str) -> Iterator[Running]:
-    """The agent as people start it, once it is ready."""
-    command = [sys.executable, "-m", "edgectl_agent", "run", "--state-dir", str(state_dir), "--device", "bench"]
+def running_agent(state_dir: Path, *listen: str, at: Sequence[str] = (), **environment: str) -> Iterator[Running]:
+    """The agent as people start it, once it is ready. `at`: what the command begins with, to run elsewhere."""
+    command = [*at, sys.executable, "-m", "edgectl_agent", "run", "--state-dir", str(state_dir), "--device", "bench"]
     for address in listen:
         command += ["--listen", address]
     log = state_dir.with_name(state_dir.name + ".log")

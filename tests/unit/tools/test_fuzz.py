@@ -14,7 +14,7 @@ TOOL = ROOT / "tools" / "fuzz"
 CORPUS = ROOT / "tests" / "fuzz"
 NAMES = (
     *("manifest", "release", "journal", "loop", "loop-file", "program", "processor", "config", "fleet"),
-    *("safetensors", "onnx", "gguf", "frame", "trust"),
+    *("safetensors", "onnx", "gguf", "frame", "trust", "offer", "upload", "edges"),
 )
 
 
