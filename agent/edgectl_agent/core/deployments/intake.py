@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from edgectl_agent.core.deployments.deployer import Deployer
 from edgectl_agent.core.deployments.gates import check_loop
+from edgectl_agent.core.device.memory import give_back_memory
 from edgectl_agent.core.store.store import Store
 from edgectl_agent.core.store.upload import Upload
 from edgectl_protos.codec.transfer import Frame, chunks_from_bytes, frame_from_bytes
@@ -20,6 +21,9 @@ from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.errors import ProtocolError
 
 __all__ = ["Answer", "Intake"]
+
+_MANY_BYTES = 8 << 20
+"""After a stream of more, the heap is trimmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Intake:
         """
         upload: Upload | None = None
         waiting: deque[tuple[int, int]] = deque()
-        durable_bytes = 0
+        durable_bytes = arrived_bytes = 0
         try:
             for data in frames:
                 frame = frame_from_bytes(data)
@@ -79,6 +83,7 @@ class Intake:
                     upload.begin(end)
                 self._check(frame, upload)
                 waiting.append((upload.write(frame.first, frame.count, frame.body), len(frame.body)))
+                arrived_bytes += len(frame.body)
                 if upload.due:
                     upload.sync()
                 before = durable_bytes
@@ -93,8 +98,10 @@ class Intake:
                     upload.sync()
                 finally:
                     upload.leave(end)
+            if arrived_bytes > _MANY_BYTES:
+                give_back_memory()
         if waiting:
-            yield durable_bytes + sum(size for _, size in waiting)
+            yield arrived_bytes
 
     def commit(self, deployment_id: str, digest: Digest) -> None:
         """Verify a whole blob and make it visible.

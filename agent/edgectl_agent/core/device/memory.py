@@ -1,6 +1,7 @@
 """Keeps the daemon's heap small, where the C library can be told (glibc). Elsewhere nothing happens.
 
-Measured after three uploads of 50 MB: 52 MB resident without the two settings, 43 MB with them.
+Buffers of frames (1 MiB) stay in the heap while an upload runs: from the system, each would be zeroed page by page, 0.3
+CPU s a GiB. Afterwards the heap is trimmed.
 """
 
 from __future__ import annotations
@@ -11,22 +12,25 @@ import ctypes
 __all__ = ["give_back_memory", "keep_memory_small"]
 
 # malloc.h
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
-_LARGE_BYTES = 128 << 10
+_LARGE_BYTES = 4 << 20
+_KEPT_BYTES = 16 << 20
 # sys/mman.h
 _MADV_DONTNEED = 4
 
 
 def keep_memory_small() -> None:
-    """One arena for all threads, and large buffers from the system, to which they go back when freed.
+    """One arena for all threads, of which little is kept free, and large buffers from the system, to return there.
 
-    The threshold would otherwise grow with the first buffers of an upload, and the heap would keep them.
+    The thresholds would otherwise grow with the first large buffers, and the heap would keep them.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def give_back_memory() -> None:
