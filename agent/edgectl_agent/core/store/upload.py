@@ -1,7 +1,7 @@
 """One blob on its way in: its bytes, which of its chunks are here, and the SHA-256 of what is here without a gap.
 
     partial/<hex>.data     the bytes, room for all of them reserved at the start
-    partial/<hex>.chunks   the chunk list that was offered
+    partial/<hex>.chunks   the chunk list that was offered, by which other uploads find them; none of a single chunk
     partial/<hex>.map      which chunks are durable: the digest of the list, then stretches (first, count)
 
 Order: chunks are checked and written → the data is synced → the map grows and is synced → they are acknowledged. So

@@ -145,7 +145,8 @@ class Uploads:
         self._disk.remove(partial.map)
         try:
             self._reserve(partial.data, chunks.size_bytes)
-            self._disk.write(partial.chunks, chunks_to_bytes(chunks))
+            if len(chunks) > 1:
+                self._disk.write(partial.chunks, chunks_to_bytes(chunks))
             return Upload(digest, chunks, partial, bytearray(len(chunks)), self._disk, self._rule)
         except (OSError, EdgectlError):
             for path in partial.paths:
