@@ -267,20 +267,28 @@ def changed_models(bench: Bench) -> None:
     old = save(layers)
     last = f"layer.{LAYERS - 1:02}"
     changed = save(layers | {last: rng.standard_normal(LAYER_FLOATS, dtype=np.float32)})
+    # A header that grew, and the same in a format that nobody knows.
+    moved = save(layers, metadata={"note": "x" * 100})
+    plain = old[1000:]
+    sent = []
     state, identity = bench.state("state")
     with bench.agent(state, identity) as agent:
-        bench.sent(agent, bench.bundle("old", old, "model.safetensors"))
-        found = bench.sent(agent, bench.bundle("changed", changed, "model.safetensors"))
-        moved = bench.sent(agent, bench.bundle("moved", old[:9] + bytes(100) + old[9:], "model.safetensors"))
+        for name, data in (("old", old), ("changed", changed), ("moved", moved), ("plain", plain)):
+            sent.append(sent_in_all(bench.sent(agent, bench.bundle(name, data, "model.safetensors"))))
+        sent.append(sent_in_all(bench.sent(agent, bench.bundle("shifted", plain[:9] + bytes(100) + plain[9:]))))
     shutil.rmtree(state)
     layer = LAYER_FLOATS * 4
-    both = found["sent_bytes"] + found["offer_bytes"]
     bench.say(
-        f"    last of {LAYERS} layers of {len(old) / 1e6:.0f} MB changed: {both / 1e6:.2f} MB sent, offer included, "
-        f"{both / layer:.3f}× the layer"
+        f"    the last of {LAYERS} layers of {len(old) / 1e6:.0f} MB changed: {sent[1] / 1e6:.2f} MB sent, offers "
+        f"included, {sent[1] / layer:.3f}× the layer"
     )
-    both = moved["sent_bytes"] + moved["offer_bytes"]
-    bench.say(f"    100 bytes inserted near its beginning: {both / 1e6:.2f} MB sent, offer included")
+    bench.say(f"    {len(moved) - len(old)} bytes more in its header: {sent[2] / 1e6:.2f} MB sent, offers included")
+    bench.say(f"    100 bytes inserted into a file of no known format: {sent[4] / 1e6:.2f} MB sent, offers included")
+
+
+def sent_in_all(found: dict[str, float]) -> float:
+    """Bytes of frames and of offers."""
+    return found["sent_bytes"] + found["offer_bytes"]
 
 
 def bad_line(bench: Bench) -> None:
