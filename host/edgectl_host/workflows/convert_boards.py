@@ -8,16 +8,15 @@ larger than all of it runs alone. An interrupt ends them all.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import queue
 import signal
-import subprocess
-import threading
 import time
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from edgectl_converters.assignment import Assignment
 from edgectl_host.fleet.inventory import Device
@@ -38,6 +37,7 @@ Command = Callable[[str, Assignment], list[str]]
 _PROCESS_BYTES = 300 << 20
 """What the processes of a conversion were seen to hold beside the policy: interpreters and libraries."""
 _GRACE_S = 5.0
+_LINE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +52,23 @@ class BoardRow:
     failure: Failure | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Job:
     """One conversion, for the boards of `rows`."""
 
     assignment: Assignment
-    rows: list[int]
+    rows: tuple[int, ...]
     names: str
     memory_bytes: int
-    process: subprocess.Popen[str] | None = None
-    reader: threading.Thread | None = None
-    started_s: float = 0.0
-    seconds: float = 0.0
-    output: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A process that ended by itself, with what it wrote to standard output."""
+
+    code: int
+    output: str
+    seconds: float
 
 
 def plan_boards(subject: Subject, boards: Sequence[str]) -> tuple[BoardRow, ...]:
@@ -88,7 +92,7 @@ def plan_boards(subject: Subject, boards: Sequence[str]) -> tuple[BoardRow, ...]
     return tuple(rows)
 
 
-def convert_boards(
+async def convert_boards(
     subject: Subject,
     rows: Sequence[BoardRow],
     command: Command,
@@ -100,27 +104,25 @@ def convert_boards(
     """Convert for all rows that have neither bundle nor failure; then each has one, in the same order."""
     done = list(rows)
     waiting = _jobs(rows)
-    running: list[_Job] = []
-    ended: queue.Queue[_Job] = queue.Queue()
+    running: dict[asyncio.Task[_Ended], _Job] = {}
     try:
         while waiting or running:
-            for job in _next(waiting, running, memory_bytes, jobs):
+            for job in _next(waiting, list(running.values()), memory_bytes, jobs):
                 waiting.remove(job)
-                running.append(job)
-                _start(job, command(rows[job.rows[0]].board, job.assignment), ended, progress)
-            # In slices, so that Ctrl-C is seen on every platform.
-            with suppress(queue.Empty):
-                job = ended.get(timeout=0.2)
-                running.remove(job)
-                made = _result(job, subject)
+                words = command(rows[job.rows[0]].board, job.assignment)
+                running[asyncio.create_task(_convert(job, words, progress))] = job
+            for task in (await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))[0]:
+                job, ended = running.pop(task), task.result()
+                made = _result(job, ended, subject)
                 for index in job.rows:
                     failure = made if isinstance(made, Failure) else None
                     bundle = made if isinstance(made, Bundle) else None
-                    done[index] = replace(rows[index], bundle=bundle, failure=failure, seconds=job.seconds)
+                    done[index] = replace(rows[index], bundle=bundle, failure=failure, seconds=ended.seconds)
                 _tell(job, done[job.rows[0]], progress)
-    except BaseException:
-        _stop(running)
-        raise
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
     return tuple(done)
 
 
@@ -131,7 +133,9 @@ def _jobs(rows: Sequence[BoardRow]) -> list[_Job]:
         if row.way is not None and row.bundle is None and row.failure is None:
             found.setdefault(row.way.assignment, []).append(index)
     return [
-        _Job(assignment, indices, ", ".join(rows[index].board for index in indices), rows[indices[0]].memory_bytes)
+        _Job(
+            assignment, tuple(indices), ", ".join(rows[index].board for index in indices), rows[indices[0]].memory_bytes
+        )
         for assignment, indices in found.items()
     ]
 
@@ -150,52 +154,61 @@ def _next(waiting: Sequence[_Job], running: Sequence[_Job], memory_bytes: int, j
     return chosen
 
 
-def _start(job: _Job, command: list[str], ended: queue.Queue[_Job], progress: Progress) -> None:
+async def _convert(job: _Job, command: list[str], progress: Progress) -> _Ended:
     progress(Update(job.names, f"{job.assignment}: starting"))
-    job.started_s = time.monotonic()
+    started_s = time.monotonic()
     # In a session of its own: what it starts in turn ends with it.
-    job.process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True, limit=_LINE_BYTES
     )
-    job.reader = threading.Thread(target=_read, args=(job, ended, progress), daemon=True)
-    job.reader.start()
-
-
-def _read(job: _Job, ended: queue.Queue[_Job], progress: Progress) -> None:
-    process = job.process
-    assert process is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    stdout = process.stdout
-    with process:
-        reader = threading.Thread(target=lambda: job.output.append(stdout.read()), daemon=True)
-        reader.start()
-        for line in process.stderr:
-            # Lines of `subject: text`, as any pipe gets them.
-            text = line.rstrip().partition(": ")[2]
-            if text and not line.startswith(("error[", "hint:")):
-                progress(Update(job.names, f"{job.assignment}: {text}"))
-        reader.join()
-    job.seconds = time.monotonic() - job.started_s
-    ended.put(job)
+    output = asyncio.create_task(process.stdout.read())
+    try:
+        async for line in process.stderr:
+            _pass_on(line.decode(errors="replace"), job, progress)
+        text = (await output).decode(errors="replace")
+        return _Ended(await process.wait(), text, time.monotonic() - started_s)
+    finally:
+        await _end(process)
+        # To their ends, which close them.
+        await asyncio.gather(output, process.stderr.read(), return_exceptions=True)
 
 
-def _result(job: _Job, subject: Subject) -> Bundle | Failure:
-    assert job.process is not None
-    if job.process.returncode == 0:
+def _pass_on(line: str, job: _Job, progress: Progress) -> None:
+    """A line of `subject: text`, as any pipe gets it."""
+    text = line.rstrip().partition(": ")[2]
+    if text and not line.startswith(("error[", "hint:")):
+        progress(Update(job.names, f"{job.assignment}: {text}"))
+
+
+async def _end(process: Process) -> None:
+    """End a process, if it is still there: first as Ctrl-C would, so that it cleans up, then it and all that it started
+    for good.
+    """
+    if process.returncode is not None:
+        return
+    try:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
+                await process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _result(job: _Job, ended: _Ended, subject: Subject) -> Bundle | Failure:
+    if ended.code == 0:
         try:
             bundle = subject.converted(job.assignment)
         except EdgectlError as exc:
             return failure_of(exc)
         if bundle is not None:
             return bundle
-    return _failure("".join(job.output), job.process.returncode)
+    return _failure(ended.output, ended.code)
 
 
 def _failure(output: str, code: int) -> Failure:
@@ -214,22 +227,3 @@ def _failure(output: str, code: int) -> Failure:
 def _tell(job: _Job, row: BoardRow, progress: Progress) -> None:
     text = f"failed: {row.failure.message}" if row.failure is not None else f"converted in {row.seconds:.1f} s"
     progress(Update(job.names, f"{job.assignment}: {text}", done=True))
-
-
-def _stop(running: Sequence[_Job]) -> None:
-    """End all processes: first as Ctrl-C would, so that they clean up, then for good."""
-    processes = [job.process for job in running if job.process is not None]
-    for number in (signal.SIGINT, signal.SIGKILL):
-        for process in processes:
-            with suppress(ProcessLookupError):
-                if number is signal.SIGINT:
-                    process.send_signal(number)
-                else:
-                    os.killpg(process.pid, number)
-        deadline = time.monotonic() + _GRACE_S
-        for process in processes:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-    for job in running:
-        if job.reader is not None:
-            job.reader.join(_GRACE_S)

@@ -137,7 +137,9 @@ def _many(
         if not dry_run:
             budget = memory_bytes if memory_bytes is not None else free_memory_bytes()
             jobs = os.cpu_count() or 1
-            rows = convert_boards(subject, rows, command_of, memory_bytes=budget, jobs=jobs, progress=progress)
+            rows = run_workflow(
+                convert_boards(subject, rows, command_of, memory_bytes=budget, jobs=jobs, progress=progress)
+            )
             for row in rows:
                 if output is not None and row.bundle is not None:
                     copied(row.bundle, output / row.board)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -80,7 +81,9 @@ MAKE = "log.write(f'+{name}\\n'); time.sleep(0.3); (folder / name).touch(); log.
 
 def convert(subject, boards, body=MAKE, *, memory_bytes=8 * GB, jobs=4, progress=silent):
     rows = plan_boards(subject, boards)
-    return convert_boards(subject, rows, script(subject, body), memory_bytes=memory_bytes, jobs=jobs, progress=progress)
+    return asyncio.run(
+        convert_boards(subject, rows, script(subject, body), memory_bytes=memory_bytes, jobs=jobs, progress=progress)
+    )
 
 
 def log_of(subject):
