@@ -6,12 +6,13 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edgectl_converters.card import sha256_of
 from edgectl_converters.files import link_or_copy
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
-from edgectl_protos.domain.artifact import Digest, FileEntry
+from edgectl_protos.codec.onnx_files import files_of_onnx
+from edgectl_protos.domain.artifact import Digest, FileEntry, safe_path
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError
 
@@ -117,7 +118,8 @@ def read_bundle(bundle: Path) -> tuple[Manifest, bytes]:
 
     Raises:
         BundleError: there is no bundle, or its manifest is not valid.
-        BundleCorruptError: a blob is missing, truncated or altered.
+        BundleCorruptError: a blob is missing, truncated or altered, or a graph names a file that is not there.
+        BundlePathError: a graph names a file outside its folder.
     """
     manifest, data = read_manifest(bundle)
     for entry in manifest.files:
@@ -131,4 +133,17 @@ def read_bundle(bundle: Path) -> tuple[Manifest, bytes]:
             raise BundleCorruptError(f"{entry.path} has {size_bytes} bytes, not {entry.size_bytes}", hint=_HINT)
         if sha256_of(blob) != entry.digest:
             raise BundleCorruptError(f"{entry.path} does not match its digest {entry.digest.short}", hint=_HINT)
+    _check_graphs(bundle, manifest)
     return manifest, data
+
+
+def _check_graphs(bundle: Path, manifest: Manifest) -> None:
+    """Refuse a graph by which a runtime would open a file that the bundle does not hold beside it."""
+    paths = {entry.path for entry in manifest.files}
+    for entry in manifest.files:
+        if not entry.path.endswith(".onnx"):
+            continue
+        for name in files_of_onnx(blob_path(bundle, entry.digest)):
+            beside = PurePosixPath(entry.path).parent / safe_path(name)
+            if str(beside) not in paths:
+                raise BundleCorruptError(f"{entry.path} names {name!r}, which the bundle does not hold", hint=_HINT)

@@ -203,6 +203,15 @@ def test_a_worker_killed_in_mid_run_costs_its_run_and_not_the_agent(client, bund
     assert list(client.run("r-2"))[-1].phase is RunPhase.DONE
 
 
+def test_a_run_that_fails_costs_its_worker_so_that_the_next_begins_anew(client, bundle, state):
+    client.deploy(bundle(wishes={"fail": {"Run": ["device_failed", "it cannot start so many threads"]}}), "d-1")
+    (before,) = worker_pids(state)
+    assert list(client.run("r-1"))[-1].phase is RunPhase.FAILED
+    assert worker_pids(state) == []
+    list(client.run("r-2"))
+    assert before not in worker_pids(state)
+
+
 def test_a_run_that_fails_says_why_and_is_remembered(client, bundle):
     client.deploy(bundle(wishes={"fail": {"Run": ["source_failed", "the video ends"]}}), "d-1")
     for _ in range(2):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import onnx
 import pytest
 
 from edgectl_converters.bundle import (
@@ -40,6 +42,26 @@ def test_writing_what_was_read_gives_the_same_bytes(bundle, tmp_path):
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
     with pytest.raises(BundleError, match="no bundle"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("location", "error"),
+    [("../../../etc/passwd", BundlePathError), ("/dev/mem", BundlePathError), ("w", BundleCorruptError)],
+)
+def test_a_graph_that_names_a_file_the_bundle_does_not_hold_is_refused(bundle, tmp_path, location, error):
+    manifest, _ = read_manifest(bundle)
+    path = "components/act/model.onnx"
+    model = onnx.load(blob_path(bundle, manifest.file(path).digest))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    (entry,) = add_files(bundle, {path: tmp_path / "model.onnx"})
+    files = tuple(entry if one.path == path else one for one in manifest.files)
+    write_manifest(bundle, replace(manifest, files=files))
+    with pytest.raises(error):
+        read_bundle(bundle)
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "extend", "remove"])

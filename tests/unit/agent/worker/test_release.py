@@ -102,6 +102,34 @@ def test_arrays_that_cannot_be_trusted_are_refused(tmp_path, damage):
         read_npz(path)
 
 
+def test_an_archive_of_which_little_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w") as member:
+        for _ in range(300):
+            member.write(bytes(1 << 20))
+    assert path.stat().st_size < 1 << 20
+    monkeypatch.setattr(np, "load", lambda *_args, **_more: pytest.fail("it was opened"))
+    with pytest.raises(BundleCorruptError, match="314,572,800 in memory"):
+        read_npz(path)
+
+
+def test_an_archive_of_ordinary_size_may_pack_well(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", a=np.zeros(1 << 20))
+    assert read_npz(tmp_path / "a.npz")["a"].nbytes == 8 << 20
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.arange(3))
+    data = bytearray(path.read_bytes())
+    directory = data.rindex(b"PK\x01\x02")
+    data[6] |= 1
+    data[directory + 8] |= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(BundleCorruptError, match="encrypted"):
+        read_npz(path)
+
+
 ARCHIVE = npz_bytes({"a": np.arange(6, dtype=np.float32), "task": np.array(["stack the cups"])})
 
 
