@@ -41,6 +41,7 @@ execution: {kind: sync_chunk, use: 1}
 # Whether this machine holds a rate is not the question here.
 deadlines: {tick: {max: 60s}}
 """
+CORTEX = "processor\t: 0\nFeatures\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid\nCPU implementer\t: 0x41\n"
 # What any login and any program may write on a machine: nothing of ours is below these.
 NOT_OURS = ("/tmp", "/root/.cache", "/var/cache", "/dev", "/proc")
 
@@ -145,7 +146,10 @@ def test_a_bare_foreign_machine_is_brought_used_and_taken_away(host, tmp_path):
     lower = debian_root("arm64")
     if not starts_foreign_programs(lower, "aarch64"):
         pytest.skip("the kernel starts no aarch64 programs: update-binfmts --enable qemu-aarch64")
-    with overlay_machine(tmp_path / "machine", lower) as machine, ssh_server(machine, tmp_path / "sshd") as login:
+    with (
+        overlay_machine(tmp_path / "machine", lower, cpuinfo=CORTEX) as machine,
+        ssh_server(machine, tmp_path / "sshd") as login,
+    ):
         added = whole_way(host, machine, login, free_port())
     assert added["facts"]["arch"] == "aarch64"
     assert added["survey"]["os"].startswith("Debian")

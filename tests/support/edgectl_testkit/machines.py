@@ -76,8 +76,11 @@ def lacking(*programs: str) -> str:
 
 
 @contextlib.contextmanager
-def overlay_machine(folder: Path, lower: Path = Path("/")) -> Iterator[Machine]:
-    """A machine whose files are those of `lower`; what it writes stays in memory and is gone afterwards."""
+def overlay_machine(folder: Path, lower: Path = Path("/"), *, cpuinfo: str = "") -> Iterator[Machine]:
+    """A machine whose files are those of `lower`; what it writes stays in memory and is gone afterwards.
+
+    The kernel tells an emulated program of the real processor: `cpuinfo` is what it should say.
+    """
     memory, root = folder / "memory", folder / "root"
     mounted: list[Path] = []
 
@@ -94,6 +97,10 @@ def overlay_machine(folder: Path, lower: Path = Path("/")) -> Iterator[Machine]:
         mount(root, "-t", "overlay", "-o", layers, "overlay")
         mount(root / "proc", "-t", "proc", "proc")
         mount(root / "dev", "--bind", "/dev")
+        if cpuinfo:
+            (folder / "cpuinfo").write_text(cpuinfo)
+            subprocess.run(["mount", "--bind", str(folder / "cpuinfo"), str(root / "proc/cpuinfo")], check=True)
+            mounted.append(root / "proc/cpuinfo")
         yield Machine(root, memory / "written")
     finally:
         for place in reversed(mounted):
