@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -123,17 +124,59 @@ def whole_way(host: Host, machine: Machine, login: Login, port: int, *more: str)
     return added
 
 
+def python_of(version: str) -> str:
+    found = sorted(Path("/root/.pyenv/versions").glob(f"{version}.*/bin/python{version}"))
+    if not found:
+        pytest.skip(f"there is no Python {version} on this machine")
+    return str(found[0])
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(bool(lacking("sshd", "mount")), reason=f"needs {lacking('sshd', 'mount')}")
-@pytest.mark.parametrize("version", ["3.10", "3.12"])
-def test_an_agent_on_each_python_is_brought_used_and_taken_away(host, tmp_path, version):
-    python = next(iter(sorted(Path("/root/.pyenv/versions").glob(f"{version}.*/bin/python{version}"))), None)
-    if python is None:
-        pytest.skip(f"there is no Python {version} on this machine")
+def test_the_whole_way_with_the_python_of_jetpack_6(host, tmp_path):
+    python = python_of("3.10")
     with overlay_machine(tmp_path / "machine") as machine, ssh_server(machine, tmp_path / "sshd") as login:
-        more = ("--python", str(python), "--runtime", "onnxrt")
-        added = whole_way(host, machine, login, free_port(), *more)
-    assert added["facts"]["python"].startswith(version)
+        added = whole_way(host, machine, login, free_port(), "--python", python, "--runtime", "onnxrt")
+    assert added["facts"]["python"].startswith("3.10.")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(lacking("sshd", "mount")), reason=f"needs {lacking('sshd', 'mount')}")
+def test_an_update_stays_where_it_answers_and_goes_back_where_it_does_not(host, tmp_path):
+    python = python_of("3.12")
+    with overlay_machine(tmp_path / "machine") as machine, ssh_server(machine, tmp_path / "sshd") as login:
+        options = [f"--ssh-option={word}" for word in login.options]
+        more = ("--name", "robot-1", "--port", str(free_port()), "--extra", "none", "--runtime", "onnxrt")
+        first = host.json("device", "add", f"root@{login.destination}", "--python", python, *more, *options)
+        assert first["facts"]["python"].startswith("3.12.")
+        assert host.json("device", "update", "robot-1")["after"] == first["version"]
+
+        change(host, board="generic-x86_64-avx512-vnni")
+        updated = host.json("device", "update", "robot-1")
+        assert (updated["before"], updated["back"]) == (first["version"], "")
+        assert listed(host)["facts"]["board"] == "generic-x86_64-avx512-vnni"
+
+        with socket.create_server(("0.0.0.0", 0)) as taken:
+            change(host, port=taken.getsockname()[1])
+            refused = host.json("device", "update", "robot-1", "--timeout", "10", codes=(1,))
+        assert (refused["before"], bool(refused["back"])) == (updated["after"], True)
+        assert listed(host)["online"]
+
+        host("device", "rm", "robot-1")
+        assert machine.left_behind(beside=NOT_OURS) == []
+
+
+def listed(host: Host) -> dict:
+    (device,) = host.json("device", "ls")
+    return device
+
+
+def change(host: Host, **fields: object) -> None:
+    """What the registry says of the one device, so that another installation is due."""
+    registry = host.folder / "home" / "config" / "devices.json"
+    document = json.loads(registry.read_text())
+    document["devices"][0] |= fields
+    registry.write_text(json.dumps(document))
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 # Asks a machine what it is. Changes nothing, needs a POSIX shell. One fact a line: key, tab, value.
 # Given: prefixes (where an agent may be), modules (libraries that a device brings itself).
 say() { printf '%s\t%s\n' "$1" "$(printf '%s' "$2" | tr -d '\000\r' | tr '\n\t' '  ' | cut -c1-400)"; }
-export PYTHONDONTWRITEBYTECODE=1
 say system "$(uname -s)"
 say arch "$(uname -m)"
 say kernel "$(uname -r)"
@@ -48,7 +47,7 @@ done
 # Every Python once, by where its name leads to; the folder of a version manager's own ones too.
 seen=
 for python in \
-  /usr/bin/python3 /usr/bin/python3.1[0-9] /usr/local/bin/python3 /usr/local/bin/python3.1[0-9] $also \
+  $also /usr/bin/python3 /usr/bin/python3.1[0-9] /usr/local/bin/python3 /usr/local/bin/python3.1[0-9] \
   "$HOME"/.local/bin/python3.1[0-9] "$HOME"/.local/share/uv/python/*/bin/python3.1[0-9] \
   "$HOME"/.pyenv/versions/*/bin/python3.1[0-9] "$HOME"/miniconda3/bin/python3 "$HOME"/miniforge3/bin/python3 \
   /opt/conda/bin/python3 "$(command -v python3 2>/dev/null)"; do
@@ -56,8 +55,8 @@ for python in \
   real=$(readlink -f "$python") || continue
   case " $seen " in *" $real "*) continue ;; esac
   seen="$seen $real"
-  [ -n "$libc" ] || libc=$("$python" -I -c 'import os; print(os.confstr("CS_GNU_LIBC_VERSION"))' 2>/dev/null)
-  found=$("$python" -I -c '
+  [ -n "$libc" ] || libc=$("$python" -I -B -c 'import os; print(os.confstr("CS_GNU_LIBC_VERSION"))' 2>/dev/null)
+  found=$("$python" -I -B -c '
 import importlib.util as u, sys
 if not sys.implementation.name == "cpython": sys.exit(1)
 has = [m for m in sys.argv[1:] if u.find_spec(m)]

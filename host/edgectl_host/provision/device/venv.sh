@@ -3,7 +3,7 @@
 export PYTHONDONTWRITEBYTECODE=1
 [ -e "$folder/.complete" ] && exit 0
 rm -rf "$folder" && mkdir -p "$folder" || { echo "error: cannot make $folder"; exit 1; }
-"$python" -I -m venv --without-pip $options "$folder" || {
+"$python" -I -B -m venv --without-pip $options "$folder" || {
   echo "error: $python cannot make an environment in $folder"
   echo "hint: try there: $python -m venv --without-pip /tmp/try"
   exit 1
