@@ -46,7 +46,10 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """One device as `device add` left it. What it is and has is asked of it, not kept here."""
+    """One device as `device add` left it. What it is and has is asked of it, not kept here.
+
+    `runtimes` and `python` are what was asked for, empty where nothing was: an update asks for the same.
+    """
 
     name: str
     addresses: tuple[str, ...]
@@ -56,6 +59,7 @@ class Registered:
     labels: dict[str, str] = field(default_factory=dict)
     runtimes: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
+    python: str = ""
     port: int = 7443
 
     @property

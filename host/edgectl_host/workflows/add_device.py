@@ -225,6 +225,7 @@ async def add_device(
         labels={**(known.labels if known else {}), **wishes.labels},
         runtimes=wishes.runtimes,
         extras=plan.extras,
+        python=wishes.python,
         port=plan.port,
     )
     registry.put(registered)

@@ -91,6 +91,7 @@ async def update_device(
     wishes = Wishes(
         name=registered.name,
         service=home.service != "none",
+        python=registered.python,
         runtimes=registered.runtimes,
         extras=registered.extras,
         board=registered.board,

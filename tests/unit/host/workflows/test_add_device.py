@@ -329,6 +329,12 @@ async def test_an_update_to_the_same_agent_is_none(bench):
     assert bench.board.done == ["look"]
 
 
+async def test_an_update_asks_for_the_same_python(bench):
+    first = await bench.add(python="/usr/bin/python3", extras=())
+    assert bench.registry.get("orin-1").python == "/usr/bin/python3"
+    assert (await update(bench)).after == first.plan.version
+
+
 async def test_an_update_is_put_beside_and_switched_by_the_device(bench):
     first = await bench.add()
     bench.registry.put(replace(bench.registry.get("orin-1"), extras=("video",)))
