@@ -24,7 +24,7 @@ from edgectl_protos.domain.errors import BundleCorruptError, BundleError
 __all__ = ["bundle_chunks", "cut"]
 
 _KIB, _GIB = 1 << 10, 1 << 30
-_AVERAGES = ((_GIB, 64 * _KIB), (16 * _GIB, 256 * _KIB))
+_AVERAGES = ((_GIB, 64 * _KIB), (8 * _GIB, 256 * _KIB))
 _LARGEST_AVERAGE = 512 * _KIB
 """Blobs up to a size, and the average chunk they are cut into: an offer has 20 bytes a chunk, and stays small."""
 

@@ -40,7 +40,7 @@ _LIMITS = {
     "DeploymentService/Create": MethodLimit(MAX_MANIFEST_BYTES + 64 * _KIB),
     "DeploymentService/Watch": MethodLimit(streams=8, yields=True),
     "ProfileService/Watch": MethodLimit(streams=8, yields=True),
-    "ArtifactService/Offer": MethodLimit(4 * _MIB),
+    "ArtifactService/Offer": MethodLimit(2 * _MIB),
     # Some thousands of revoked certificates.
     "TrustService/Revoke": MethodLimit(MAX_TRUST_DOCUMENT_BYTES),
     "TrustService/InstallCertificate": MethodLimit(MAX_TRUST_DOCUMENT_BYTES),

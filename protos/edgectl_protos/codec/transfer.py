@@ -47,7 +47,7 @@ FRAME_HEADER_BYTES = _FRAME.size
 _LIST = struct.Struct("<8sI")
 _LIST_MAGIC = b"edgchnk1"
 MAX_CHUNK_LIST_BYTES = _LIST.size + MAX_CHUNKS * (4 + CHUNK_DIGEST_BYTES) + CHUNK_DIGEST_BYTES
-"""2.5 MiB: an offer stays below gRPC's own limit of 4 MiB for a message."""
+"""1.3 MiB, which an offer carries in one message."""
 
 
 @dataclass(frozen=True, slots=True)

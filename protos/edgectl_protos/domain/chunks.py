@@ -19,8 +19,8 @@ MIN_CHUNK_BYTES = 16 << 10
 """Of every chunk but the last: it bounds what a list of chunks costs, in memory and on the wire, by the blob's size."""
 MAX_CHUNK_BYTES = 1 << 20
 """Any chunk fits into one frame of an upload."""
-MAX_CHUNKS = 1 << 17
-"""Of one blob. With the average of its chunks grown as it should, that is a blob of 64 GiB and more."""
+MAX_CHUNKS = 1 << 16
+"""Of one blob. With the average of its chunks grown as it should, that is a blob of 32 GiB and more."""
 
 
 @dataclass(frozen=True, slots=True)

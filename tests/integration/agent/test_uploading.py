@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
 
 from edgectl_protos.agent.v1 import artifact_service_pb2
+from edgectl_protos.codec.document import canonical_bytes
 from edgectl_protos.codec.status import error_from_rpc
 from edgectl_protos.codec.transfer import FRAME_BYTES, frame_header
-from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.artifact import Digest, FileEntry
 from edgectl_protos.domain.bundle import MANIFEST_NAME
-from edgectl_protos.domain.chunks import MIN_CHUNK_BYTES
+from edgectl_protos.domain.chunks import CHUNK_DIGEST_BYTES, MAX_CHUNKS, MIN_CHUNK_BYTES, ChunkList
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
@@ -24,7 +31,8 @@ from edgectl_protos.domain.errors import (
     ProtocolError,
     StateError,
 )
-from edgectl_testkit.raw_client import RawClient, chunks_of, frame_of
+from edgectl_testkit import stub_bundles
+from edgectl_testkit.raw_client import RawClient, chunks_of, frame_of, manifest_of
 from edgectl_testkit.serve import serve
 
 SIZE = MIN_CHUNK_BYTES
@@ -207,7 +215,7 @@ def test_a_stream_that_only_waits_is_ended_when_nobody_wants_it_any_more(state, 
     [
         (b"", "no chunk list"),
         (b"edgchnk1" + b"\xff" * 4 + bytes(64), "no chunk list of 4,294,967,295"),
-        (bytes(3 << 20), "no chunk list"),
+        (bytes(1 << 20), "no chunk list"),
     ],
 )
 def test_what_is_no_chunk_list_is_refused(client, bundle, chunks, why):
@@ -257,3 +265,35 @@ def test_the_list_of_a_blob_goes_with_it(client, bundle, state):
     lists = {path.name for path in (state / "chunks").iterdir()}
     assert len(lists) >= 2
     assert lists <= blobs
+
+
+def test_offers_of_the_longest_lists_take_turns_and_leave_no_memory(tmp_path, bundle):
+    manifest = manifest_of(bundle())
+    large = FileEntry("large.bin", MAX_CHUNKS * MIN_CHUNK_BYTES, Digest("ab" * 32))
+    document = canonical_bytes(replace(manifest, files=(*manifest.files, large)))
+    command = [sys.executable, "-m", "edgectl_testkit.agent_process", tmp_path / "state", tmp_path / "s"]
+    with subprocess.Popen(
+        [*command, str(10**9), "before"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(stub_bundles.__file__).parents[1])},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        with RawClient(f"unix:{tmp_path}/s") as client, ThreadPoolExecutor(16) as hosts:
+            client.create(document, "d-1")
+            before = resident(process.pid, "VmRSS")
+
+            def offer(_):
+                digests = os.urandom(CHUNK_DIGEST_BYTES * MAX_CHUNKS)
+                chunks = ChunkList(array("I", [MIN_CHUNK_BYTES]) * MAX_CHUNKS, digests)
+                assert len(client.offer("d-1", large.digest, chunks).missing) == MAX_CHUNKS
+
+            list(hosts.map(offer, range(16)))
+            assert resident(process.pid, "VmHWM") < before + 100e6
+            assert resident(process.pid, "VmRSS") < before + 40e6
+        process.kill()
+
+
+def resident(pid: int, what: str) -> float:
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(what)]
+    return int(line.split()[1]) * 1024

@@ -6,6 +6,7 @@ sending something needs a deployment that still takes blobs.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from edgectl_protos.domain.errors import ProtocolError
 
 __all__ = ["Answer", "Intake"]
 
-_MANY_BYTES = 8 << 20
-"""After a stream of more, the heap is trimmed."""
+_MANY_BYTES, _LONG_LIST_BYTES = 8 << 20, 1 << 19
+"""After a stream of more, and after a longer list, the heap is trimmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Intake:
     def __init__(self, deployer: Deployer, store: Store) -> None:
         self._deployer = deployer
         self._store = store
+        self._offering = threading.Lock()
 
     def offer(self, deployment_id: str, digest: Digest, chunks: bytes) -> Answer:
         """What of a blob is here; the space of the rest is reserved. Chunks of other blobs are copied first.
@@ -54,13 +56,18 @@ class Intake:
         entry = self._entry(deployment_id, digest)
         if not self._store.blobs.has(digest):
             self._deployer.staging(deployment_id)
-        upload = self._store.offer(
-            entry,
-            chunks_from_bytes(chunks),
-            holder=deployment_id,
-            going_on=lambda: self._deployer.staging(deployment_id),
-        )
-        return Answer(True) if upload is None else Answer(False, upload.have(), upload.name)
+        # One at a time: the longest list takes 20 MB while it is looked through.
+        with self._offering:
+            upload = self._store.offer(
+                entry,
+                chunks_from_bytes(chunks),
+                holder=deployment_id,
+                going_on=lambda: self._deployer.staging(deployment_id),
+            )
+            answer = Answer(True) if upload is None else Answer(False, upload.have(), upload.name)
+        if len(chunks) > _LONG_LIST_BYTES:
+            give_back_memory()
+        return answer
 
     def upload(self, frames: Iterable[bytes], end: Callable[[], object]) -> Iterator[int]:
         """Store frames of one upload; how many bytes of them are durable, again whenever that has grown.

@@ -6,6 +6,7 @@ its blob: it only says where to look, since a chunk that is taken from another b
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -42,13 +43,15 @@ class Place:
     offset: int
 
 
-def find(chunks: ChunkList, wanted: list[int], files: Callable[[], Iterable[Listed]]) -> Iterator[tuple[int, Place]]:
+def find(
+    chunks: ChunkList, wanted: Iterable[int], files: Callable[[], Iterable[Listed]]
+) -> Iterator[tuple[int, Place]]:
     """For each of the wanted chunks that a file holds too, where; in the order of `wanted`.
 
     `files` gives every file that may be looked at, anew at each call.
     """
-    for start in range(0, len(wanted), _WANTED_AT_ONCE):
-        part = wanted[start : start + _WANTED_AT_ONCE]
+    waiting = iter(wanted)
+    while part := list(itertools.islice(waiting, _WANTED_AT_ONCE)):
         asked = {chunks.digest(index) for index in part}
         found: dict[bytes, Place] = {}
         for file in files():

@@ -164,9 +164,9 @@ class Upload:
         """A bitmap of the chunks that are here."""
         return bitmap_from(self._flags)
 
-    def absent(self) -> list[int]:
-        """The chunks that are not here, in order."""
-        return [index for index, flag in enumerate(self._flags) if flag == _ABSENT]
+    def absent(self) -> Iterator[int]:
+        """The chunks that are not here, in order, as they are asked for."""
+        return (index for index, flag in enumerate(self._flags) if flag == _ABSENT)
 
     def write(self, first: int, count: int, body: memoryview) -> int:
         """Check and write chunks that lie one behind the other; the number of this write, to be compared with `synced`.

@@ -76,7 +76,7 @@ def test_a_list_that_claims_more_chunks_than_there_may_be_is_refused_before_anyt
 
 
 def test_the_longest_chunk_list_fits_into_one_message():
-    assert MAX_CHUNK_LIST_BYTES < (4 << 20) - 1024
+    assert MAX_CHUNK_LIST_BYTES < (2 << 20) - 1024
 
 
 @given(st.binary(min_size=UPLOAD_BYTES, max_size=UPLOAD_BYTES), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))

@@ -43,7 +43,7 @@ def test_only_the_last_chunk_may_be_short():
 
 
 def test_more_chunks_than_a_blob_may_have_are_refused():
-    with pytest.raises(BundleError, match="more than 131,072"):
+    with pytest.raises(BundleError, match="more than 65,536"):
         listed(*[MIN_CHUNK_BYTES] * (MAX_CHUNKS + 1))
 
 
