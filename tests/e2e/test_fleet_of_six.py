@@ -76,7 +76,7 @@ class Agents:
 @contextlib.contextmanager
 def small_disk(path: Path, size: str) -> Iterator[None]:
     path.mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(path)], check=False)
     if mounted.returncode != 0:
         pytest.skip("no permission to mount a tmpfs")
     try:

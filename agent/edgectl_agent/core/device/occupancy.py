@@ -27,7 +27,7 @@ class Occupancy:
             if self._describe is not None:
                 raise BusyError(
                     f"the device is busy: {self._describe()}",
-                    hint="wait for it, or see what it does: edgectl status",
+                    hint="wait for it; edgectl status shows it, and edgectl runs cancel ID ends a run",
                 )
             self._describe = describe
 
