@@ -27,7 +27,7 @@ class Occupancy:
             if self._describe is not None:
                 raise BusyError(
                     f"the device is busy: {self._describe()}",
-                    hint="wait for it; edgectl status shows it, and edgectl runs cancel ID ends a run",
+                    hint="wait for it, or look: edgectl status; runs: edgectl runs --fleet NAME, or runs cancel ID",
                 )
             self._describe = describe
 
