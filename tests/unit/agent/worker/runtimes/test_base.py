@@ -1,9 +1,13 @@
 from dataclasses import replace
 
+import onnx
 import pytest
 
 from edgectl_agent.worker.runtimes.base import bulk_precision, fits, sentence
+from edgectl_agent.worker.runtimes.registry import create
 from edgectl_protos.domain.artifact import DType, TensorSpec
+from edgectl_protos.domain.errors import BundlePathError
+from edgectl_testkit.bundles import tiny_component, tiny_graph
 
 
 def test_the_precision_of_most_kernels_that_carry_weight_is_that_of_the_graph(component):
@@ -32,3 +36,20 @@ def test_a_vendor_message_becomes_one_bearable_line():
     assert sentence(RuntimeError("a\n  b\n\nc")) == "a b c"
     assert len(sentence(RuntimeError("x" * 5000))) == 400
     assert sentence(ValueError()) == "ValueError"
+
+
+@pytest.mark.parametrize("called", ["model.onnx", "model.bin"])
+@pytest.mark.parametrize("name", ["onnxrt", "openvino", "reference"])
+def test_a_graph_that_names_a_file_outside_its_folder_is_refused_before_the_runtime_sees_it(
+    tmp_path, monkeypatch, name, called
+):
+    model = onnx.load_from_string(tiny_graph())
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../../etc/passwd")
+    (tmp_path / called).write_bytes(model.SerializeToString())
+    runtime = create(name)
+    monkeypatch.setattr(type(runtime), "_load", lambda *_: pytest.fail("the runtime saw it"))
+    with pytest.raises(BundlePathError, match="outside its folder"):
+        runtime.load(tmp_path / called, tiny_component(runtime=name), 1)
