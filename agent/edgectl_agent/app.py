@@ -118,6 +118,7 @@ class Agent:
             layout,
             config.sandbox,
             machine_bytes=parse_memory_bytes(read_text(root / "proc/meminfo")),
+            python=config.interpreter,
         )
         pool = WorkerPool(
             layout,

@@ -57,11 +57,14 @@ class _Policy:
 
 
 class Sandbox:
-    """The sandbox of one agent's workers."""
+    """The sandbox of one agent's workers. `python` is the one that most of them run in."""
 
-    def __init__(self, layout: Layout, config: SandboxConfig, *, machine_bytes: int) -> None:
+    def __init__(
+        self, layout: Layout, config: SandboxConfig, *, machine_bytes: int, python: str = sys.executable
+    ) -> None:
         self._layout = layout
         self._config = config
+        self._python = python
         self._machine_bytes = machine_bytes
         self._user: struct_passwd | None = None
         self._is_open = False
@@ -90,7 +93,7 @@ class Sandbox:
         self.open()
         if self._report is None:
             try:
-                command = self._confined(self._policy(sys.executable, None))
+                command = self._confined(self._policy(self._python, None))
                 done = subprocess.run(command, capture_output=True, timeout=_ASK_S, check=True)
                 self._report = tuple(str(said) for said in json.loads(done.stdout))
             except (OSError, ValueError, subprocess.SubprocessError) as exc:
