@@ -102,6 +102,8 @@ def _network() -> str:
 def _user(policy: dict[str, Any]) -> str:
     if os.geteuid() != 0:
         return "not: another user, for the agent is not root"
+    if sys.platform != "linux":
+        return f"not: another user, which is not tried on {sys.platform}"
     wanted, problem = policy["uid"], ""
     if wanted is None:
         problem = "there is no user for workers"
