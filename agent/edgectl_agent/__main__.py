@@ -12,7 +12,6 @@ import argparse
 import logging
 import os
 import sys
-import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -33,10 +32,11 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run an agent until SIGTERM or SIGINT; the exit status."""
-    ended = threading.Event()
+    # A pipe, since a handler may come at any instruction, and could wait for itself at a lock.
+    ended, ends = os.pipe()
     # Before everything that takes time: whoever ends it in its first moments gets no traceback either.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: os.write(ends, b"\0"))
     options = _parser().parse_args(arguments)
     if options.command != "run":
         # Nothing to take leave of: it ends as any program does.
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     return error.exit_code
 
 
-def _run(config: AgentConfig, ended: threading.Event) -> int:
+def _run(config: AgentConfig, ended: int) -> int:
     from edgectl_agent.core.device.memory import give_back_memory, keep_memory_small
 
     # Before the first thread, and before gRPC is imported.
@@ -73,7 +73,7 @@ def _run(config: AgentConfig, ended: threading.Event) -> int:
     try:
         give_back_memory()
         print(f"listening on {', '.join(agent.addresses)}", flush=True)  # noqa: T201 (whoever started it waits for this)
-        ended.wait()
+        os.read(ended, 1)
     finally:
         agent.stop()
     return 0
