@@ -387,6 +387,28 @@ def _edges_seeds() -> list[bytes]:
     return [*_safetensors_seeds(), *_onnx_seeds(), *_gguf_seeds()]
 
 
+def _registry() -> Callable[[bytes], object]:
+    from edgectl_host.fleet.registry import Registry
+
+    registry = Registry(_scratch())
+
+    def parse(data: bytes) -> object:
+        registry.path.write_bytes(data)
+        return registry.read()
+
+    return parse
+
+
+def _registry_seeds() -> list[bytes]:
+    from edgectl_host.fleet.registry import Home, Registered
+
+    home = Home(
+        "ubuntu@orin-1", ("-p", "22"), "/opt/edgectl", "/var/lib/edgectl", "/run/edgectl/a.sock", "system", True
+    )
+    device = Registered("orin-1", ("tls:orin-1:7443",), "1b" * 16, "jetson-agx-orin", home, {"lab": ""}, ("onnxrt",))
+    return [b'{"devices":[' + canonical_bytes(device) + b"]}"]
+
+
 PARSERS: dict[str, Parser] = {
     "manifest": Parser(_manifest, _manifest_seeds),
     "release": Parser(_release, _release_seeds, structured=False),
@@ -396,6 +418,7 @@ PARSERS: dict[str, Parser] = {
     "program": Parser(_program, _program_seeds),
     "processor": Parser(_processor, _processor_seeds),
     "config": Parser(_config, _config_seeds),
+    "registry": Parser(_registry, _registry_seeds),
     "fleet": Parser(_fleet, _fleet_seeds, structured=False),
     "safetensors": Parser(_safetensors, _safetensors_seeds, structured=False),
     "onnx": Parser(_onnx, _onnx_seeds, structured=False),

@@ -96,9 +96,12 @@ class Trials:
 
     def _edgectl(self, *arguments: str) -> tuple[int, Any]:
         command = [str(Path(sys.executable).with_name("edgectl")), *arguments]
-        done = subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-        )
+        try:
+            done = subprocess.run(
+                command, env=self._environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return 1, {"error": {"reason": "timed_out", "message": f"no answer within {_TIMEOUT_S} s"}}
         try:
             return done.returncode, json.loads(done.stdout)
         except ValueError:

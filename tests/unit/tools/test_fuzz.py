@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[3]
 TOOL = ROOT / "tools" / "fuzz"
 CORPUS = ROOT / "tests" / "fuzz"
 NAMES = (
-    *("manifest", "release", "journal", "loop", "loop-file", "program", "processor", "config", "fleet"),
-    *("safetensors", "onnx", "gguf", "frame", "trust", "offer", "upload", "edges"),
+    *("manifest", "release", "journal", "loop", "loop-file", "program", "processor", "config", "registry"),
+    *("fleet", "safetensors", "onnx", "gguf", "frame", "trust", "offer", "upload", "edges"),
 )
 
 
