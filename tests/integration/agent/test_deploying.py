@@ -64,7 +64,7 @@ def test_events_wait_for_their_host_across_a_restart_of_the_agent(state, bundle)
         client.stage(bundle(), "d-1")
         client.start("d-1")
         events = list(client.watch("d-1"))
-        client.acknowledge(events[3].sequence)
+        client.acknowledge("d-1", events[3].sequence)
     with serve(state) as address, RawClient(address) as client:
         assert list(client.watch("d-1")) == events[4:]
         assert list(client.watch("d-1", after=events[6].sequence)) == events[7:]
