@@ -199,10 +199,3 @@ def test_an_idle_agent_is_small_and_sleeps(folder):
         before, begun = used_ns(), time.perf_counter_ns()
         time.sleep(3.0)
         assert (used_ns() - before) / (time.perf_counter_ns() - begun) < 0.001
-
-
-def test_it_is_up_at_once(folder):
-    """Half a second of processor time is the bound; the clock on the wall is other people's too."""
-    with running(folder) as process:
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-        assert (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") <= 0.5

@@ -56,6 +56,7 @@ from edgectl_protos.domain.loop import LoopOverrides  # noqa: E402
 from edgectl_protos.domain.policy import Normalise  # noqa: E402
 from edgectl_protos.domain.roofline import calls_of  # noqa: E402
 from edgectl_protos.domain.run import SAMPLE_FLOORS  # noqa: E402
+from edgectl_testkit.fleet_trust import FleetTrust  # noqa: E402
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
@@ -258,26 +259,47 @@ def compare_convert(
 
 
 def bench_agent() -> None:
-    """(e) The idle agent."""
-    up, rss, cpu = [], [], []
+    """(e) The idle agent, beside daemons that people leave on devices, where those are installed."""
+    say("(e) idle, 3 starts each, interleaved")
+    folder = WORK / "agent"
+    shutil.rmtree(folder, ignore_errors=True)
+    FleetTrust(folder).enrol(folder / "tls", "bench")
+    agent = [str(BIN / "edgectl-agent"), "run", "--listen", f"unix:/tmp/edgectl-bench-{os.getpid()}.sock"]
+    contestants = {
+        "agent, unix socket": [*agent, "--state-dir", str(folder / "unix")],
+        "agent, mutual TLS besides": [*agent, "--state-dir", str(folder / "tls"), "--listen", "tls:127.0.0.1:0"],
+    }
+    peers = {
+        "prometheus-node-exporter": ["--web.listen-address=127.0.0.1:0"],
+        "mender": ["--data", str(folder / "mender"), "daemon"],
+    }
+    contestants |= {name: [found, *rest] for name, rest in peers.items() if (found := shutil.which(name))}
+    figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in contestants}
     for _ in range(3):
-        state = WORK / "agent"
-        shutil.rmtree(state, ignore_errors=True)
-        listen = f"unix:/tmp/edgectl-bench-{os.getpid()}.sock"
-        command = [str(BIN / "edgectl-agent"), "run", "--state-dir", str(state), "--listen", listen]
-        started = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-            assert process.stdout is not None
+        for name, command in contestants.items():
+            figures[name].append(idle_figures(command, ours=command[0] == agent[0]))
+    for name, found in figures.items():
+        up, rss, cpu = zip(*found, strict=True)
+        start = f"up in {statistics.median(up):.2f} s · " if name.startswith("agent") else ""
+        say(f"    {name:26} {start}RSS {statistics.median(rss):.1f} MB · {max(cpu):.3%} of a core")
+    for name in peers.keys() - contestants.keys():
+        say(f"    {name:26} not installed here")
+
+
+def idle_figures(command: list[str], *, ours: bool) -> tuple[float, float, float]:
+    """Seconds until it says that it listens, resident MB, and the share of a core while idle."""
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        if ours:
             process.stdout.readline()
-            up.append(time.perf_counter() - started)
-            time.sleep(1.0)
-            before = cpu_s(process.pid)
-            time.sleep(IDLE_S)
-            cpu.append((cpu_s(process.pid) - before) / IDLE_S)
-            rss.append(rss_mb(process.pid))
-            process.terminate()
-    say("(e) idle agent")
-    say(f"    up in {statistics.median(up):.2f} s · RSS {statistics.median(rss):.1f} MB · {max(cpu):.3%} of a core")
+        up = time.perf_counter() - started
+        time.sleep(1.0)
+        before = cpu_s(process.pid)
+        time.sleep(IDLE_S)
+        figures = up, rss_mb(process.pid), (cpu_s(process.pid) - before) / IDLE_S
+        process.terminate()
+    return figures
 
 
 def bench_help() -> None:
@@ -440,7 +462,7 @@ def cpu_s(pid: int) -> float:
 def rss_mb(pid: int) -> float:
     """Resident memory of a process."""
     line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS:"))
-    return int(line.split()[1]) / 1024
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 if __name__ == "__main__":
