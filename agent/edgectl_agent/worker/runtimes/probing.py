@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import time
+from dataclasses import replace
 
 from edgectl_agent.worker.runtimes.registry import RUNTIMES, create
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
@@ -16,6 +17,7 @@ from edgectl_protos.domain.device import RuntimeFacts
 
 __all__ = ["probe_all", "probe_aside"]
 
+_PROBLEM_CHARACTERS = 4000
 _TIMEOUT_S = 60.0
 
 
@@ -53,7 +55,9 @@ def _answer(name: str, writing: int) -> None:
     code = 1
     try:
         with os.fdopen(writing, "wb") as file:
-            file.write(canonical_bytes(create(name).probe()))
+            facts = create(name).probe()
+            # A library's words may be longer than a document takes.
+            file.write(canonical_bytes(replace(facts, problem=facts.problem[:_PROBLEM_CHARACTERS])))
         code = 0
     finally:
         # Nothing of the parent's is flushed, closed or run twice.
