@@ -113,7 +113,7 @@ def test_a_wrong_input_is_refused_before_it_is_sent(graph):
 
 def test_what_the_other_worker_refuses_is_raised_here(runtime, release, component):
     release.artifact(component).write_bytes(b"no graph")
-    with pytest.raises(BundleCorruptError, match=r"model\.onnx is not a readable ONNX graph"):
+    with pytest.raises(BundleCorruptError, match=r"model\.onnx is no ONNX graph"):
         runtime.load(release.artifact(component), component, 1)
 
 
