@@ -23,7 +23,7 @@ def folder():
 
 
 IMPORTED = {
-    ("edgectl", "status"): ("edgectl_host.cli", "click", "edgectl_host.config", "edgectl_host.cli.app"),
+    ("edgectl", "runs"): ("edgectl_host.cli", "click", "edgectl_host.config", "edgectl_host.cli.app"),
     ("edgectl-agent", "run"): ("argparse", "logging", "edgectl_agent.config", "edgectl_protos.domain.errors", "grpc"),
 }
 """Modules of each command, in the order in which they are imported: moments that no clock has to meet."""
