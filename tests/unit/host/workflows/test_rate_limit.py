@@ -43,8 +43,13 @@ async def test_what_was_not_used_is_made_up_for_only_a_little():
 
 
 async def test_those_who_share_it_take_turns():
-    limit = RateLimit(1e6)
-    turns = []
+    slept, turns = [], []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+        await asyncio.sleep(0)
+
+    limit = RateLimit(1e6, clock=lambda: 100.0, sleep=sleep)
 
     async def send(name):
         for _ in range(5):
@@ -52,4 +57,6 @@ async def test_those_who_share_it_take_turns():
             turns.append(name)
 
     await asyncio.gather(send("a"), send("b"))
-    assert turns == ["a", "b"] * 5
+    # The very first begins at once, so its next is asked for before the other's first.
+    assert turns == ["a", *["a", "b"] * 4, "b"]
+    assert slept == pytest.approx([0.01 * place for place in range(1, 10)])
