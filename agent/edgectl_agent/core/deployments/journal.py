@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgectl_agent.core.store.atomic import Disk, read_file
@@ -84,6 +84,8 @@ class Journal:
                 record = from_bytes(Record, data, what=path.name, lenient=True)
                 if f"{check_id(record.deployment.id, what='deployment id')}.json" != path.name:
                     raise UsageError(f"it is about deployment {record.deployment.id}")
+                # A newer agent may say new words, but no number that cannot be told.
+                replace(record.deployment)
             except EdgectlError as exc:
                 self._disk.set_aside(path, self._damaged, exc)
             except OSError as exc:
