@@ -41,8 +41,10 @@ def built(release: Release, tmp_path: Path) -> Path:
     (component,) = release.manifest.components
     source, bound_to = source_of(component, release.manifest), Building().bound_to()
     key, derived = key_of(source, bound_to), Derived(folder, Disk())
-    (derived.begin(key) / "model.engine").write_bytes(b"engine")
-    derived.publish(key, source, bound_to, Built("model.engine"))
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "model.engine").write_bytes(b"engine")
+    derived.publish(made, key, source, bound_to, Built("model.engine"))
     return folder / key.hex
 
 

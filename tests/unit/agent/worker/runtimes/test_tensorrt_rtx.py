@@ -178,7 +178,7 @@ def test_a_recipe_that_nobody_can_follow_is_refused(build, options, error, said)
 
 
 def test_bytes_that_are_no_graph_are_refused(build):
-    with pytest.raises(BundleCorruptError, match=r"model\.onnx is not a graph"):
+    with pytest.raises(BundleCorruptError, match=r"model\.onnx is no ONNX graph"):
         build(tiny_graph()[:200], component())
 
 
