@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 import re
 import shutil
 import subprocess
@@ -19,7 +20,8 @@ from edgectl_testkit.machines import lacking, overlay_machine
 ROOT = Path(__file__).resolve().parents[2]
 MISSING = lacking("dpkg", "dpkg-deb", "systemd-analyze") or ("" if Path("/etc/debian_version").exists() else "Debian")
 # What dpkg and useradd keep about everything that was ever installed.
-DPKG = ("/var/lib/dpkg", "/var/log", "/var/cache", "/etc", "/tmp", "/root/.cache", "/var/lib/systemd", "/run/systemd")
+DPKG = ("/var/lib/dpkg", "/var/log", "/var/cache", "/etc", "/tmp", "/var/lib/systemd", "/run/systemd")
+DPKG += (f"{pwd.getpwuid(0).pw_dir}/.cache",)
 
 
 CAPABILITIES = ",".join(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from edgectl_converters.pythons import PythonSearch
 from edgectl_testkit.bundles import tiny_graph
 from edgectl_testkit.machines import (
     Login,
@@ -44,7 +46,7 @@ deadlines: {tick: {max: 60s}}
 """
 CORTEX = "processor\t: 0\nFeatures\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid\nCPU implementer\t: 0x41\n"
 # What any login and any program may write on a machine: nothing of ours is below these.
-NOT_OURS = ("/tmp", "/root/.cache", "/var/cache", "/dev", "/proc")
+NOT_OURS = ("/tmp", f"{pwd.getpwuid(0).pw_dir}/.cache", "/var/cache", "/dev", "/proc")
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,11 @@ def whole_way(host: Host, machine: Machine, login: Login, port: int, *more: str)
 
 
 def python_of(version: str) -> str:
-    found = sorted(Path("/root/.pyenv/versions").glob(f"{version}.*/bin/python{version}"))
-    if not found:
+    folders = tuple(Path(folder) for folder in os.environ["PATH"].split(os.pathsep) if folder.startswith("/"))
+    found = PythonSearch(Path.home(), folders).find(version)
+    if found is None:
         pytest.skip(f"there is no Python {version} on this machine")
-    return str(found[0])
+    return str(found)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import asyncio
 import tarfile
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edgectl_host.fleet.registry import Home
 from edgectl_host.provision.plan import Plan
@@ -24,6 +24,8 @@ __all__ = ["Steps"]
 _PIECE_BYTES = 1 << 20
 _BLOCK_BYTES = 512
 _VENV_TIMEOUT_S = 1800.0
+_HOMES = (("home",), ("root",))
+"""What systemd's ProtectHome hides."""
 """An emulated or very small board compiles a few thousand files."""
 
 
@@ -163,7 +165,7 @@ class Steps:
     def _definition(self, python: str) -> str:
         file = {"system": "system.service", "user": "user.service", "none": "start"}[self._home.service]
         # A Python of a user's own must stay readable.
-        hidden = "read-only" if python.startswith(("/home/", "/root/")) else "yes"
+        hidden = "read-only" if PurePosixPath(python).parts[1:2] in _HOMES else "yes"
         return unit(file, prefix=self._home.prefix, socket_dir=self._home.socket.rpartition("/")[0], hidden=hidden)
 
 
