@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import resource
 import sys
 import time
 from pathlib import Path
 
+from edgectl_agent.worker.process import peak_rss_bytes
 from edgectl_converters.assignment import Assignment
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.transport.base import DeviceClient
@@ -72,9 +72,7 @@ def main(folder: str, count: str) -> None:
     """Deploy, and say what it took."""
     begun = time.perf_counter()
     told = asyncio.run(deploy(Path(folder), int(count)))
-    scale = 1 if sys.platform == "darwin" else 1024
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-    print(json.dumps(told | {"seconds": time.perf_counter() - begun, "peak_bytes": peak_bytes}))
+    print(json.dumps(told | {"seconds": time.perf_counter() - begun, "peak_bytes": peak_rss_bytes()}))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Nothing of edgectl's own statistics is used here. A stamp taken outside is a few microseconds from the one taken inside,
 so counts of what is over a limit come as a range: without and with those that are near it. Where the thread lost its
-CPU between the two stamps they may be anything apart, as happens on a busy machine: such ticks are known, and doubtful.
+CPU between the two stamps, or a virtual machine its own, they may be anything apart: a third stamp, after edgectl's,
+tells. Such ticks are known, and doubtful; a run with many of them is made again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,8 @@ from edgectl_testkit.stub_bundles import write_blobs
 __all__ = ["NEAR_S", "Truth", "agrees", "measured", "nearest_rank", "numbered", "scripted_release"]
 
 NEAR_S = 50e-6
+_MOST_DOUBTFUL = 0.1
+_ATTEMPTS = 4
 _FEATURE = "observation.state"
 _Times = npt.NDArray[np.float64]
 
@@ -79,7 +83,15 @@ def scripted_release(folder: Path, loop: LoopSpec, sleeps_s: Sequence[float], *,
 
 
 def measured(folder: Path, release: Path) -> tuple[RunSummary, Truth]:
-    """One run of the release in a real worker process: what it says, and what was seen."""
+    """A run of the release in a real worker process: what it says, and what was seen. The last of few attempts."""
+    for _ in range(_ATTEMPTS):
+        summary, truth = _attempt(folder, release)
+        if truth.disturbed.mean() < _MOST_DOUBTFUL:
+            break
+    return summary, truth
+
+
+def _attempt(folder: Path, release: Path) -> tuple[RunSummary, Truth]:
     stamps = folder / "stamps.npy"
     command = [sys.executable, str(Path(truth_worker.__file__).resolve()), str(stamps)]
     worker = WorkerProcess(command, folder / "worker.log", stop_s=5.0)
@@ -109,27 +121,33 @@ class Truth:
     inferring: npt.NDArray[np.bool_]
     """Which ticks inferred."""
     disturbed: npt.NDArray[np.bool_]
-    """Ticks in which the thread lost its CPU outside the inference: maybe between a stamp of edgectl and ours."""
+    """Ticks in which a stamp of edgectl may be far from ours: there the thread lost its CPU, or much time went by."""
 
     @classmethod
     def of(cls, rows: _Times, loop: LoopSpec) -> Truth:
         """From the table of `truth_worker`."""
         # Only paced ticks sleep: the first sleep is that for the first slot, and what is published before it warms up.
         begin = int(np.flatnonzero(rows[:, 0] == truth_worker.SLEEP)[0])
-        before, rows = rows[:begin], rows[begin:]
+        warming, rows = rows[:begin], rows[begin:]
         sleeps = rows[rows[:, 0] == truth_worker.SLEEP]
         t0 = float(sleeps[0, 1])
         slot: list[int] = []
         disturbed: list[bool] = []
         woke, published, frame, infer, inferring = [], [], [], [], []
-        used, last_sleep, fresh, lost_inside = math.nan, sleeps[0], False, 0.0
-        for row in rows:
+        used, last_sleep, fresh, lost_inside, late_wake = math.nan, sleeps[0], False, 0.0, False
+        for before, row in pairwise(rows):
             kind, a, _, start, stop, lost_start, lost_stop = row
             if kind == truth_worker.SLEEP:
                 if slot:
                     # Between the sleeps the thread lost its CPU, and not only within the inference.
-                    disturbed[-1] = lost_start - last_sleep[6] > lost_inside
+                    disturbed[-1] |= lost_start - last_sleep[6] > lost_inside
                 last_sleep, lost_inside = row, 0.0
+            elif kind == truth_worker.STAMP:
+                late = start - before[4] > NEAR_S
+                if before[0] == truth_worker.SLEEP:
+                    late_wake = late
+                else:
+                    disturbed[-1] |= late
             elif kind == truth_worker.INFERENCE:
                 used, fresh, lost_inside = a, True, lost_stop - lost_start
                 infer.append(stop - start)
@@ -139,7 +157,7 @@ class Truth:
                 published.append(start)
                 frame.append(used)
                 inferring.append(fresh)
-                disturbed.append(False)
+                disturbed.append(late_wake)
                 fresh = False
         due = t0 + np.array(slot) / loop.rate_hz
         asked = sleeps[1 : len(slot) + 1, 1]
@@ -149,7 +167,7 @@ class Truth:
         ], "actions of a chunk are not executed in order"
         return cls(
             loop,
-            int((before[:, 0] == truth_worker.PUBLISH).sum()),
+            int((warming[:, 0] == truth_worker.PUBLISH).sum()),
             t0,
             float(sleeps[-1, 4]),
             np.array(slot),

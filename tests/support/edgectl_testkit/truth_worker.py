@@ -5,7 +5,8 @@
 The runtime `scripted` sleeps as its artifact says, the sink notes every action, the clock every sleep that is asked of
 it. FILE is written when the worker ends, an array of float64 `[rows, len(COLUMNS)]`: rows of kind SLEEP are (moment
 asked for, 0, asked at, returned at), of INFERENCE (frame number, 0, entered, left), of PUBLISH (inference, index in its
-chunk, called at, called at), in seconds of CLOCK_MONOTONIC; and how often the thread had lost its CPU by then.
+chunk, called at, called at), of STAMP (0, 0, at, at) when the loop first read its clock after a sleep or a publication,
+in seconds of CLOCK_MONOTONIC; and how often the thread had lost its CPU by then.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from edgectl_protos.domain.device import RuntimeFacts
 from edgectl_protos.domain.errors import BundleCorruptError, EdgectlError
 
 COLUMNS = ("kind", "a", "b", "begin", "end", "switches_begin", "switches_end")
-SLEEP, INFERENCE, PUBLISH = 1.0, 2.0, 3.0
+SLEEP, INFERENCE, PUBLISH, STAMP = 1.0, 2.0, 3.0, 4.0
 
 # An append costs less than the stamp before it.
 Rows = list[tuple[float, ...]]
@@ -119,6 +120,13 @@ def surround(rows: Rows) -> None:
     """Put runtime, clock and sink in their places."""
 
     class Clock(MonotonicClock):
+        def now_ns(self) -> int:
+            read = MonotonicClock.now_ns()
+            if rows and rows[-1][0] in (SLEEP, PUBLISH):
+                now = seconds()
+                rows.append((STAMP, 0.0, 0.0, now, now, 0, 0))
+            return read
+
         def sleep_until(self, moment_ns: int) -> None:
             switches_asked, asked = switches(), seconds()
             super().sleep_until(moment_ns)
