@@ -12,16 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgectl_protos.codec.gguf import read_gguf
+from edgectl_protos.codec.protobuf import parts
 from edgectl_protos.domain.errors import DocumentError
 
 __all__ = ["external_cuts", "tensor_cuts"]
 
 _MAX_HEADER_BYTES = 64 << 20
-_MAX_FIELDS = 1 << 20
 _GRAPH, _INITIALIZER = 7, 5
 _PAYLOADS = (4, 5, 7, 9, 10, 11)
 """float_data, int32_data, int64_data, raw_data, double_data, uint64_data of a TensorProto."""
 _EXTERNAL, _KEY, _VALUE = 13, 1, 2
+
+
+_ODD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What comes of a header of safetensors that is JSON and of another shape."""
 
 
 def tensor_cuts(path: Path) -> list[int]:
@@ -34,16 +38,7 @@ def tensor_cuts(path: Path) -> list[int]:
         if head[8:] == b"{":
             return _safetensors(path)
         return [edge for tensor in _onnx(path) for start, stop in tensor[0] for edge in (start, stop)]
-    except (
-        DocumentError,
-        OSError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ):
+    except (DocumentError, OSError, *_ODD):
         return []
 
 
@@ -55,7 +50,7 @@ def external_cuts(graph: Path, name: str) -> list[int]:
             if entries.get("location") == name:
                 start = int(entries.get("offset", 0))
                 found += [start, start + int(entries.get("length", 0))]
-    except (OSError, ValueError, IndexError):
+    except (DocumentError, OSError, ValueError):
         return []
     return found
 
@@ -77,55 +72,19 @@ _Tensor = tuple[list[tuple[int, int]], dict[str, str]]
 def _onnx(path: Path) -> Iterator[_Tensor]:
     """Every initialiser of a graph."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for number, start, stop in _fields(data, 0, len(data)):
+        for number, start, stop in parts(data, 0, len(data)):
             if number == _GRAPH:
-                for inner, a, b in _fields(data, start, stop):
+                for inner, a, b in parts(data, start, stop):
                     if inner == _INITIALIZER:
                         yield _tensor(data, a, b)
 
 
 def _tensor(data: mmap.mmap, start: int, stop: int) -> _Tensor:
     places, external = [], {}
-    for number, a, b in _fields(data, start, stop):
+    for number, a, b in parts(data, start, stop):
         if number in _PAYLOADS:
             places.append((a, b))
         elif number == _EXTERNAL:
-            words = {key: data[c:d].decode() for key, c, d in _fields(data, a, b)}
+            words = {key: data[c:d].decode() for key, c, d in parts(data, a, b)}
             external[words.get(_KEY, "")] = words.get(_VALUE, "")
     return places, external
-
-
-def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number and place of each field of a protobuf message that has bytes of its own."""
-    for _ in range(_MAX_FIELDS):
-        if at >= end:
-            return
-        tag, at = _varint(data, at)
-        wire = tag & 7
-        if tag < 8:
-            raise ValueError("no field has the number 0")
-        if wire == 2:
-            size, at = _varint(data, at)
-            if at + size > end:
-                raise ValueError("a field is longer than its message")
-            yield tag >> 3, at, at + size
-            at += size
-        elif wire == 0:
-            _, at = _varint(data, at)
-        elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-        else:
-            raise ValueError(f"wire type {wire}")
-    raise ValueError("no graph has so many fields")
-
-
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while shift < 64:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise ValueError("a number of more than 64 bits")

@@ -108,6 +108,26 @@ def field(number: int, data: bytes) -> bytes:
     return bytes([number << 3 | 2]) + text + bytes([size]) + data
 
 
+def model_of(*attributes: bytes) -> bytes:
+    """A graph of one node with these attributes."""
+    return field(7, field(1, b"".join(field(5, one) for one in attributes)))
+
+
+def test_of_a_name_or_number_that_stands_twice_the_last_counts(tmp_path):
+    context = helper.make_attribute("ep_cache_context", "../secret").SerializeToString()
+    embedded, outside = (helper.make_attribute("embed_mode", mode).SerializeToString() for mode in (1, 0))
+    decoy = onnx.AttributeProto(name="harmless").SerializeToString()
+    for attributes in ((decoy + context, outside), (context, embedded + outside), (context, decoy + outside)):
+        (tmp_path / "m").write_bytes(model_of(*attributes))
+        assert files_of_onnx(tmp_path / "m") == ("../secret",)
+
+
+def test_a_name_that_no_path_can_have_is_refused(tmp_path):
+    (tmp_path / "m").write_bytes(model_of(helper.make_attribute("a" * 6000, 1).SerializeToString()))
+    with pytest.raises(BundleCorruptError, match="a name of 6,000 bytes"):
+        files_of_onnx(tmp_path / "m")
+
+
 def test_nesting_without_end_is_refused(tmp_path):
     inner = b""
     for _ in range(100):
