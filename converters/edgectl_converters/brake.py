@@ -1,4 +1,4 @@
-"""The brake of a conversion: pulled from another thread, it kills the processes that the conversion waits for."""
+"""The brake of conversions: pulled from another thread, it kills the processes that they wait for."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ class Brake:
         for kill in kills:
             kill()
 
+    def check(self) -> None:
+        """Go on only if it was not pulled.
+
+        Raises:
+            CancelledError: it was.
+        """
+        if self._pulled:
+            raise CancelledError("the conversion was interrupted")
+
     @contextmanager
     def held_by(self, kill: Callable[[], None]) -> Iterator[None]:
         """While the block runs, pulling the brake calls this.
@@ -35,8 +44,7 @@ class Brake:
             CancelledError: it was pulled before.
         """
         with self._lock:
-            if self._pulled:
-                raise CancelledError("the conversion was interrupted")
+            self.check()
             self._kills.append(kill)
         try:
             yield

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgectl_converters.brake import Brake
 from edgectl_converters.recipe import Recipe
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.errors import EdgectlError, ToolchainError
@@ -64,7 +65,7 @@ def missing_packages(versions: dict[str, str], needed: Iterable[str]) -> list[st
 
 
 def make_environment(
-    recipe: Recipe, base: Path, folder: Path, bridge: Path, progress: Callable[[str], None]
+    recipe: Recipe, base: Path, folder: Path, bridge: Path, progress: Callable[[str], None], brake: Brake
 ) -> dict[str, str]:
     """Make it in its place (a virtual environment cannot be renamed); versions of what is in it. Nothing half is left.
 
@@ -72,16 +73,17 @@ def make_environment(
 
     Raises:
         ToolchainError: a step of the installation failed.
+        CancelledError: the brake was pulled.
     """
     shutil.rmtree(folder, ignore_errors=True)
     try:
         progress(f"{recipe.name} toolchain: making the environment with {base}")
-        _run(recipe, [str(base), "-m", "venv", str(folder)])
+        _run(recipe, [str(base), "-m", "venv", str(folder)], brake)
         python = folder / "bin" / "python"
         pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         for what, options in recipe.steps:
             progress(f"{recipe.name} toolchain: {what}")
-            _run(recipe, [*pip, *options])
+            _run(recipe, [*pip, *options], brake)
         for packages in folder.glob("lib/python*/site-packages"):
             (packages / "edgectl.pth").write_text(f"{bridge}\n")
         found = probe(python, recipe.probe)
@@ -94,13 +96,22 @@ def make_environment(
     return found.versions
 
 
-def _run(recipe: Recipe, command: list[str]) -> None:
+def _run(recipe: Recipe, command: list[str], brake: Brake) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
     except OSError as exc:
         raise ToolchainError(f"making the {recipe.name} toolchain failed: {command[0]}: {exc.strerror}") from exc
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()[-_TAIL_LINES:]
+    with process:
+        try:
+            with brake.held_by(process.kill):
+                output, errors = process.communicate()
+        except BaseException:
+            # Interrupted: it must not go on writing by itself.
+            process.kill()
+            raise
+    brake.check()
+    if process.returncode != 0:
+        lines = (errors or output).strip().splitlines()[-_TAIL_LINES:]
         raise ToolchainError(
             f"making the {recipe.name} toolchain failed: {' | '.join(lines)}",
             hint=f"take an environment of your own: edgectl toolchain use {recipe.name} --python PATH",

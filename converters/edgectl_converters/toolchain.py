@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgectl_converters.brake import Brake
 from edgectl_converters.environment import make_environment, missing_packages, probe, versions_in
 from edgectl_converters.pythons import PythonSearch
 from edgectl_converters.recipe import Recipe, recipe_names
@@ -84,7 +85,9 @@ class _Ready:
 
 
 class Toolchains:
-    """The toolchains of this user. `cache_dir` holds those made here, `config_dir` what the user chose instead."""
+    """The toolchains of this user. `cache_dir` holds those made here, `config_dir` what the user chose instead; `brake`
+    ends what makes one.
+    """
 
     def __init__(
         self, cache_dir: Path, config_dir: Path, search: PythonSearch | None = None, *, recipes: Path | None = None
@@ -93,6 +96,7 @@ class Toolchains:
         self._chosen = config_dir / "toolchains.json"
         self._search = search or PythonSearch(Path.home())
         self._recipes = recipes
+        self.brake = Brake()
 
     def host(self, packages: Iterable[str] = ()) -> Toolchain:
         """The environment of this process; its lock is over edgectl's own needs and these packages.
@@ -143,12 +147,14 @@ class Toolchains:
         origin = f"made on first use ({recipe.takes})" if python else self._no_python(recipe).message
         return Toolchain(name, python or Path(), "", origin)
 
-    def lock_of(self, name: str) -> str:
-        """The lock that a toolchain has, or will have once it is made.
+    def lock_of(self, name: str, packages: Iterable[str] = ()) -> str:
+        """The lock that a toolchain has, or will have once it is made; the host's is over these packages too.
 
         Raises:
-            ToolchainError: as `find`.
+            ToolchainError: as `find`, or the host lacks a package.
         """
+        if name == HOST:
+            return self.host(packages).lock
         return self.find(name).lock or self._recipe(name).lock
 
     def estimate(self, name: str) -> str:
@@ -164,6 +170,7 @@ class Toolchains:
 
         Raises:
             ToolchainError: it is not known, or cannot be made.
+            CancelledError: the brake was pulled meanwhile.
         """
         found = self.find(name)
         if found.lock:
@@ -183,7 +190,7 @@ class Toolchains:
             made = self._made(recipe)
             if made is None:
                 folder = self._folder(recipe)
-                versions = make_environment(recipe, base, folder, _bridge(self._cache), progress)
+                versions = make_environment(recipe, base, folder, _bridge(self._cache), progress, self.brake)
                 (folder / _READY).write_bytes(canonical_bytes(_Ready(versions, str(base))))
                 made = self._made(recipe)
             assert made is not None, "it was made a moment ago"

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from edgectl_converters.brake import Brake
 from edgectl_converters.code import Code
 from edgectl_converters.digests import FileDigests
 from edgectl_converters.steps import StepCache
@@ -39,7 +38,7 @@ class Workshop:
         timeout_s: float = 1800.0,
         code: Code | None = None,
     ) -> None:
-        self.brake = Brake()
+        self.brake = toolchains.brake
         self.steps = StepCache(cache_dir)
         self.toolchains = toolchains
         self.digests = FileDigests(cache_dir)

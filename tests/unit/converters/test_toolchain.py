@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import edgectl_converters
 from edgectl_converters import environment
 from edgectl_converters.pythons import PythonSearch
 from edgectl_converters.toolchain import Toolchains
-from edgectl_protos.domain.errors import ToolchainError
+from edgectl_protos.domain.errors import CancelledError, ToolchainError
 
 NAME = "lerobot-0.4"
 NEEDED = ("lerobot", "torch", "onnx", "onnxscript", "numpy", "safetensors")
@@ -62,7 +64,7 @@ def installs(monkeypatch, bases):
     base(bases)
     commands = []
 
-    def run(recipe, command):
+    def run(recipe, command, brake):
         commands.append(command)
         if "venv" in command:
             team(Path(command[-1]) / "bin")
@@ -184,10 +186,10 @@ def test_it_is_made_once_in_the_stated_order(toolchains, installs):
 def test_a_failure_at_any_step_leaves_nothing_half(toolchains, installs, monkeypatch, tmp_path, broken, error):
     run = environment._run
 
-    def interrupted(recipe, command):
+    def interrupted(recipe, command, brake):
         if len(installs) == broken:
             raise error
-        run(recipe, command)
+        run(recipe, command, brake)
 
     monkeypatch.setattr(environment, "_run", interrupted)
     with pytest.raises((KeyboardInterrupt, ToolchainError)):
@@ -217,6 +219,25 @@ def test_pip_that_fails_is_reported_with_its_last_words(toolchains, bases, tmp_p
     path.write_text("#!/bin/sh\n[ \"$1\" = -c ] && echo 3.11 && exit\necho 'No space left' >&2\nexit 1\n")
     with pytest.raises(ToolchainError, match="No space left"):
         toolchains.get(NAME, ignore)
+
+
+def test_the_brake_ends_what_makes_it_and_nothing_half_is_left(toolchains, bases, tmp_path):
+    pipe, pids = tmp_path / "pid", []
+    os.mkfifo(pipe)
+    base(bases).write_text(f'#!/bin/sh\n[ "$1" = -c ] && echo 3.11 && exit\necho $$ >{pipe}\nexec sleep 60\n')
+
+    def pull():
+        pids.append(int(pipe.read_text()))
+        toolchains.brake.pull()
+
+    puller = threading.Thread(target=pull, daemon=True)
+    puller.start()
+    with pytest.raises(CancelledError):
+        toolchains.get(NAME, ignore)
+    puller.join()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+    assert not list((tmp_path / "cache/toolchains").glob("lerobot*"))
 
 
 def test_its_processes_report_to_nobody(toolchains):
