@@ -93,11 +93,6 @@ class Job:
         """What each component becomes."""
         return self.request.assignment
 
-    @property
-    def exported_key(self) -> str:
-        """The key of the export after all passes."""
-        return self.passes[-1][1] if self.passes else self.export_key
-
     @classmethod
     def read(cls, request: ConvertRequest, workshop: Workshop) -> Job:
         """Resolve a request.
@@ -292,8 +287,7 @@ class _Keys:
         """The lock, with the versions of these packages where the toolchain is the host."""
         found = self._locks.get((toolchain, packages))
         if found is None:
-            chains = self._workshop.toolchains
-            found = chains.host(packages).lock if toolchain == HOST else chains.lock_of(toolchain)
+            found = self._workshop.toolchains.lock_of(toolchain, packages)
             self._locks[toolchain, packages] = found
         return found
 

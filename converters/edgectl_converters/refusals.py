@@ -4,8 +4,7 @@ is not offered again, until the tool, or edgectl's code for it, is another.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgectl_converters.assignment import Assignment
@@ -13,7 +12,6 @@ from edgectl_converters.card import CheckpointCard
 from edgectl_converters.plugins import module_of
 from edgectl_converters.steps import key_of
 from edgectl_converters.targets.registry import TARGETS, target
-from edgectl_converters.toolchain import HOST
 from edgectl_converters.workshop import Workshop
 from edgectl_protos.codec.document import to_document
 from edgectl_protos.domain.errors import OperatorError, ToolchainError
@@ -40,7 +38,7 @@ def keep_refusal(card: CheckpointCard, assignment: Assignment, workshop: Worksho
         return
     names = {"kind": "refused", "subject": card.name, "tool": str(assignment)}
     refused, some = Refused(error.message), _SomeRefused()
-    key = _keys(card, runtime.default, workshop)(scheme.default)
+    key = _key(card, scheme.default, _tool(runtime.default, workshop))
     workshop.steps.make(key, Refused, lambda _: refused, weight=0, **names)
     workshop.steps.make(_some_key(card), _SomeRefused, lambda _: some, weight=0, **names)
 
@@ -52,12 +50,12 @@ def known_refusals(card: CheckpointCard, workshop: Workshop) -> Mapping[tuple[st
         return found
     for runtime in TARGETS:
         try:
-            key = _keys(card, runtime, workshop)
+            tool = _tool(runtime, workshop)
         except ToolchainError:
             # Without its packages nothing was tried with them.
             continue
         for scheme in target(runtime).schemes:
-            step = workshop.steps.find(key(scheme), Refused)
+            step = workshop.steps.find(_key(card, scheme, tool), Refused)
             if step is not None:
                 found[runtime, scheme] = step.report.message
     return found
@@ -67,19 +65,17 @@ def _some_key(card: CheckpointCard) -> str:
     return key_of(step="some refused", checkpoint=str(card.digest), declared=to_document(card.declared))
 
 
-def _keys(card: CheckpointCard, runtime: str, workshop: Workshop) -> Callable[[str], str]:
-    """The key of a refusal by one runtime, of its scheme."""
-    chosen = target(runtime)
-    chains = workshop.toolchains
-    return functools.partial(
-        _key,
-        checkpoint=str(card.digest),
-        declared=to_document(card.declared),
-        runtime=runtime,
-        code=workshop.code.digest(module_of(chosen)),
-        lock=chains.host(chosen.packages).lock if chosen.toolchain == HOST else chains.lock_of(chosen.toolchain),
+def _key(card: CheckpointCard, scheme: str, tool: Mapping[str, str]) -> str:
+    return key_of(
+        step="refused", checkpoint=str(card.digest), declared=to_document(card.declared), scheme=scheme, **tool
     )
 
 
-def _key(scheme: str, **rest: object) -> str:
-    return key_of(step="refused", scheme=scheme, **rest)
+def _tool(runtime: str, workshop: Workshop) -> Mapping[str, str]:
+    """What refused: a runtime's builder, edgectl's code for it, and the lock of its packages."""
+    chosen = target(runtime)
+    return {
+        "runtime": runtime,
+        "code": workshop.code.digest(module_of(chosen)),
+        "lock": workshop.toolchains.lock_of(chosen.toolchain, chosen.packages),
+    }

@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.errors import EdgectlError
 
-__all__ = ["Finished", "StepCache", "StepMissing", "StepRecord", "key_of"]
+__all__ = ["Finished", "StepCache", "StepRecord", "key_of"]
 
 T = TypeVar("T")
 
@@ -65,10 +65,6 @@ class Finished(Generic[T]):
     folder: Path
     report: T
     cached: bool
-
-
-class StepMissing(Exception):
-    """A step that would have to be made."""
 
 
 class StepCache:

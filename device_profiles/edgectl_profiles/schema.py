@@ -21,6 +21,8 @@ from edgectl_protos.domain.errors import ProfileError, RouteError
 __all__ = ["BoardOptions", "BoardProfile", "BoardRuntime", "Unit", "parse_profile"]
 
 Unit = Literal["cpu", "gpu", "npu"]
+_ODD_SCALARS = (ValueError, AttributeError, IndexError, TypeError)
+"""What PyYAML raises of dates and numbers that are none, besides its own errors."""
 
 
 class BoardRuntime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,11 +106,7 @@ def parse_profile(path: Path) -> BoardProfile:
 
     try:
         profile = msgspec.convert(yaml.safe_load(path.read_text()), type=BoardProfile)
-    # Odd dates and numbers leave PyYAML as the last three.
-    except (
-        *(yaml.YAMLError, msgspec.ValidationError, ValueError, RecursionError),
-        *(AttributeError, IndexError, TypeError),
-    ) as exc:
+    except (yaml.YAMLError, msgspec.ValidationError, RecursionError, *_ODD_SCALARS) as exc:
         raise ProfileError(f"{path.name}: {' '.join(str(exc).split())}") from exc
     except OSError as exc:
         raise ProfileError(f"{path}: {exc.strerror}") from exc

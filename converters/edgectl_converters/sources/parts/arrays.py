@@ -26,7 +26,6 @@ Array = npt.NDArray[Any]
 
 _MAX_VALUES = 1 << 24
 _BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
-_METHODS = ("euler", "ddim", "ddpm")
 _PAIRS = (("mean", "std"), ("min", "max"), ("offset", "scale"))
 
 
