@@ -194,18 +194,21 @@ class Wiring:
 
     def authority_if_any(self) -> Authority | None:
         """The authority, if this host has one."""
-        return self.authority() if self.trust_folder().has("authority-key.pem") else None
+        from edgectl_host.trust.authority import has_authority
+
+        return self.authority() if has_authority(self.trust_folder()) else None
 
     def enrolled_devices(
         self, *, fleet: str, labels: Sequence[str], limit: int | None, fleet_file: Path | None
     ) -> tuple[Device, ...]:
-        """Those of the selected devices that are in the fleet."""
+        """Those of the selected devices that are in the fleet: enrolled, and not revoked."""
         from edgectl_host.fleet.inventory import ALL
 
         if fleet == ALL and not self.remote_devices(ALL, fleet_file):
             return ()
         chosen = self.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
-        return tuple(device for device in chosen if device.identity)
+        revoked = self.authority().register.is_revoked
+        return tuple(device for device in chosen if device.identity and not revoked(device.identity))
 
     def local_agent(self) -> LocalAgent:
         """The embedded agent."""

@@ -16,20 +16,22 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgectl_host.trust import certificates
-from edgectl_host.trust.certificates import CLIENT_S, Issuer, Made
+from edgectl_host.trust.certificates import AUTHORITY_S, CLIENT_S, DAY_S, Issuer, Made
 from edgectl_host.trust.folder import OWN_FILE, Credentials, TrustFolder
 from edgectl_host.trust.register import DEVICE, Holding, Register
 from edgectl_host.trust.releases import ReleaseKeyFile, ReleaseSigner
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
-from edgectl_protos.domain.errors import EnrolmentError, TrustError
+from edgectl_protos.domain.errors import EnrolmentError, TrustError, UsageError
 from edgectl_protos.domain.invitation import fingerprint_of
 from edgectl_protos.domain.trust import Enrolment, Purpose, Revocations, Role, Signed, check_name
 
-__all__ = ["Authority", "Grant", "Issued", "belongs"]
+__all__ = ["Authority", "Grant", "Issued", "belongs", "has_authority"]
 
 _KEY = "authority-key.pem"
 _CERTIFICATE = "authority.pem"
 _ENCRYPTED = b"ENCRYPTED"
+_MAX_NAME = 64
+"""What a certificate takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,13 @@ class Authority:
             TrustError: this host has none.
         """
         folder = TrustFolder(path)
-        if not folder.has(_KEY):
-            raise TrustError("this host has no authority of a fleet", hint="edgectl ca init")
-        return cls(folder, passphrase=passphrase)
+        if has_authority(folder):
+            return cls(folder, passphrase=passphrase)
+        if belongs(folder):
+            raise TrustError(
+                "this host joined a fleet, whose authority is on another one", hint="type the command there"
+            )
+        raise TrustError("this host has no authority of a fleet", hint="edgectl ca init")
 
     @classmethod
     def init(
@@ -121,14 +127,16 @@ class Authority:
         """Make an authority, a release key, and this host's own certificate, an administrator's.
 
         Raises:
-            TrustError: there is one.
+            UsageError: this host is in a fleet already, or the name is no name of one.
         """
+        if not 0 < len(name) <= _MAX_NAME:
+            raise UsageError(f"a fleet's name has 1 to {_MAX_NAME} characters, not {len(name)}")
         folder = TrustFolder(path)
         with folder.locked():
             if belongs(folder):
-                raise TrustError(
+                raise UsageError(
                     f"this host belongs to a fleet already: {path}",
-                    hint="edgectl trust shows it; moving that folder away leaves the fleet for good",
+                    hint="edgectl trust shows it; each fleet has a home of its own: export EDGECTL_HOME=DIR",
                 )
             authority = cls(folder, passphrase=lambda: passphrase or b"", clock=clock)
             key = certificates.new_key()
@@ -192,7 +200,14 @@ class Authority:
         return Issued(enrolment)
 
     def issue_client(self, name: str, role: Role, *, life_s: int = CLIENT_S) -> Grant:
-        """What another operator needs; with the release key where the role deploys."""
+        """What another operator needs; with the release key where the role deploys.
+
+        Raises:
+            UsageError: the name is none, or the life is no time, or longer than an authority's.
+        """
+        if not 0 < life_s <= AUTHORITY_S:
+            days = AUTHORITY_S // DAY_S
+            raise UsageError(f"a certificate may be valid for 1 s to {days} d, not for {life_s} s", hint="--valid 90d")
         with self._folder.locked():
             own = self._client(name, role, life_s)
         return Grant(own, self.releases.file() if role.may(Role.DEPLOY) else None)
@@ -211,7 +226,7 @@ class Authority:
         This host's own are replaced first: the new one stays, or nobody could tell the devices.
 
         Raises:
-            TrustError: the name holds none.
+            UsageError: the name holds none.
         """
         issuer, new = self.signing(), ""
         if name == self._folder.credentials().name:
@@ -256,9 +271,14 @@ class Authority:
         return int(self._clock())
 
 
+def has_authority(folder: TrustFolder) -> bool:
+    """Whether this host has the authority of its fleet."""
+    return folder.has(_KEY)
+
+
 def belongs(folder: TrustFolder) -> bool:
     """Whether this host is in a fleet, its own or another's."""
-    return folder.has(_KEY) or (folder.has(OWN_FILE) and not folder.has(_CERTIFICATE))
+    return has_authority(folder) or (folder.has(OWN_FILE) and not folder.has(_CERTIFICATE))
 
 
 def _holding(name: str, role: str, made: Made, identity: str = "") -> Holding:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
+from edgectl_host.quantities import long_words
 from edgectl_host.trust import certificates
 from edgectl_host.trust.authority import Authority, Issued
 from edgectl_host.trust.folder import TrustFolder
@@ -123,7 +124,7 @@ class Invitations:
         except TimeoutError:
             self._remember(invitation, "ran out")
             raise EnrolmentError(
-                f"no device came with the code for {name} within {valid_s / 60:.0f} minutes",
+                f"no device came with the code for {name} within {long_words(valid_s)}",
                 hint=f"edgectl device invite {name}",
             ) from None
         except asyncio.CancelledError:
@@ -161,7 +162,7 @@ class Invitations:
             past = next((each for each in self._past() if each.id == request.invitation), None)
             if past is None:
                 raise EnrolmentError("the code is not one of this host, or its secret is wrong")
-            raise EnrolmentError(f"the code for {past.name} {past.how} {_ago(self._clock() - past.ended_s)} ago")
+            raise EnrolmentError(f"the code for {past.name} {past.how} {long_words(self._clock() - past.ended_s)} ago")
         proof = waiting.proof(host_certificate_der=presented, csr=request.csr)
         if request.name != waiting.name or not hmac.compare_digest(proof, request.proof):
             raise EnrolmentError("the proof is wrong: the request was made for another code, name or connection")
@@ -254,7 +255,3 @@ class _Waiting:
         await writer.drain()
         if not self._done.done():
             self._done.set_result(Enrolled(issued, peer))
-
-
-def _ago(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from edgectl_host.trust.folder import TrustFolder
-from edgectl_protos.domain.errors import TrustError
+from edgectl_protos.domain.errors import UsageError
 
 __all__ = ["Holding", "Register", "renewal_due_s"]
 
@@ -52,6 +52,10 @@ class Register:
         """Every certificate, oldest first."""
         return (self._folder.load(_Holdings, _FILE) or _Holdings()).holdings
 
+    def held_by(self, name: str, now_s: float) -> tuple[Holding, ...]:
+        """The certificates of a name that are worth anything now."""
+        return tuple(each for each in self.all() if each.name == name and each.holds(now_s))
+
     def add(self, holding: Holding) -> None:
         """Remember a certificate before it is given away. Only while locked."""
         self._folder.save(_Holdings((*self.all(), holding)), _FILE)
@@ -60,11 +64,11 @@ class Register:
         """Mark all of a name that still hold, but the one of a serial number; those. Only while locked.
 
         Raises:
-            TrustError: there is none.
+            UsageError: there is none.
         """
-        found = tuple(each for each in self.all() if each.name == name and each.holds(now_s) and each.serial != but)
+        found = tuple(each for each in self.held_by(name, now_s) if each.serial != but)
         if not found:
-            raise TrustError(f"{name!r} holds no certificate", hint="see who does: edgectl trust")
+            raise UsageError(f"{name!r} holds no certificate", hint="see who does: edgectl trust")
         serials = {each.serial for each in found}
         self._folder.save(
             _Holdings(tuple(replace(e, revoked_s=now_s) if e.serial in serials else e for e in self.all())), _FILE

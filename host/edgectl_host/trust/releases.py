@@ -40,6 +40,12 @@ class ReleaseSigner:
         self._folder.save(file, _FILE)
         return file.current
 
+    def take(self, given: ReleaseKeyFile) -> None:
+        """Take over the fleet's key, unless the one here is newer. Only while locked."""
+        here = self._folder.load(ReleaseKeyFile, _FILE)
+        if here is None or here.current.generation <= given.current.generation:
+            self._folder.save(given, _FILE)
+
     @property
     def current(self) -> ReleaseKey:
         """The key by which devices know releases."""

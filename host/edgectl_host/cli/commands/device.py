@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
@@ -176,7 +177,10 @@ def rm(
     registered = registry.get(name)
 
     def revoke(name: str) -> None:
-        wiring.authority(reader(passphrase_fd)).revoke(name)
+        authority = wiring.authority(reader(passphrase_fd))
+        # It may have been revoked already, or its certificate be over: then there is nothing to refuse.
+        if authority.register.held_by(name, time.time()):
+            authority.revoke(name)
 
     if forget:
         forget_device(registered, registry=registry, revoke=revoke)
@@ -259,9 +263,8 @@ def invite(
 
     For devices that ssh does not reach. The code is good for this name, once, and until the command ends.
     """
-    import asyncio
-
     from edgectl_host.cli.render.trust import human_enrolled, json_enrolled
+    from edgectl_host.quantities import long_words
     from edgectl_host.trust.authority import Authority
     from edgectl_host.trust.invitation import Invitations, own_address
     from edgectl_protos.domain.invitation import Invitation
@@ -272,11 +275,11 @@ def invite(
     def show(invitation: Invitation) -> None:
         say("on the device, as the agent's user:\n")
         say(f"  edgectl-agent enrol {invitation.code} --state-dir /var/lib/edgectl\n")
-        say(f"waiting at {invitation.address} for {valid_s / 60:.0f} minutes; authority {invitation.fingerprint[:16]}…")
+        say(f"waiting at {invitation.address} for {long_words(valid_s)}; authority {invitation.fingerprint[:16]}…")
 
     authority = Authority.ensure(wiring.trust_dir, owner=wiring.config.owner, passphrase=reader(passphrase_fd))
     invitations = Invitations(wiring.trust_folder(), authority, say)
-    enrolled = asyncio.run(invitations.invite(name, host=host or own_address(), port=port, valid_s=valid_s, show=show))
+    enrolled = run_workflow(invitations.invite(name, host=host or own_address(), port=port, valid_s=valid_s, show=show))
     console = wiring.console(json_mode=json_mode)
     console.show(human_enrolled(enrolled))
     console.show_json(json_enrolled(enrolled))

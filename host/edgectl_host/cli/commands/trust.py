@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import click
 
+from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import AGE, everywhere_options, fleet_options, json_option
 from edgectl_host.cli.passphrase import passphrase_option, reader
 from edgectl_host.cli.wiring import Wiring
@@ -15,17 +16,18 @@ ROLES = ("view", "profile", "deploy", "admin")
 
 
 @click.group("trust", invoke_without_command=True)
+@json_option
 @click.pass_context
-def command(context: click.Context) -> None:
+def command(context: click.Context, json_mode: bool) -> None:
     """Who may do what in the fleet: devices and operators, until when, and what was revoked."""
     if context.invoked_subcommand is None:
-        context.invoke(show)
+        context.invoke(show, json_mode=json_mode)
 
 
 @command.command("show")
 @json_option
 @click.pass_obj
-def show(wiring: Wiring, json_mode: bool = False) -> None:
+def show(wiring: Wiring, json_mode: bool) -> None:
     """What was issued, to whom, until when, and what is worth nothing any more."""
     from edgectl_host.cli.render.trust import human_trust, json_trust
 
@@ -58,10 +60,11 @@ def issue(
     """
     from edgectl_host.cli.render.trust import human_grant, json_grant
     from edgectl_host.trust.grants import write_grant
-    from edgectl_protos.domain.trust import Role
+    from edgectl_protos.domain.trust import Role, check_name
 
-    grant = wiring.authority(reader(passphrase_fd)).issue_client(name, Role(role), life_s=int(valid_s))
-    path = write_grant(grant, output or Path(f"{name}.edgectl-key.json"))
+    authority = wiring.authority(reader(passphrase_fd))
+    path = output or Path(f"{check_name(name)}.edgectl-key.json")
+    grant = write_grant(path, lambda: authority.issue_client(name, Role(role), life_s=int(valid_s)))
     console = wiring.console(json_mode=json_mode)
     console.show(human_grant(grant, path))
     console.show_json(json_grant(grant, path))
@@ -100,11 +103,10 @@ def revoke(
 ) -> None:
     """Make every certificate of an operator or a device worth nothing, and tell the devices of a fleet at once.
 
-    Devices that are out of reach are told when this host reaches them next.
+    Devices that are out of reach are told when this host reaches them next; the exit code says that there are some.
     """
-    import asyncio
-
     from edgectl_host.cli.render.trust import human_revoked, json_revoked
+    from edgectl_host.workflows.ask import exit_code_of_failures
     from edgectl_host.workflows.trust import bring_up_to_date
 
     authority = wiring.authority(reader(passphrase_fd))
@@ -112,9 +114,10 @@ def revoke(
     devices = wiring.enrolled_devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
     console = wiring.console(json_mode=json_mode)
     with console.busy(name, "telling the devices"):
-        told = asyncio.run(bring_up_to_date(devices, wiring.reach, authority))
+        told = run_workflow(bring_up_to_date(devices, wiring.reach, authority))
     console.show(human_revoked(name, revoked, told))
     console.show_json(json_revoked(name, revoked, told))
+    click.get_current_context().exit(exit_code_of_failures([answer.failure for answer in told]))
 
 
 @command.command("renew")
@@ -137,9 +140,7 @@ def renew(
 
     Every command does that by itself for the devices that it reaches, unless the authority's key has a passphrase.
     """
-    import asyncio
-
-    from edgectl_host.cli.render.trust import human_told, json_told
+    from edgectl_host.cli.render.trust import human_renewed, json_told
     from edgectl_host.workflows.ask import exit_code_of_failures
     from edgectl_host.workflows.trust import bring_up_to_date
 
@@ -148,8 +149,8 @@ def renew(
     devices = wiring.enrolled_devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
     console = wiring.console(json_mode=json_mode)
     with console.busy(fleet, "renewing"):
-        told = asyncio.run(bring_up_to_date(devices, wiring.reach, authority, renew_now=renew_now))
-    console.show(human_told(told))
+        told = run_workflow(bring_up_to_date(devices, wiring.reach, authority, renew_now=renew_now))
+    console.show(human_renewed(wiring.trust_folder().credentials(), told))
     console.show_json(json_told(told))
     click.get_current_context().exit(exit_code_of_failures([answer.failure for answer in told]))
 
@@ -185,8 +186,6 @@ def audit(
     json_mode: bool,
 ) -> None:
     """Who changed what on each device and whom it refused; says if a line was altered or is gone."""
-    import asyncio
-
     from edgectl_host.cli.render.trust import human_logs, json_logs
     from edgectl_host.trust.audit import SeenLogs
     from edgectl_host.workflows.ask import error_of, exit_code_of_failures
@@ -195,7 +194,7 @@ def audit(
     devices = wiring.devices(fleet=fleet, labels=labels, limit=limit, fleet_file=fleet_file)
     console = wiring.console(json_mode=json_mode)
     with console.busy(fleet, "reading the logs"):
-        logs = asyncio.run(read_logs(devices, wiring.connect, SeenLogs(wiring.trust_folder())))
+        logs = run_workflow(read_logs(devices, wiring.connect, SeenLogs(wiring.trust_folder())))
     if len(logs) == 1 and logs[0].failure is not None:
         raise error_of(logs[0].failure)
     console.show(human_logs(logs, last))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from edgectl_host.cli.render.layout import facts_table, human_failures, rows_table
 from edgectl_host.trust.authority import Authority, Grant
-from edgectl_host.trust.folder import TrustFolder
+from edgectl_host.trust.folder import Credentials, TrustFolder
 from edgectl_host.trust.invitation import Enrolled
 from edgectl_host.trust.register import Holding
 from edgectl_host.trust.upkeep import Kept
@@ -28,8 +28,8 @@ __all__ = [
     "human_logs",
     "human_own",
     "human_release_key",
+    "human_renewed",
     "human_revoked",
-    "human_told",
     "human_trust",
     "json_enrolled",
     "json_grant",
@@ -114,10 +114,11 @@ def json_grant(grant: Grant, path: Path) -> dict[str, Any]:
 
 def human_revoked(name: str, revoked: Sequence[Holding], told: Sequence[Answer[Kept]]) -> RenderableType:
     """What is worth nothing any more, and who knows it."""
-    parts: list[RenderableType] = [Text(f"{name}: {len(revoked)} certificates are worth nothing any more")]
+    count = "1 certificate is" if len(revoked) == 1 else f"{len(revoked)} certificates are"
+    parts: list[RenderableType] = [Text(f"{name}: {count} worth nothing any more")]
     if any(not each.is_device and each.role in ("deploy", "admin") for each in revoked):
         parts.append(Text("it had the key that signs releases; replace it: edgectl trust rotate-key"))
-    return Group(*parts, human_told(told))
+    return Group(*parts, *_told(told))
 
 
 def json_revoked(name: str, revoked: Sequence[Holding], told: Sequence[Answer[Kept]]) -> dict[str, Any]:
@@ -125,18 +126,25 @@ def json_revoked(name: str, revoked: Sequence[Holding], told: Sequence[Answer[Ke
     return {"name": name, "revoked": [to_document(each) for each in revoked], "devices": json_told(told)}
 
 
-def human_told(told: Sequence[Answer[Kept]]) -> RenderableType:
-    """A line for each device."""
-    text = Text()
+def human_renewed(own: Credentials, told: Sequence[Answer[Kept]]) -> RenderableType:
+    """This host, and a line for each device."""
+    return Group(Text(f"{own.name}, this host: until {_day(own.expires_s)}"), *_told(told))
+
+
+def _told(told: Sequence[Answer[Kept]]) -> list[RenderableType]:
+    """A line for each device, and what went wrong."""
+    lines: list[RenderableType] = []
     for answer in told:
         if answer.value is not None:
-            done = [
-                word
-                for word, flag in (("revocations", answer.value.revoked), ("certificate", answer.value.renewed))
-                if flag
-            ]
-            text.append(f"{answer.device.name}  {'new ' + ' and '.join(done) if done else 'up to date'}\n")
-    return Group(text, human_failures([(answer.device.name, answer.failure) for answer in told]))
+            flags = (("revocations", answer.value.revoked), ("certificate", answer.value.renewed))
+            done = [word for word, flag in flags if flag]
+            lines.append(Text(f"{answer.device.name}: {'new ' + ' and '.join(done) if done else 'up to date'}"))
+    return [*lines, *_failures(told)]
+
+
+def _failures(answers: Sequence[Answer[Any]]) -> list[RenderableType]:
+    failed = human_failures([(answer.device.name, answer.failure) for answer in answers])
+    return [failed] if failed else []
 
 
 def json_told(told: Sequence[Answer[Kept]]) -> list[dict[str, Any]]:
@@ -171,12 +179,20 @@ def human_logs(logs: Sequence[Answer[Log]], last: int) -> RenderableType:
         parts.append(Text(f"{answer.device.name}: {len(entries)} lines, whole; the last {len(shown)}", style="bold"))
         parts.append(
             rows_table(
-                ("", "when", "who", "role", "what", "about"),
-                [(str(e.number), _moment(e.at_s), e.caller or "-", e.role or "-", e.event, e.detail) for e in shown],
+                ("", "when", "who", "what"),
+                [
+                    (
+                        str(entry.number),
+                        _moment(entry.at_s),
+                        f"{entry.caller} {entry.role}".strip() or "-",
+                        f"{entry.event}\n{entry.detail}".strip(),
+                    )
+                    for entry in shown
+                ],
                 right=("",),
             )
         )
-    return Group(*parts, human_failures([(answer.device.name, answer.failure) for answer in logs]))
+    return Group(*parts, *_failures(logs))
 
 
 def json_logs(logs: Sequence[Answer[Log]]) -> list[dict[str, Any]]:
@@ -198,7 +214,11 @@ def human_enrolled(enrolled: Enrolled) -> RenderableType:
     return Text(
         f"{issued.name} is enrolled: device {issued.identity}, from {enrolled.peer}\n"
         f"there: edgectl-agent run --state-dir DIR --listen tls:0.0.0.0:{DEFAULT_PORT}\n"
-        f"here, in fleet.yaml: {issued.name}: {{address: '{_address(enrolled)}', identity: '{issued.identity}'}}"
+        "here, in fleet.yaml:\n\n"
+        "devices:\n"
+        f"  {issued.name}:\n"
+        f'    address: "{_address(enrolled)}"\n'
+        f'    identity: "{issued.identity}"'
     )
 
 

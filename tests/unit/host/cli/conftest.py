@@ -31,6 +31,9 @@ class FakeWiring(Wiring):
         super().__init__(config)
         self.fakes = fakes
 
+    async def reach(self, device):
+        return await self.connect(device)
+
     async def connect(self, device):
         return await self.fakes[device.name].connect()
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from edgectl_agent.core.trust.tasks import KeyRequest, MakeKey
+from edgectl_agent.keys import answer
 from edgectl_host.fleet.registry import Home, Registered, Registry
+from edgectl_host.trust.authority import Authority
+from edgectl_protos.domain.trust import Role
 
 HOME = Home("ubuntu@orin-1", (), "/opt/edgectl", "/var/lib/edgectl", "/run/edgectl/agent.sock", "system", True)
 
@@ -54,3 +60,30 @@ def test_a_label_without_a_key_is_refused_before_anything_else(cli):
     refused = cli("device", "add", "ubuntu@orin-1", "--label", "=x")
     assert refused.code == 2
     assert "--label lab" in refused.err
+
+
+def test_a_device_that_was_revoked_already_can_be_forgotten(cli, orin, home):
+    authority = Authority.init(home.data_dir / "trust", owner="ada")
+    authority.issue_device(answer(KeyRequest(MakeKey("nuc-9"))).answer.csr, "nuc-9")
+    authority.revoke("nuc-9")
+    assert cli("device", "rm", "nuc-9", "--forget").code == 0
+    assert not Registry(home.config_dir).devices()
+
+
+def test_who_revokes_is_told_by_the_exit_code_of_a_device_that_does_not_know_yet(cli, orin, home):
+    authority = Authority.init(home.data_dir / "trust", owner="ada")
+    authority.issue_client("bob", Role.VIEW)
+    cli.fakes["nuc-9"].gone = True
+    revoked = cli("trust", "revoke", "bob", "--json")
+    assert revoked.code == 51
+    assert [each["device"] for each in revoked.document["devices"]] == ["nuc-9"]
+
+
+def test_a_stolen_device_is_not_dialled_to_be_told_that_it_is_revoked(cli, orin, home):
+    authority = Authority.init(home.data_dir / "trust", owner="ada")
+    issued = authority.issue_device(answer(KeyRequest(MakeKey("nuc-9"))).answer.csr, "nuc-9")
+    registry = Registry(home.config_dir)
+    registry.put(replace(orin, identity=issued.identity))
+    revoked = cli("trust", "revoke", "nuc-9", "--json")
+    assert revoked.code == 0
+    assert revoked.document["devices"] == []

@@ -15,6 +15,7 @@ from edgectl_host.trust.certificates import DEVICE_S, load_certificate
 from edgectl_host.trust.folder import TrustFolder
 from edgectl_host.trust.grants import join_fleet, write_grant
 from edgectl_host.trust.register import renewal_due_s
+from edgectl_host.trust.releases import ReleaseSigner
 from edgectl_protos.domain.errors import EnrolmentError, TrustError, UsageError
 from edgectl_protos.domain.trust import Role
 
@@ -37,8 +38,9 @@ def test_a_key_that_others_may_read_is_refused(fleet):
 
 
 def test_a_fleet_is_made_once(fleet):
-    with pytest.raises(TrustError, match="already"):
+    with pytest.raises(UsageError, match="already") as caught:
         Authority.init(fleet.path, owner="ada")
+    assert "EDGECTL_HOME" in caught.value.hint
     assert Authority.ensure(fleet.path, owner="eve").fingerprint == fleet.authority.fingerprint
 
 
@@ -131,7 +133,7 @@ def test_revoking_who_holds_nothing_is_refused(fleet):
     fleet.grant("bob", Role.VIEW)
     fleet.authority.revoke("bob")
     for name in ("bob", "nobody"):
-        with pytest.raises(TrustError, match="holds no certificate"):
+        with pytest.raises(UsageError, match="holds no certificate"):
             fleet.authority.revoke(name)
     assert fleet.authority.epoch() == 1
 
@@ -158,16 +160,61 @@ def test_renewal_comes_after_two_thirds_of_life_and_not_for_all_at_once(fleet):
 
 
 def test_another_operator_joins_with_one_file(fleet, tmp_path):
-    path = write_grant(fleet.grant("bob", Role.DEPLOY), tmp_path / "bob.json")
+    path = tmp_path / "bob.json"
+    write_grant(path, lambda: fleet.grant("bob", Role.DEPLOY))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     folder = TrustFolder(tmp_path / "bobs")
     join_fleet(folder, io.BytesIO(path.read_bytes()))
     assert (folder.credentials().name, folder.credentials().role) == ("bob", Role.DEPLOY)
     assert folder.has("release-key.json")
-    with pytest.raises(TrustError, match="no authority"):
+    with pytest.raises(TrustError, match="on another one"):
         Authority.open(folder.path)
+
+
+def test_what_has_no_place_to_go_is_not_issued(fleet, tmp_path):
+    path = tmp_path / "bob.json"
+    path.write_text("a holiday picture")
     with pytest.raises(UsageError, match="is there already"):
-        write_grant(fleet.grant("bob", Role.DEPLOY), path)
+        write_grant(path, lambda: fleet.grant("bob", Role.DEPLOY))
+    assert path.read_text() == "a holiday picture"
+    assert [each.name for each in fleet.authority.register.all()] == [fleet.own.name]
+
+
+def test_a_grant_that_is_refused_leaves_no_file(fleet, tmp_path):
+    with pytest.raises(UsageError):
+        write_grant(tmp_path / "bob.json", lambda: fleet.grant("b o b", Role.VIEW))
+    assert not (tmp_path / "bob.json").exists()
+
+
+def test_the_administrators_host_does_not_take_a_lesser_role(fleet, tmp_path):
+    path = tmp_path / "bob.json"
+    write_grant(path, lambda: fleet.grant("bob", Role.PROFILE))
+    with pytest.raises(UsageError, match="has the authority"):
+        join_fleet(fleet.folder, io.BytesIO(path.read_bytes()))
+    assert fleet.own.role is Role.ADMIN
+
+
+def test_an_older_grant_leaves_the_newer_release_key(fleet, tmp_path):
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    write_grant(old, lambda: fleet.grant("bob", Role.DEPLOY))
+    fleet.authority.releases.rotate()
+    write_grant(new, lambda: fleet.grant("bob", Role.DEPLOY))
+    folder = TrustFolder(tmp_path / "bobs")
+    for path in (old, new, old):
+        join_fleet(folder, io.BytesIO(path.read_bytes()))
+    assert ReleaseSigner(folder).current.generation == 2
+
+
+@pytest.mark.parametrize("life_s", [0, -1, 10**12])
+def test_a_certificate_for_no_time_or_for_ever_is_refused(fleet, life_s):
+    with pytest.raises(UsageError, match="may be valid"):
+        fleet.grant("bob", Role.VIEW, life_s=life_s)
+
+
+@pytest.mark.parametrize("name", ["", "n" * 65])
+def test_a_fleet_has_a_name_that_a_certificate_takes(tmp_path, name):
+    with pytest.raises(UsageError, match="1 to 64"):
+        Authority.init(tmp_path / "t", owner="ada", name=name)
 
 
 def test_a_viewer_gets_no_release_key(fleet):
@@ -179,9 +226,12 @@ def test_a_host_of_another_fleet_does_not_change_sides(fleet, tmp_path):
     from edgectl_testkit.fleet_trust import FleetTrust
 
     other = FleetTrust(tmp_path / "other")
-    path = write_grant(other.grant("bob", Role.VIEW), tmp_path / "bob.json")
-    with pytest.raises(TrustError, match="another fleet"):
-        join_fleet(fleet.folder, io.BytesIO(path.read_bytes()))
+    folder = TrustFolder(tmp_path / "bobs")
+    for number, each in enumerate((fleet, other)):
+        write_grant(tmp_path / f"{number}.json", lambda each=each: each.grant("bob", Role.VIEW))
+    join_fleet(folder, io.BytesIO((tmp_path / "0.json").read_bytes()))
+    with pytest.raises(UsageError, match="another fleet"):
+        join_fleet(folder, io.BytesIO((tmp_path / "1.json").read_bytes()))
 
 
 @pytest.mark.parametrize("name", ["issued.json", "own-key.json", "revocations.json", "release-key.json"])
