@@ -38,8 +38,9 @@ _READY = "edgectl-ready.json"
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """An environment: its interpreter, the digest of its lock (empty until it is made), where it comes from, and the
-    versions that people ask about. `settings` are environment variables of its processes.
+    """An environment: its interpreter (none where no Python for it is found), the digest of its lock (empty until it is
+    made), where it comes from, and the versions that people ask about. `settings` are environment variables of its
+    processes.
     """
 
     name: str
@@ -49,6 +50,11 @@ class Toolchain:
     versions: dict[str, str] = field(default_factory=dict)
     bridge: Path | None = None
     settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def can_be_made(self) -> bool:
+        """Whether there is a Python to make it with."""
+        return self.python != Path()
 
     def environment(self) -> dict[str, str]:
         """The environment variables of a process in it: edgectl's own code, and nothing else of the host."""

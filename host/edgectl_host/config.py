@@ -72,7 +72,7 @@ class HostConfig:
             owner=f"{environ.get('USER') or getpass.getuser()}@{socket.gethostname()}",
             no_colour=bool(environ.get("NO_COLOR")),
             force_colour=bool(environ.get("FORCE_COLOR")),
-            columns=int(columns) if columns.isdigit() and int(columns) > 0 else None,
+            columns=int(columns) if columns.isdecimal() and int(columns) > 0 else None,
             completion=environ.get(COMPLETION_VARIABLE, ""),
             home=home,
             path=tuple(Path(folder) for folder in environ.get("PATH", "").split(os.pathsep) if folder.startswith("/")),

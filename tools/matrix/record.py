@@ -71,22 +71,28 @@ def ways() -> list[tuple[str, str]]:
 
 
 def ways_table(entries: Sequence[Entry]) -> str:
-    """A line a runtime and scheme: how far each subject came on the board where it came furthest, and the figures."""
+    """A line a runtime and scheme that were tried: how far each subject came on the board where it came furthest, and
+    the figures. Those that were not are listed below.
+    """
     subjects = list(dict.fromkeys(sorted((entry.subject for entry in entries), key=_subject_order)))
     lines = [_row(("runtime", "scheme", *subjects, "used", "parity", "size", "memory"))]
     lines.append("|---|---|" + "---|" * (len(subjects) + 1) + "---:|---:|---:|")
+    untried = []
     for runtime, scheme in ways():
         here = [entry for entry in entries if (entry.runtime, entry.scheme) == (runtime, scheme)]
+        if not here:
+            untried.append(f"{runtime} {scheme}")
+            continue
         best = {subject: _best([entry for entry in here if entry.subject == subject]) for subject in subjects}
-        words = [found.word if (found := best[subject]) else "–" if here else "planned" for subject in subjects]
+        words = [found.word if (found := best[subject]) else "–" for subject in subjects]
         ran = [entry for entry in best.values() if entry is not None and entry.word in PROVED]
         lines.append(_row((runtime, scheme, *words, *_figures(ran))))
-    return "\n".join(lines) + "\n"
+    return "\n".join((*lines, "", f"`planned`: {_grouped(untried) or 'nothing'}.")) + "\n"
 
 
 def boards_table(entries: Sequence[Entry]) -> str:
-    """A line a board: what was proved for it, and what no run has shown yet."""
-    lines = [_row(("board", "proved", "not shown yet")), "|---|---|---|"]
+    """What was proved for each board, and what no run has shown yet; a line for all of whom the same is true."""
+    alike: dict[tuple[str, str], list[str]] = {}
     for board in names():
         words: dict[str, list[str]] = {}
         unproved = []
@@ -100,8 +106,9 @@ def boards_table(entries: Sequence[Entry]) -> str:
                     # Of a runtime that edgectl does not build for yet the name says enough.
                     unproved.append(f"{entry.name} {scheme}" if entry.name in TARGETS else f"{entry.name} ")
         proved = "; ".join(f"**{word}** {_grouped(words[word])}" for word in PROVED if word in words)
-        lines.append(_row((board, proved or "–", _grouped(unproved) or "–")))
-    return "\n".join(lines) + "\n"
+        alike.setdefault((proved or "–", _grouped(unproved) or "–"), []).append(board)
+    rows = [_row((", ".join(boards), *cells)) for cells, boards in alike.items()]
+    return "\n".join((_row(("boards", "proved", "not shown yet")), "|---|---|---|", *rows)) + "\n"
 
 
 def _grouped(ways: Iterable[str]) -> str:

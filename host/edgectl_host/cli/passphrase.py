@@ -33,12 +33,7 @@ def reader(passphrase_fd: int | None) -> Callable[[], bytes]:
     def read() -> bytes:
         if passphrase_fd is not None:
             return _from_descriptor(passphrase_fd)
-        if not sys.stdin.isatty():
-            raise UsageError(
-                "the authority's key is encrypted, and there is no terminal to ask for the passphrase",
-                hint="--passphrase-fd N reads it from a file descriptor",
-            )
-        return str(click.prompt("passphrase of the authority", hide_input=True, err=True)).encode()
+        return _asked("passphrase of the authority")
 
     return read
 
@@ -47,15 +42,23 @@ def read_new_passphrase(passphrase_fd: int | None) -> bytes:
     """A passphrase to be set.
 
     Raises:
-        UsageError: it is empty.
+        UsageError: it is empty, or there is nobody to ask.
     """
     if passphrase_fd is not None:
         passphrase = _from_descriptor(passphrase_fd)
     else:
-        passphrase = str(click.prompt("new passphrase", hide_input=True, confirmation_prompt=True, err=True)).encode()
+        passphrase = _asked("new passphrase", twice=True)
     if not passphrase:
         raise UsageError("the passphrase is empty", hint="leave --encrypt out to have none")
     return passphrase
+
+
+def _asked(what: str, *, twice: bool = False) -> bytes:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"there is no terminal to ask for the {what}", hint="--passphrase-fd N reads it from a file descriptor"
+        )
+    return str(click.prompt(what, hide_input=True, confirmation_prompt=twice, err=True)).encode()
 
 
 def _from_descriptor(number: int) -> bytes:

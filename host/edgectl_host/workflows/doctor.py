@@ -86,7 +86,9 @@ def check_toolchains(toolchains: Sequence[Listed]) -> list[Finding]:
             versions = ", ".join(f"{name} {number}" for name, number in chain.versions.items() if number)
             findings.append(Finding(subject, Health.OK, f"{chain.origin} · {versions}"))
         elif chain is not None:
-            hint = f"edgectl toolchain make {listed.name}, or: edgectl toolchain use {listed.name} --python PATH"
+            own = f"edgectl toolchain use {listed.name} --python PATH"
+            makes = f"edgectl toolchain make {listed.name}" if chain.can_be_made else "install that Python"
+            hint = f"{makes}, or: {own}"
             findings.append(Finding(subject, Health.ABSENT, chain.origin, hint))
     return findings
 
@@ -165,6 +167,6 @@ def _extra(extra: str, packages: tuple[str, ...]) -> Finding:
         except PackageNotFoundError:
             missing.append(package)
     if not missing:
-        return Finding(extra, Health.OK, ", ".join(present))
+        return Finding(f"extra {extra}", Health.OK, ", ".join(present))
     hint = f"pip install {' '.join(missing)}; on a device: pip install 'edgectl-agent[{extra}]'"
-    return Finding(extra, Health.ABSENT, f"{', '.join(missing)} not installed", hint)
+    return Finding(f"extra {extra}", Health.ABSENT, f"{', '.join(missing)} not installed", hint)

@@ -46,6 +46,7 @@ def test_colour_and_width_are_what_the_terminal_asks_for():
     found = config(NO_COLOR="1", FORCE_COLOR="", COLUMNS="72")
     assert (found.no_colour, found.force_colour, found.columns) == (True, False, 72)
     assert config(COLUMNS="wide").columns is None
+    assert config(COLUMNS="²").columns is None
 
 
 def test_pythons_are_looked_for_on_path_in_the_home_and_with_conda():

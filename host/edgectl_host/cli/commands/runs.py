@@ -68,7 +68,7 @@ def command(
                 )
             )
     rows = runs.list(limit=limit, device=device)
-    console.show(human_runs(rows, answers))
+    console.show(human_runs(rows, answers, device=device))
     console.show_json(json_runs(rows, answers))
     context.exit(exit_code_of_failures([answer.failure for answer in answers]))
 

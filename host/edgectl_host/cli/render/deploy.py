@@ -28,8 +28,10 @@ def human_row(row: Row, width: int, measured: Mapping[Unit, Ceiling]) -> Rendera
     """One device: its report, or what was installed when nothing was measured; `measured` are its machine's rates."""
     if row.record is None:
         return _sent([row])
-    failures = human_failures([(row.plan.device.name, row.failure)])
-    return Group(report(row.record, width, measured), Text(), _sent([row]), failures)
+    parts = [report(row.record, width, measured), Text(), _sent([row])]
+    if row.failure is not None:
+        parts.append(human_failures([(row.plan.device.name, row.failure)]))
+    return Group(*parts)
 
 
 def human_rows(rows: Sequence[Row]) -> RenderableType:

@@ -18,7 +18,7 @@ from edgectl_host.workflows.status import DeviceStatus
 from edgectl_protos.codec.document import to_document
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.deployment import Deployment, State
-from edgectl_protos.domain.device import DeviceFacts
+from edgectl_protos.domain.device import DeviceFacts, RuntimeFacts
 
 __all__ = ["human_rollback", "human_status", "json_rollback", "json_status"]
 
@@ -88,6 +88,8 @@ def _status_block(answer: Answer[DeviceStatus]) -> RenderableType:
         rows.append(("last deployment", _deployment_words(last)))
     rows.append(("device", _facts_words(facts)))
     rows.append(("runtimes", _runtimes_words(facts)))
+    if absent := [_absent_words(runtime) for runtime in facts.runtimes if runtime.problem]:
+        rows.append(("without", " · ".join(absent)))
     rows.append(("agent", f"{status.hello.agent_version} · protocol {status.hello.protocol_max}"))
     if lacking := [said for said in facts.isolation if said.startswith(("not", "off"))]:
         rows.append(("workers", "; ".join(lacking)))
@@ -131,11 +133,13 @@ def _facts_words(facts: DeviceFacts) -> str:
 
 
 def _runtimes_words(facts: DeviceFacts) -> str:
-    words = []
-    for runtime in facts.runtimes:
-        precisions = " ".join(runtime.precisions)
-        words.append(f"{runtime.name} {runtime.version} ({runtime.problem or precisions})".replace("  ", " "))
-    return " · ".join(words) or "none found"
+    working = [runtime for runtime in facts.runtimes if not runtime.problem]
+    return " · ".join(f"{each.name} {each.version} ({' '.join(each.precisions)})" for each in working) or "none works"
+
+
+def _absent_words(runtime: RuntimeFacts) -> str:
+    # Most problems begin with the name already.
+    return f"{runtime.name}: {runtime.problem.removeprefix(f'{runtime.name} ')}"
 
 
 def _when(seconds: float) -> str:

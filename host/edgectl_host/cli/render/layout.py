@@ -20,8 +20,10 @@ def rows_table(
     right: Sequence[str] = (),
     wraps: Sequence[str] = (),
 ) -> Table:
-    """A table with a header; columns in `right` hold numbers, those in `wraps` and the last one may wrap."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    """A table with a header, where a column has a name; columns in `right` hold numbers, those in `wraps` and the last
+    one may wrap.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", show_header=any(columns))
     for name in columns:
         wrap = name == columns[-1] or name in wraps
         table.add_column(

@@ -27,12 +27,14 @@ def human_plan(plan: DeployPlan, width: int) -> RenderableType:
     head = Text.assemble((plan.subject, "bold"), "  nothing is changed: this is the plan")
     releases = ", ".join(str(assignment) for assignment in plan.assignments) or "none"
     table = rows_table(
-        ("device", "board", "gets", "sends", "notes"),
+        ("device", "board", "gets", "sends", ""),
         [_row(row) for row in plan.rows],
         right=("sends",),
         wraps=("board", "gets"),
     )
     parts: list[RenderableType] = [head, Text(f"releases to make: {releases}"), Text(), table]
+    if notes := [Text(f"{row.device.name}: {note}", style="dim") for row in plan.rows for note in _notes(row)]:
+        parts += [Text(), *notes]
     if plan.conversions:
         parts += [Text(), human_conversions(plan.conversions, width)]
     ways = {(row.way.board, row.way.assignment): row.way for row in plan.rows if row.way is not None}
@@ -74,20 +76,17 @@ def board_of(row: DevicePlan) -> str:
 
 
 def _row(row: DevicePlan) -> tuple[RenderableType, ...]:
-    way = row.way
-    notes = list(way.notes) if way else []
+    standing = Text()
     if row.failure is not None:
-        notes = [row.failure.reason]
+        standing = Text(row.failure.reason, style="red")
     elif row.release is not None and row.release == row.current:
-        notes.insert(0, "already installed")
-    style = "red" if row.failure else "dim"
-    return (
-        row.device.name,
-        board_of(row),
-        str(way.assignment) if way else "none",
-        _sends(row),
-        Text("; ".join(notes), style=style),
-    )
+        standing = Text("already installed", style="dim")
+    return row.device.name, board_of(row), str(row.way.assignment) if row.way else "none", _sends(row), standing
+
+
+def _notes(row: DevicePlan) -> tuple[str, ...]:
+    """What was not taken, and why."""
+    return row.way.notes if row.way and row.failure is None else ()
 
 
 def _sends(row: DevicePlan) -> str:

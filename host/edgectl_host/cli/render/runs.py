@@ -29,9 +29,14 @@ if TYPE_CHECKING:
 __all__ = ["human_ended", "human_run", "human_runs", "json_ended", "json_run", "json_runs"]
 
 
-def human_runs(rows: Sequence[RunRow], collected: Sequence[Answer[Collected]] = ()) -> RenderableType:
-    """The table of runs, newest first; below it what devices that were asked said besides."""
-    table: RenderableType = Text("no run is recorded yet; measure one: edgectl deploy CHECKPOINT, or edgectl profile")
+def human_runs(
+    rows: Sequence[RunRow], collected: Sequence[Answer[Collected]] = (), *, device: str | None = None
+) -> RenderableType:
+    """The table of runs, newest first, all of `device` if it is named; below it what asked devices said besides."""
+    of_device = f" of {device}" if device else ""
+    table: RenderableType = Text(
+        f"no run{of_device} is recorded yet; measure one: edgectl deploy CHECKPOINT, or edgectl profile"
+    )
     if rows:
         table = rows_table(
             ("run", "verdict", "when", "device", "board", "runtime", "policy"),

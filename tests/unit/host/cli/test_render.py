@@ -15,14 +15,19 @@ from edgectl_converters.plan import ConversionPlan, ConvertRequest, PlannedStep
 from edgectl_host.cli.render.checkpoint import human_bundle, json_bundle
 from edgectl_host.cli.render.conversion import human_conversions, json_conversions
 from edgectl_host.cli.render.demo import human_demo, json_demo
+from edgectl_host.cli.render.plan import human_plan
+from edgectl_host.cli.render.runs import human_runs
+from edgectl_host.fleet.inventory import Device
 from edgectl_host.runs.comparison import compare
 from edgectl_host.runs.record import RunRecord
 from edgectl_host.workflows.blocks import Blocks, pool
 from edgectl_host.workflows.bundle import Bundle
 from edgectl_host.workflows.demo import DemoResult, DemoRow
+from edgectl_host.workflows.plan import DeployPlan, DevicePlan, Way
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import MANIFEST_NAME, GateResult, Manifest
+from edgectl_protos.domain.deployment import Failure
 from edgectl_testkit.runs import run_summary
 from edgectl_testkit.stub_bundles import Part, stub_bundle
 
@@ -152,3 +157,19 @@ def test_the_demo_names_no_fastest_on_a_machine_that_was_not_quiet(record):
     text = " ".join(" ".join(printed(human_demo("press_pad", result))).split())
     assert "press_pad: which one is fastest cannot be said: the machine was not quiet" in text
     assert "no evidence: way 0: machine busy" in text
+
+
+def test_a_device_without_runs_does_not_hide_that_others_have_some():
+    assert printed(human_runs((), device="nuc-1"))[0].startswith("no run of nuc-1 is recorded yet")
+
+
+def test_a_plan_says_below_its_table_what_a_device_does_not_get():
+    ways = Way("generic-x86_64", Assignment.of("openvino", "fp32"), ("not qnn fp32: the board lists w8a8",))
+    rows = (
+        DevicePlan(Device("nuc-1"), way=ways),
+        DevicePlan(Device("gone"), failure=Failure("agent_unreachable", "-")),
+    )
+    lines = printed(human_plan(DeployPlan("pick", rows, ()), 80), 80)
+    assert "nuc-1: not qnn fp32: the board lists w8a8" in lines
+    (gone,) = (line for line in lines if line.startswith("gone") and "none" in line)
+    assert gone.endswith("agent_unreachable")

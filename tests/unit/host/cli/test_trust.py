@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -64,6 +65,14 @@ def test_a_passphrase_comes_from_a_descriptor_and_is_needed_to_sign(cli):
     wrong = cli("trust", "issue", "bob", "--role", "view", "--passphrase-fd", descriptor(b"donkey\n"))
     assert wrong.code == 80
     assert cli("trust", "issue", "bob", "--role", "view", "--passphrase-fd", descriptor(b"horse\n")).code == 0
+
+
+def test_no_passphrase_is_asked_for_where_nobody_can_answer(cli, home, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("horse\nhorse\n"))
+    refused = cli("ca", "init", "--encrypt")
+    assert refused.code == 2
+    assert "--passphrase-fd" in refused.err
+    assert not (home.data_dir / "trust").exists()
 
 
 def test_an_operator_is_given_a_file_and_joins_with_it(fleet, tmp_path):

@@ -23,7 +23,7 @@ def test_this_environment_is_well():
 def test_an_extra_that_is_not_installed_is_absent_with_the_command(monkeypatch):
     monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=2", "no-such-package>=1; extra == 'fast'"])
     (finding,) = doctor.check_extras()
-    assert (finding.subject, finding.health) == ("fast", Health.ABSENT)
+    assert (finding.subject, finding.health) == ("extra fast", Health.ABSENT)
     assert finding.hint.startswith("pip install no-such-package")
 
 
@@ -44,12 +44,18 @@ def test_a_distribution_that_is_not_installed_has_no_extras(monkeypatch):
 
 def test_a_toolchain_that_would_be_made_is_absent_and_no_problem():
     ready = Toolchain("host", Path("python"), "ab" * 32, "this environment", {"onnx": "1"})
-    later = Toolchain("trained", Path(), "", "made on first use")
+    later = Toolchain("trained", Path("python"), "", "made on first use")
     found = doctor.check_toolchains([Listed("host", ready), Listed("trained", later)])
     findings = {finding.subject: finding for finding in found}
     assert findings["toolchain host"].health is Health.OK
     assert findings["toolchain trained"].health is Health.ABSENT
     assert "edgectl toolchain make trained" in findings["toolchain trained"].hint
+
+
+def test_a_toolchain_without_a_python_is_not_offered_to_be_made():
+    (finding,) = doctor.check_toolchains([Listed("trained", Toolchain("trained", Path(), "", "needs Python 3.12"))])
+    assert "toolchain make" not in finding.hint
+    assert "edgectl toolchain use trained --python PATH" in finding.hint
 
 
 def test_a_toolchain_that_is_gone_is_a_problem_with_what_mends_it():
