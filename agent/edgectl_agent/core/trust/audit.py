@@ -1,13 +1,15 @@
 """The audit log: who changed what on this device, and whom it refused. Each line holds the BLAKE3 of the line before.
 
 `trust/audit.jsonl` grows to a bound and is then renamed to `audit-<first number>.jsonl`; the first line of the next
-file goes on from the last of this one, so that the chain has no gap when the oldest file is removed. A line is synced
-before its call goes on. What cannot be written (a full disk) is counted and told in the next line that can be: the log
+file goes on from the last of this one, so that the chain has no gap when the oldest file is removed. The daemon and
+`edgectl-agent enrol` both write: who holds the lock on the file that has the name now. A line is synced before its call
+goes on. What cannot be written (a full disk) is counted and told in the next line that can be: the log
 must not be what keeps a person from mending a device. Refusals are bounded, or whoever is refused fills the disk.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -15,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from blake3 import blake3
 
@@ -28,9 +31,10 @@ __all__ = ["AuditLog"]
 
 _LOG = logging.getLogger(__name__)
 
-_MAX_LINE_BYTES = 4096
 _DETAIL_CHARACTERS = 600
-_NOBODY = ""
+_CALLER_CHARACTERS = 200
+_MAX_LINE_BYTES = 16 << 10
+"""More than any line has: in JSON a character takes up to twelve bytes."""
 
 
 class AuditLog:
@@ -80,8 +84,7 @@ class AuditLog:
 
     def head(self) -> tuple[int, str]:
         """Number and hash of the newest line; 0 and "" of an empty log."""
-        files = self._files()
-        for path in reversed(files):
+        for path in reversed(self._files()):
             lines = _tail(path)
             if lines:
                 return _number(lines), _hash(lines[-1])
@@ -89,16 +92,22 @@ class AuditLog:
 
     def read(self, from_number: int) -> Iterator[bytes]:
         """Lines of this number and above, oldest first, as they stand on the disk, with their line ends."""
-        for path in self._files():
-            try:
-                with path.open("rb") as file:
-                    while line := file.readline(_MAX_LINE_BYTES * 2):
-                        entry = _entry(line)
-                        # A line that cannot be read is shown: it is what the reader looks for.
-                        if entry is None or entry.number >= from_number:
-                            yield line
-            except FileNotFoundError:  # removed meanwhile, being the oldest
-                continue
+        with contextlib.ExitStack() as held:
+            for file in self._opened(held):
+                for line in _lines(file):
+                    entry = _entry(line)
+                    # A line that cannot be read is shown: it is what the reader looks for.
+                    if entry is None or entry.number >= from_number:
+                        yield line
+
+    def _opened(self, held: contextlib.ExitStack) -> list[BinaryIO]:
+        """All files, oldest first. Opened together, since one that is renamed meanwhile would be a gap."""
+        while True:
+            paths = self._files()
+            with contextlib.suppress(FileNotFoundError):
+                files = [held.enter_context(path.open("rb")) for path in paths]
+                if self._files() == paths:
+                    return files
 
     def _write(self, event: str, caller: Caller | None, detail: str) -> None:
         more = []
@@ -124,22 +133,44 @@ class AuditLog:
             number + 1,
             round(self._clock(), 3),
             event,
-            caller.name if caller else _NOBODY,
-            _plain(detail)[:_DETAIL_CHARACTERS],
+            _plain(caller.name, _CALLER_CHARACTERS) if caller else "",
+            _plain(detail, _DETAIL_CHARACTERS),
             previous,
             caller.role.value if caller else "",
         )
         self._disk.append(fd, canonical_bytes(entry) + b"\n", self._path)
 
-    def _locked(self) -> _Locked:
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The open file, alone among processes; a new one where the old one is long enough."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._path.exists() and self._path.stat().st_size > self._max_bytes:
-            self._rotate()
-        return _Locked(self._path, self._disk)
+        while True:
+            fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if self._is_current(fd):
+                    if not os.fstat(fd).st_size:
+                        self._disk.sync_directory(self._folder)
+                    yield fd
+                    return
+            finally:
+                os.close(fd)
+
+    def _is_current(self, fd: int) -> bool:
+        """Whether the file that was locked has the name still, and room for a line; if it has no room, it loses it."""
+        try:
+            if not os.path.samestat(os.fstat(fd), os.lstat(self._path)):
+                return False
+        except FileNotFoundError:
+            return False
+        if os.fstat(fd).st_size <= self._max_bytes:
+            return True
+        self._rotate()
+        return False
 
     def _rotate(self) -> None:
-        first = next(iter(_lines(self._path)), b"")
-        entry = _entry(first)
+        with self._path.open("rb") as file:
+            entry = _entry(next(_lines(file), b""))
         self._disk.publish(self._path, self._folder / f"audit-{entry.number if entry else 0:012d}.jsonl")
         for path in self._files()[: -self._files_kept]:
             self._disk.remove(path)
@@ -148,7 +179,7 @@ class AuditLog:
     def _mend(fd: int) -> bool:
         """Cut off what an append that was interrupted left; whether there was any."""
         size = os.fstat(fd).st_size
-        begin = max(0, size - _MAX_LINE_BYTES * 2)
+        begin = max(0, size - _MAX_LINE_BYTES)
         end = os.pread(fd, size - begin, begin)
         if not end or end.endswith(b"\n"):
             return False
@@ -161,31 +192,13 @@ class AuditLog:
         return [*kept, self._path] if self._path.exists() else kept
 
 
-class _Locked:
-    """The open file, alone among processes."""
-
-    def __init__(self, path: Path, disk: Disk) -> None:
-        new = not path.exists()
-        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        if new:
-            disk.sync_directory(path.parent)
-
-    def __enter__(self) -> int:
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        return self._fd
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-
 def _hash(line: bytes) -> str:
     return blake3(line).hexdigest()
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while line := file.readline(_MAX_LINE_BYTES * 2):
-            yield line
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    while line := file.readline(_MAX_LINE_BYTES):
+        yield line
 
 
 def _tail(path: Path) -> list[bytes]:
@@ -193,11 +206,11 @@ def _tail(path: Path) -> list[bytes]:
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _MAX_LINE_BYTES * 8))
-            data = file.read()
+            begin = max(0, size - _MAX_LINE_BYTES * 2)
+            file.seek(begin)
+            lines = file.read().splitlines(keepends=True)[1 if begin else 0 :]
     except OSError:
         return []
-    lines = data.splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()
     return lines
@@ -219,5 +232,5 @@ def _entry(line: bytes) -> AuditEntry | None:
         return None
 
 
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else "�" for c in text)
+def _plain(text: str, limit: int) -> str:
+    return "".join(c if c.isprintable() else "�" for c in text[:limit])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
@@ -7,6 +8,7 @@ import threading
 import pytest
 
 from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.trust import audit
 from edgectl_agent.core.trust.audit import AuditLog
 from edgectl_agent.core.trust.callers import Caller
 from edgectl_host.trust.audit import Seen, verify
@@ -142,6 +144,52 @@ def test_what_a_caller_says_is_bounded_and_stays_on_its_line(log):
     assert len(only.detail) <= 600
     assert "\n" not in only.detail
     assert "\x1b" not in only.detail
+
+
+def test_a_caller_that_calls_itself_by_a_long_name_breaks_no_line(log):
+    log.changed("Create", Caller("\U0001f916" * 5000 + "\n", Role.ADMIN), "\U0001f916" * 5000)
+    log.changed("Start", ADA)
+    first, second = entries(log)
+    assert (len(first.caller), len(first.detail)) == (200, 600)
+    assert (second.number, log.head()[0]) == (2, 2)
+
+
+def test_whoever_waited_while_another_process_renamed_the_file_goes_on_in_the_new_one(tmp_path, monkeypatch):
+    log = AuditLog(tmp_path, Disk())
+    log.changed("a", ADA)
+
+    def flock(fd, how):
+        monkeypatch.undo()
+        os.rename(tmp_path / "audit.jsonl", tmp_path / "audit-000000000001.jsonl")
+        AuditLog(tmp_path, Disk()).changed("b", ADA)
+        fcntl.flock(fd, how)
+
+    monkeypatch.setattr(audit.fcntl, "flock", flock)
+    log.changed("c", ADA)
+    assert [entry.event for entry in entries(log)] == ["a", "b", "c"]
+
+
+def test_a_file_that_is_renamed_while_the_log_is_opened_for_reading_leaves_no_gap(tmp_path):
+    log = AuditLog(tmp_path, Disk(), max_bytes=1)
+    log.changed("a", ADA)
+    listed = log._files
+    writes = ["b", "c"]
+
+    def files():
+        paths = listed()
+        if writes and threading.current_thread() is reader:
+            # In another thread, as a call would.
+            writer = threading.Thread(target=log.changed, args=(writes.pop(0), ADA))
+            writer.start()
+            writer.join()
+        return paths
+
+    log._files = files
+    found = []
+    reader = threading.Thread(target=lambda: found.extend(entries(log)))
+    reader.start()
+    reader.join()
+    assert [entry.event for entry in found] == ["a", "b", "c"]
 
 
 def test_threads_write_one_line_each(log):
