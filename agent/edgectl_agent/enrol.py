@@ -8,10 +8,12 @@ connection.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,7 +58,8 @@ class Enroller:
 
     def install(self, source: BinaryIO) -> str:
         """Take the certificate that a host sends; what to say about it."""
-        return self._install(source.read(MAX_TRUST_DOCUMENT_BYTES + 1), "by --install")
+        with self._refusals_told("by --install"):
+            return self._install(source.read(MAX_TRUST_DOCUMENT_BYTES + 1), "by --install")
 
     def join(self, code: str) -> str:
         """Get a certificate from the host that printed a code; what to say about it.
@@ -65,22 +68,23 @@ class Enroller:
             EnrolmentError: the code is wrong, was used or is over; the host or the connection is not the one it names.
         """
         invitation = Invitation.parse(code)
-        try:
-            answer = self._ask(invitation)
-            return self._install(canonical_bytes(answer.granted()), f"by a code of {invitation.address}")
-        except EdgectlError as exc:
-            self._audit.refused("enrol", None, f"by a code of {invitation.address}: {exc.message}")
-            raise
+        how = f"by a code of {invitation.address}"
+        with self._refusals_told(how):
+            return self._install(canonical_bytes(self._ask(invitation).granted()), how)
 
     def _install(self, data: bytes, how: str) -> str:
-        try:
-            self._membership.install(data, renewal=False)
-        except EdgectlError as exc:
-            self._audit.refused("enrol", None, f"{how}: {exc.message}")
-            raise
+        self._membership.install(data, renewal=False)
         now = self._membership.describe()
         self._audit.changed("enrol", None, f"{how}, as {now.name}, {now.identity}")
         return f"enrolled as {now.name}, device {now.identity}"
+
+    @contextlib.contextmanager
+    def _refusals_told(self, how: str) -> Iterator[None]:
+        try:
+            yield
+        except EdgectlError as exc:
+            self._audit.refused("enrol", None, f"{how}: {exc.message}")
+            raise
 
     def _ask(self, invitation: Invitation) -> EnrolmentAnswer:
         import ssl

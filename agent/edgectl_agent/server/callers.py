@@ -96,21 +96,28 @@ class Callers:
         try:
             caller = judge(presented, now_s=self._membership.now_s(), revoked=self._membership.revoked())
             self._membership.saw(presented.issued_s)
+        except CallerError:
+            raise
         except (TrustError, OSError) as exc:
-            if isinstance(exc, CallerError):
-                raise
             raise CallerError(f"this device cannot say whom it trusts: {exc}") from exc
         return caller
 
     @contextlib.contextmanager
     def under_way(self, caller: Caller, context: grpc.ServicerContext) -> Iterator[None]:
-        """The call is one of the caller's until the block ends."""
+        """The call is one of the caller's until the block ends.
+
+        Raises:
+            CallerError: its certificate was revoked since it was looked at.
+        """
         if not caller.serial:
             yield
             return
         with self._lock:
             self._under_way.setdefault(caller.serial, set()).add(context)
         try:
+            # Again: `end` may have come between, and did not see it yet.
+            if caller.serial in self._membership.revoked():
+                raise CallerError(f"the certificate of {caller.name} was revoked")
             yield
         finally:
             with self._lock:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from edgectl_agent.core.store.atomic import Disk
+from edgectl_agent.core.store.atomic import Disk, read_file
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.errors import EdgectlError, TrustError
 from edgectl_protos.domain.trust import MAX_TRUST_DOCUMENT_BYTES, ReleaseKey, Revocations
@@ -119,9 +119,7 @@ class TrustFolder:
             held = self._read.get(name)
             if held is not None and held[0] == stamp and isinstance(held[1], cls):
                 return held[1]
-            if info.st_size > MAX_TRUST_DOCUMENT_BYTES:
-                raise TrustError(f"{path} has {info.st_size:,} bytes", hint=_HINT)
-            value = from_bytes(cls, path.read_bytes(), what=name)
+            value = from_bytes(cls, read_file(path, limit_bytes=MAX_TRUST_DOCUMENT_BYTES), what=name)
         except FileNotFoundError:
             return None
         except (OSError, EdgectlError) as exc:

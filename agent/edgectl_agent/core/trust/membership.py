@@ -7,6 +7,7 @@ anything because of a clock.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from edgectl_agent.core.trust.folder import Accepted, Identity, Pending, TrustFo
 from edgectl_agent.core.trust.keyring import Keyring, signature_of
 from edgectl_agent.core.trust.tasks import CheckCertificate
 from edgectl_protos.codec.document import from_bytes
-from edgectl_protos.domain.errors import EnrolmentError, StateError, TrustError
+from edgectl_protos.domain.errors import DeviceError, EnrolmentError, StateError, TrustError
 from edgectl_protos.domain.trust import (
     MAX_TRUST_DOCUMENT_BYTES,
     DeviceTrust,
@@ -28,6 +29,8 @@ from edgectl_protos.domain.trust import (
 )
 
 __all__ = ["Membership"]
+
+_LOG = logging.getLogger(__name__)
 
 _AGAIN = "begin again, from the host: edgectl device add, or edgectl device invite NAME"
 
@@ -42,6 +45,7 @@ class Membership:
         self._keyring = keyring
         self._audit = audit
         self._clock = clock
+        self._unkept_s = 0
 
     def describe(self) -> DeviceTrust:
         """What this device has accepted."""
@@ -74,10 +78,7 @@ class Membership:
         Raises:
             StateError: it was never enrolled.
         """
-        identity = self._folder.identity()
-        if identity is None:
-            raise StateError("this device was never enrolled", hint=_AGAIN)
-        return self.request(identity.name)
+        return self.request(self._enrolled().name)
 
     def install(self, data: bytes, *, renewal: bool) -> None:
         """Take the certificate of the key that was made last.
@@ -89,7 +90,7 @@ class Membership:
             raise EnrolmentError(f"the enrolment has {len(data):,} bytes", hint=_AGAIN)
         given = from_bytes(Enrolment, data, what="enrolment")
         with self._folder.locked():
-            pending, known = self._folder.pending(), self._known(renewal)
+            pending, known = self._folder.pending(), self._enrolled() if renewal else None
             if pending is None:
                 raise EnrolmentError("no key waits for a certificate here", hint=_AGAIN)
             if given.name != pending.name:
@@ -113,11 +114,10 @@ class Membership:
         """Take a newer list of revoked certificates; those that it adds. An older list changes nothing.
 
         Raises:
+            StateError: the device was never enrolled.
             EnrolmentError: the fleet's authority did not sign it.
         """
-        identity = self._folder.identity()
-        if identity is None:
-            raise StateError("this device was never enrolled", hint=_AGAIN)
+        identity = self._enrolled()
         if len(data) > MAX_TRUST_DOCUMENT_BYTES:
             raise EnrolmentError(f"the list has {len(data):,} bytes")
         revocations = self._checked(from_bytes(Signed, data, what="revocations"), identity.authority)
@@ -131,28 +131,32 @@ class Membership:
         return frozenset(revocations.serials) - frozenset(accepted.revocations.serials)
 
     def saw(self, issued_s: int) -> None:
-        """A certificate that the fleet signed says that it is at least so late."""
-        if issued_s <= self._folder.accepted().time_s:
+        """A certificate that the fleet signed says that it is at least so late. Held in memory where the disk does not
+        take it: a full disk must not keep a person from mending the device.
+        """
+        if issued_s <= max(self._unkept_s, self._folder.accepted().time_s):
             return
-        with self._folder.locked():
-            accepted = self._folder.accepted()
-            self._folder.save(replace(accepted, time_s=max(accepted.time_s, issued_s)))
+        try:
+            with self._folder.locked():
+                accepted = self._folder.accepted()
+                self._folder.save(replace(accepted, time_s=max(accepted.time_s, issued_s)))
+        except (OSError, DeviceError) as exc:
+            self._unkept_s = issued_s
+            _LOG.error("the time that the fleet signed cannot be kept: %s", exc)
 
     def now_s(self) -> float:
         """The time, never before what the fleet signed last: a clock that stands at 1970 makes nothing valid again."""
-        return max(self._clock(), self._folder.accepted().time_s)
+        return max(self._clock(), self._unkept_s, self._folder.accepted().time_s)
 
     def revoked(self) -> tuple[str, ...]:
         """Serial numbers that are worth nothing any more."""
         return self._folder.accepted().revocations.serials
 
-    def _known(self, renewal: bool) -> Identity | None:
-        if not renewal:
-            return None
-        known = self._folder.identity()
-        if known is None:
+    def _enrolled(self) -> Identity:
+        identity = self._folder.identity()
+        if identity is None:
             raise StateError("this device was never enrolled", hint=_AGAIN)
-        return known
+        return identity
 
     def _begin(self, given: Enrolment) -> Accepted:
         """What a device accepts that is enrolled, perhaps again: into the same fleet, its counter goes on."""

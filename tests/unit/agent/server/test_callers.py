@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import grpc
@@ -17,7 +18,7 @@ from edgectl_agent.core.trust.membership import Membership
 from edgectl_agent.server.callers import RULES, AccessInterceptor, Callers
 from edgectl_protos.codec.transfer import UPLOAD_METHOD
 from edgectl_protos.domain.errors import CallerError, RoleError
-from edgectl_protos.domain.trust import Role
+from edgectl_protos.domain.trust import Revocations, Role
 from edgectl_testkit.fleet_trust import FleetTrust
 
 LATER_S = 2e9
@@ -162,3 +163,14 @@ def test_calls_under_way_end_with_their_certificate(door):
     assert (mine.cancelled, other.cancelled) == (True, False)
     door.callers.end(["02"])
     assert not other.cancelled
+
+
+def test_a_certificate_that_is_revoked_between_the_look_and_the_call_ends_the_call(door):
+    mine = tls(serial="01")
+    caller = door.callers.of(mine)
+    with door.folder.locked():
+        door.folder.save(replace(door.folder.accepted(), revocations=Revocations(1, ("01",))))
+    door.callers.end(["01"])
+    with pytest.raises(CallerError, match="revoked"), door.callers.under_way(caller, mine):
+        pytest.fail("the call went on")
+    assert not door.callers._under_way

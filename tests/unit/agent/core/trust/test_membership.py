@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from dataclasses import replace
@@ -27,7 +28,8 @@ from edgectl_protos.domain.errors import (
     StateError,
     TrustError,
 )
-from edgectl_protos.domain.trust import Role, SignedRelease
+from edgectl_protos.domain.invitation import Invitation
+from edgectl_protos.domain.trust import Enrolment, EnrolmentAnswer, ReleaseKey, Role, SignedRelease
 from edgectl_testkit.fleet_trust import FleetTrust
 
 A, B = Digest("a" * 64), Digest("b" * 64)
@@ -46,8 +48,8 @@ class HereKeyring(Keyring):
 
 
 class Device:
-    def __init__(self, path, *, clock=lambda: 1.8e9):
-        self.folder = TrustFolder(path / "trust", Disk())
+    def __init__(self, path, *, clock=lambda: 1.8e9, disk=None):
+        self.folder = TrustFolder(path / "trust", disk or Disk())
         self.audit = AuditLog(path / "trust", Disk())
         self.membership = Membership(self.folder, HereKeyring(), self.audit, clock=clock)
         self.admission = Admission(self.folder, HereKeyring())
@@ -94,6 +96,19 @@ def test_the_real_process_makes_keys_and_checks_certificates(fleet, tmp_path):
     enroller = Enroller(tmp_path / "s")
     issued = fleet.authority.issue_device(enroller.request("bench"), "bench")
     assert enroller.install(io.BytesIO(issued.document)) == f"enrolled as bench, device {issued.identity}"
+
+
+def test_a_refusal_has_one_line_in_the_log(tmp_path):
+    enroller = Enroller(tmp_path)
+    enroller._ask = lambda invitation: EnrolmentAnswer(refusal="the code was used")
+    code = Invitation("bench", "tls:127.0.0.1:7443", "ab" * 32, bytes(16)).code
+    with pytest.raises(EnrolmentError, match="was used"):
+        enroller.join(code)
+    enroller._ask = lambda invitation: EnrolmentAnswer(Enrolment("bench", "i", "c", "a", ReleaseKey("00", 1), 1, 2))
+    with pytest.raises(EnrolmentError, match="no key waits"):
+        enroller.join(code)
+    lines = [line.decode() for line in AuditLog(tmp_path / "trust", Disk()).read(0)]
+    assert [("was used" in line, "no key waits" in line) for line in lines] == [(True, False), (False, True)]
 
 
 def test_root_does_not_enrol_into_a_folder_of_the_agents_user(tmp_path):
@@ -221,6 +236,33 @@ def test_a_clock_in_the_future_is_not_remembered(fleet, tmp_path):
     device.join(fleet)
     device.membership.saw(10)
     assert Device(tmp_path / "state", clock=lambda: 1.0).membership.now_s() < 9e9
+
+
+class ReadOnlyDisk(Disk):
+    refuses = False
+
+    def _rename(self, source, target):
+        if self.refuses:
+            raise OSError(errno.EROFS, "Read-only file system")
+        super()._rename(source, target)
+
+
+def test_a_disk_that_keeps_no_time_refuses_nobody_and_the_time_holds_until_the_agent_ends(fleet, tmp_path):
+    disk = ReadOnlyDisk()
+    device = Device(tmp_path / "state", clock=lambda: 17.0, disk=disk)
+    issued = device.join(fleet)
+    disk.refuses = True
+    device.membership.saw(issued.enrolment.issued_s + 500)
+    assert device.membership.now_s() == issued.enrolment.issued_s + 500
+
+
+def test_a_fifo_in_the_place_of_a_document_is_refused_at_once(fleet, device):
+    device.join(fleet)
+    path = device.folder.path / "accepted.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(TrustError, match="is no file"):
+        device.membership.revoked()
 
 
 # --- releases ------------------------------------------------------------------------------------------
