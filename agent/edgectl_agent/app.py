@@ -1,6 +1,6 @@
 """The composition root: builds every object of an agent, and owns the order of its start and stop.
 
-Start: lock of the state directory → lock of the socket → what an earlier agent left is answered for → servers are bound
+Start: lock of the state directory → lock of the socket → servers are bound → what an earlier agent left is answered for
 → ready. An agent whose disk is full, read-only or damaged starts all the same, and says so to whoever says hello.
 Stop: no new calls → workers killed → waiting calls released → threads joined → socket and lock gone. A deployment
 that is stopped in the middle goes on at the next start.
@@ -174,7 +174,7 @@ class Agent:
             cancel_wait_s=config.cancel_wait_s,
         )
         runs = Runs(
-            RunRecords(layout.runs, layout.damaged, disk, kept=config.runs_kept),
+            RunRecords(layout.runs, layout.damaged, disk, pool.take_back, kept=config.runs_kept),
             store,
             sessions,
             deployer,
@@ -257,10 +257,11 @@ class Agent:
         try:
             for socket in sockets:
                 self._held.callback(release_socket, socket, claim_socket(socket))
-            self._open()
             self._server = self._server_factory()
+            # Before anything works here: what a thread made meanwhile would have the socket's narrow mode.
             for address in addresses:
                 self._addresses.append(self._bind(self._server, address))
+            self._open()
             self._server.start()
         except BaseException:
             self.stop()

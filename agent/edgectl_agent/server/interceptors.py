@@ -7,20 +7,19 @@ fails is one of them. Anything else is a defect: it is logged with its traceback
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 
 from edgectl_agent.core.device.memory import give_back_memory
+from edgectl_agent.core.failures import as_ours
 from edgectl_agent.server.limits import MethodLimit, Places, Stream, bounded, checked, limit_of
 from edgectl_protos.codec.status import details_of, metadata_of, status_of
-from edgectl_protos.domain.errors import DeviceError, EdgectlError, InternalError
+from edgectl_protos.domain.errors import EdgectlError
 
 __all__ = ["CallInterceptor"]
 
-_LOG = logging.getLogger(__name__)
 _RELIEVED_AFTER_BYTES = 16 << 20
 
 
@@ -29,20 +28,11 @@ def _reported(context: grpc.ServicerContext, method: str) -> Iterator[None]:
     try:
         yield
         return
-    except EdgectlError as exc:
-        error = exc
     except Exception as exc:  # noqa: BLE001 (the boundary of the process: the caller must get an answer)
-        if not context.is_active():
+        if not isinstance(exc, EdgectlError) and not context.is_active():
             # The caller is gone, and reading from it failed: there is nobody to tell.
             return
-        if isinstance(exc, OSError):
-            _LOG.error("%s: %s", method, exc)
-            error = DeviceError(f"the disk of the device failed: {exc}", hint="its kernel says why: dmesg")
-        else:
-            _LOG.exception("%s failed", method)
-            error = InternalError(
-                f"the agent has a defect: {type(exc).__name__}: {exc}", hint="its log on the device has the traceback"
-            )
+        error = as_ours(exc, method)
     context.set_trailing_metadata(metadata_of(error))
     context.abort(status_of(error), details_of(error))
 

@@ -6,7 +6,6 @@ the end of the agent: whatever a job, the disk or a defect does, the deployment 
 
 from __future__ import annotations
 
-import logging
 import threading
 from dataclasses import replace
 
@@ -15,13 +14,12 @@ from edgectl_agent.core.deployments.course import Course
 from edgectl_agent.core.deployments.installer import Installer
 from edgectl_agent.core.deployments.journal import Record
 from edgectl_agent.core.device.memory import give_back_memory
+from edgectl_agent.core.failures import as_ours
 from edgectl_agent.core.workers.sessions import Sessions
 from edgectl_protos.domain.deployment import Failure, State
-from edgectl_protos.domain.errors import CancelledError, DeviceError, EdgectlError, InternalError
+from edgectl_protos.domain.errors import CancelledError
 
 __all__ = ["Foreman"]
-
-_LOG = logging.getLogger(__name__)
 
 
 class Foreman:
@@ -54,7 +52,7 @@ class Foreman:
                 try:
                     self._finish(record, event)
                 except Exception as exc:  # noqa: BLE001 (the boundary of the thread: a deployment must come to rest)
-                    self._course.move(self._register.get(record.deployment.id), _failed(exc))
+                    self._course.move(self._register.get(record.deployment.id), _failed(record, exc))
                 rests = not self._register.unfinished()
             if rests:
                 give_back_memory()
@@ -90,7 +88,7 @@ class Foreman:
                     raise CancelledError(f"deployment {deployment.id} was withdrawn")
                 done = self._installer.do(job, record)
         except Exception as exc:  # noqa: BLE001 (the boundary of the thread: a deployment must come to rest)
-            failed = _failed(exc)
+            failed = _failed(record, exc)
         else:
             return done
         if not self._register.closing:
@@ -110,11 +108,6 @@ class Foreman:
             self._course.move(record, event)
 
 
-def _failed(error: Exception) -> lifecycle.Failed:
+def _failed(record: Record, error: Exception) -> lifecycle.Failed:
     """The way back, for this reason."""
-    if isinstance(error, OSError):
-        error = DeviceError(f"the disk of the device failed: {error}")
-    elif not isinstance(error, EdgectlError):
-        _LOG.error("a deployment met a defect", exc_info=error)
-        error = InternalError(f"the agent has a defect: {type(error).__name__}: {error}")
-    return lifecycle.Failed(Failure.of(error))
+    return lifecycle.Failed(Failure.of(as_ours(error, f"deployment {record.deployment.id}")))

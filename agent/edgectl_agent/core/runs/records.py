@@ -7,13 +7,15 @@ host is told. The last ones are kept.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgectl_agent.core.deployments.journal import check_id
-from edgectl_agent.core.store.atomic import Disk, read_file
+from edgectl_agent.core.store.atomic import TEMPORARY_PREFIX, Disk, read_file
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import (
@@ -23,6 +25,7 @@ from edgectl_protos.domain.errors import (
     EdgectlError,
     NotFoundError,
     UsageError,
+    WorkerError,
 )
 from edgectl_protos.domain.run import Run, RunEvent, RunPhase
 
@@ -44,12 +47,15 @@ class Remembered:
 
 
 class RunRecords:
-    """The documents and samples of the last runs."""
+    """The documents and samples of the last runs. `take_back` makes a file that a worker wrote the agent's own."""
 
-    def __init__(self, folder: Path, damaged: Path, disk: Disk, *, kept: int) -> None:
+    def __init__(
+        self, folder: Path, damaged: Path, disk: Disk, take_back: Callable[[Path], None], *, kept: int
+    ) -> None:
         self._folder = folder
         self._damaged = damaged
         self._disk = disk
+        self._take_back = take_back
         self._kept = kept
 
     def open(self) -> None:
@@ -105,8 +111,27 @@ class RunRecords:
         return found
 
     def take_samples(self, run_id: str, written: Path) -> None:
-        """Take what a worker wrote as the samples of a run."""
-        self._disk.publish(written, self._spool(run_id))
+        """Take what a worker wrote as the samples of a run.
+
+        Raises:
+            WorkerError: it wrote none, or something else than a file.
+            DeviceError: the disk refused it.
+        """
+        held = self._folder / f"{TEMPORARY_PREFIX}{run_id}"
+        try:
+            # First out of the worker's reach: it could put a link in the place of what was looked at.
+            os.replace(written, held)
+            found = held.lstat()
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+                raise WorkerError(f"the worker wrote {written.name}, which is no file of its own")
+            self._take_back(held)
+        except OSError as exc:
+            self._disk.discard(held)
+            raise WorkerError(f"the worker did not write {written.name}: {exc.strerror}") from exc
+        except WorkerError:
+            self._disk.discard(held)
+            raise
+        self._disk.publish(held, self._spool(run_id))
 
     def samples(self, run_id: str, offset: int) -> Iterator[bytes]:
         """The samples of a finished run, in pieces.
@@ -139,7 +164,10 @@ class RunRecords:
         return self._folder / f"{run_id}.json"
 
     def _read(self, path: Path) -> Remembered:
-        return from_bytes(Remembered, read_file(path, limit_bytes=_MAX_BYTES), what=path.name, lenient=True)
+        found = from_bytes(Remembered, read_file(path, limit_bytes=_MAX_BYTES), what=path.name, lenient=True)
+        if found.run.run_id != path.stem:
+            raise DocumentError(f"{path.name} is about run {found.run.run_id[:100]!r}")
+        return found
 
     def _documents(self) -> list[Path]:
         """Those that are there, the last written first."""

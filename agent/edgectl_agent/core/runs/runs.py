@@ -19,6 +19,7 @@ from edgectl_agent.core.deployments.gates import check_loop
 from edgectl_agent.core.deployments.journal import check_id, check_owner
 from edgectl_agent.core.device.facts import Facts
 from edgectl_agent.core.device.occupancy import Occupancy
+from edgectl_agent.core.failures import as_ours
 from edgectl_agent.core.runs.active import ActiveRun
 from edgectl_agent.core.runs.records import RunRecords
 from edgectl_agent.core.store.store import Store
@@ -29,7 +30,6 @@ from edgectl_protos.domain.errors import (
     CancelledError,
     DeviceError,
     EdgectlError,
-    InternalError,
     NotFoundError,
     StateError,
     UnreachableError,
@@ -79,8 +79,10 @@ class Runs:
 
     def close(self) -> None:
         """End the run in progress. Its worker was killed before."""
-        self._closing = True
-        thread = self._thread
+        # Under the lock: a run that is just beginning has its thread, or is refused.
+        with self._lock:
+            self._closing = True
+            thread = self._thread
         if thread is not None:
             thread.join()
 
@@ -207,14 +209,9 @@ class Runs:
         run = active.run
         try:
             event = self._measure(active, overrides)
-        except EdgectlError as exc:
-            event = _failed(run, self._told(active, Failure(exc.reason, exc.message, exc.hint)))
-        except OSError as exc:
-            event = _failed(run, Failure(DeviceError.reason, f"the disk of the device failed: {exc}"))
         except Exception as exc:  # noqa: BLE001 (the boundary of the thread: a run must come to its end)
-            _LOG.exception("run %s", run.run_id)
-            message = f"the agent has a defect: {type(exc).__name__}: {exc}"
-            event = _failed(run, Failure(InternalError.reason, message))
+            failure = self._told(active, Failure.of(as_ours(exc, f"run {run.run_id}")))
+            event = RunEvent(run.run_id, RunPhase.FAILED, failure=failure)
         event = active.numbered(event)
         try:
             self._records.end(run, event)
@@ -260,13 +257,8 @@ class Runs:
             # What the failure left of it, such as half a reload, is nothing to measure with.
             self._sessions.end(run.release)
             raise
-        self._sessions.take_back(written)
         self._records.take_samples(run.run_id, written)
         return RunEvent(run.run_id, RunPhase.DONE, 1.0, reply.summary)
-
-
-def _failed(run: Run, failure: Failure) -> RunEvent:
-    return RunEvent(run.run_id, RunPhase.FAILED, failure=failure)
 
 
 def _unknown(run_id: str) -> NotFoundError:

@@ -15,9 +15,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgectl_protos.domain.errors import DeviceError, DiskFullError, DocumentError
+from edgectl_protos.domain.artifact import Digest
+from edgectl_protos.domain.errors import BundleError, DeviceError, DiskFullError, DocumentError
 
-__all__ = ["TEMPORARY_PREFIX", "Disk", "disk_error", "names_in", "read_file", "room"]
+__all__ = ["TEMPORARY_PREFIX", "Disk", "digests_in", "disk_error", "names_in", "read_file", "room"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,6 +78,13 @@ def names_in(folder: Path) -> list[str]:
         return sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
+
+
+def digests_in(folder: Path) -> Iterator[Digest]:
+    """Of what is in a folder that which is named by a digest, in order."""
+    for name in names_in(folder):
+        with contextlib.suppress(BundleError):
+            yield Digest(name)
 
 
 class Disk:

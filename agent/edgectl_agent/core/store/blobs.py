@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgectl_agent.core.store.atomic import Disk, names_in, read_file
+from edgectl_agent.core.store.atomic import Disk, digests_in, read_file
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import MAX_MANIFEST_BYTES
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError, NotFoundError
@@ -135,11 +135,7 @@ class Blobs:
         self._disk.remove(self.path(digest))
 
     def __iter__(self) -> Iterator[Digest]:
-        for name in names_in(self._folder):
-            try:
-                yield Digest(name)
-            except BundleError:
-                continue
+        return digests_in(self._folder)
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

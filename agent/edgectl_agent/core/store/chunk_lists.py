@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgectl_agent.core.store.atomic import Disk, names_in, read_file
+from edgectl_agent.core.store.atomic import Disk, digests_in, read_file
 from edgectl_protos.codec.transfer import MAX_CHUNK_LIST_BYTES, chunks_from_bytes, chunks_to_bytes
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.chunks import CHUNK_DIGEST_BYTES, ChunkList
@@ -94,11 +94,7 @@ class ChunkLists:
         self._disk.remove(self._folder / digest.hex)
 
     def __iter__(self) -> Iterator[Digest]:
-        for name in names_in(self._folder):
-            try:
-                yield Digest(name)
-            except BundleError:
-                continue
+        return digests_in(self._folder)
 
 
 def read_list(path: Path, disk: Disk) -> ChunkList | None:

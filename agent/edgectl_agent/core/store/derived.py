@@ -7,15 +7,16 @@ of its files as they were built.
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from edgectl_agent.core.store.atomic import Disk, names_in, read_file, room
+from edgectl_agent.core.store.atomic import TEMPORARY_PREFIX, Disk, digests_in, read_file, room
 from edgectl_agent.core.store.blobs import BLOB_MODE, sha256_of
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.artifact import Digest, FileEntry, safe_path
-from edgectl_protos.domain.errors import BuildError, BundleError, EdgectlError
+from edgectl_protos.domain.errors import BuildError, EdgectlError
 from edgectl_protos.worker.derived import STAMP_NAME, Stamp
 from edgectl_protos.worker.messages import Built
 
@@ -50,6 +51,18 @@ class Derived:
     def has(self, source: Digest) -> bool:
         """Whether something was built from a source, for whatever this device was then."""
         return any(self._source(key) == source for key in self)
+
+    def take(self, folder: Path, key: Digest) -> Path:
+        """Move a folder that a builder wrote out of its reach; where it is now, to be published or discarded."""
+        held = self._folder / f"{TEMPORARY_PREFIX}{key.hex}"
+        self._disk.discard(held)
+        with room(folder):
+            os.replace(folder, held)
+        return held
+
+    def discard(self, held: Path) -> None:
+        """Remove what was taken, and not published."""
+        self._disk.discard(held)
 
     def publish(self, folder: Path, key: Digest, source: Digest, bound_to: dict[str, str], built: Built) -> None:
         """Make visible what was built in a folder on the same file system; the folder is gone then.
@@ -94,11 +107,7 @@ class Derived:
                 self._disk.remove_tree(self._folder / key.hex)
 
     def __iter__(self) -> Iterator[Digest]:
-        for name in names_in(self._folder):
-            try:
-                yield Digest(name)
-            except BundleError:
-                continue
+        return digests_in(self._folder)
 
     def _source(self, key: Digest) -> Digest | None:
         try:

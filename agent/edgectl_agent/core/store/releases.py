@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgectl_agent.core.store.atomic import TEMPORARY_PREFIX, Disk, disk_error, names_in, room
+from edgectl_agent.core.store.atomic import TEMPORARY_PREFIX, Disk, digests_in, disk_error, room
 from edgectl_agent.core.store.blobs import Blobs
 from edgectl_agent.core.store.layout import Layout
 from edgectl_protos.domain.artifact import Digest, safe_path
@@ -110,13 +110,7 @@ class Releases:
 
     def listing(self) -> set[Digest]:
         """All release directories."""
-        found = set()
-        for name in names_in(self._layout.releases):
-            try:
-                found.add(Digest(name))
-            except BundleError:
-                continue
-        return found
+        return set(digests_in(self._layout.releases))
 
     def remove(self, release: Digest) -> None:
         """Remove the directory of a release that is not linked."""

@@ -151,6 +151,17 @@ class Store:
         """Files whose blobs are not here, as far as can be told without reading them."""
         return tuple(entry for entry in manifest.files if not self.blobs.unchanged(entry.digest))
 
+    def entry(self, manifest: Manifest, digest: Digest) -> FileEntry:
+        """The file of a release that this blob belongs to.
+
+        Raises:
+            NotFoundError: none does.
+        """
+        for entry in manifest.files:
+            if entry.digest == digest:
+                return entry
+        raise NotFoundError(f"release {manifest.name!r} has no blob {digest.short}")
+
     def offer(
         self, entry: FileEntry, chunks: ChunkList, *, holder: str, going_on: Callable[[], object]
     ) -> Upload | None:
@@ -263,17 +274,6 @@ class Store:
             if not self.blobs.has(digest):
                 self.chunk_lists.drop(digest)
         self.derived.collect({source_of(c, manifest) for manifest in staying for c in manifest.components if c.recipe})
-
-    def entry(self, manifest: Manifest, digest: Digest) -> FileEntry:
-        """The file of a release that this blob belongs to.
-
-        Raises:
-            NotFoundError: none does.
-        """
-        for entry in manifest.files:
-            if entry.digest == digest:
-                return entry
-        raise NotFoundError(f"release {manifest.name!r} has no blob {digest.short}")
 
 
 def _listed(paths: tuple[str, ...]) -> str:

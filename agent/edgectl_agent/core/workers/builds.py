@@ -118,9 +118,15 @@ class Builds:
                 self._pool.give(out)
             note(f"building {words}, which takes minutes")
             built = self._ask(worker, release, component, out, note)
-            with room(out):
-                self._pool.take_back(out)
-            derived.publish(out, key, source, bound_to, built)
+            # Before anything of it is looked at: a builder could put a link in the place of what was.
+            held = derived.take(out, key)
+            self._pool.end(release.hex)
+            try:
+                with room(held):
+                    self._pool.take_back(held)
+                derived.publish(held, key, source, bound_to, built)
+            finally:
+                derived.discard(held)
             derived.drop_others(source, key)
         finally:
             self._pool.end(release.hex)

@@ -6,7 +6,6 @@ load, and each use of what was loaded, the release's files are looked at: nothin
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from edgectl_agent.core.workers.interpreters import Interpreters
 from edgectl_agent.core.workers.pool import WorkerPool
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
-from edgectl_protos.domain.errors import DeviceError, EdgectlError, WorkerError
+from edgectl_protos.domain.errors import DeviceError, EdgectlError
 from edgectl_protos.worker import messages
 from edgectl_protos.worker.process import WorkerProcess
 
@@ -98,20 +97,6 @@ class Sessions:
                 hint="free some space there, and look at its log",
             )
         return scratch / name
-
-    def take_back(self, path: Path) -> None:
-        """Make a file that a worker wrote the agent's own.
-
-        Raises:
-            WorkerError: it wrote none, or something else than a file.
-        """
-        try:
-            found = path.lstat()
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-                raise WorkerError(f"the worker wrote {path.name}, which is no file of its own")
-            self._pool.take_back(path)
-        except OSError as exc:
-            raise WorkerError(f"the worker did not write {path.name}: {exc.strerror}") from exc
 
     def end(self, release: Digest) -> None:
         """Stop the worker of a release, if there is one."""

@@ -67,6 +67,20 @@ def test_a_builder_that_did_not_write_what_it_says_is_refused(derived, built):
         derived.publish(built, key_of(SOURCE, HERE), SOURCE, HERE, Built("model.engine"))
 
 
+def test_what_was_built_is_out_of_the_builders_reach_before_it_is_looked_at(derived, built):
+    key = key_of(SOURCE, HERE)
+    (built / "model.engine").write_bytes(b"engine")
+    derived.take(built, key)
+    # A second builder of the same; the first one's was never published.
+    built.mkdir()
+    (built / "model.engine").write_bytes(b"engine")
+    held = derived.take(built, key)
+    assert not built.exists()
+    derived.publish(held, key, SOURCE, HERE, Built("model.engine"))
+    derived.discard(held)
+    assert derived.intact(key)
+
+
 @pytest.mark.parametrize("link", [os.symlink, os.link])
 def test_a_builder_that_wrote_a_link_to_another_file_is_refused(derived, built, tmp_path, link):
     (tmp_path / "secret").write_bytes(b"secret")
