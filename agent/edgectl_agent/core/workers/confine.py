@@ -108,12 +108,15 @@ def _user(policy: dict[str, Any]) -> str:
     if wanted is None:
         problem = "there is no user for workers"
     else:
-        # Group and user are tried before they are taken for good.
+        # Groups and user are tried before they are taken for good.
+        groups = os.getgroups()
+        os.setgroups(policy["groups"])
         os.setegid(policy["gid"])
         os.seteuid(wanted)
         unreachable = [path for path in policy["needed"] if not _reachable(path)]
         os.seteuid(0)
         os.setegid(0)
+        os.setgroups(groups)
         if unreachable:
             problem = f"user {wanted} cannot reach {unreachable[0]}"
     if not problem:

@@ -17,7 +17,7 @@ from pathlib import Path
 from edgectl_agent.core.store.atomic import Disk, names_in, read_file
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.workers.sandbox import Sandbox
-from edgectl_protos.domain.errors import CancelledError, DeviceError, DocumentError
+from edgectl_protos.domain.errors import CancelledError, DeviceError, DocumentError, EdgectlError
 from edgectl_protos.worker.process import WorkerProcess
 
 __all__ = ["WorkerPool"]
@@ -95,17 +95,23 @@ class WorkerPool:
         """
         self.end(key)
         with self._lock:
-            if self._starting_refused:
-                raise CancelledError("the agent is stopping")
             self._count += 1
             name = f"{os.getpid()}-{self._count}"
-            scratch = self._make_scratch(name)
+        scratch = self._make_scratch(name)
+        try:
+            # Not under the lock, by which workers are killed: a Python may be asked where it lies.
             command = self._sandbox.command(python, self._arguments, scratch, others=others, builds=builds)
-            worker = WorkerProcess(command, self._layout.logs / f"worker-{name}.log", stop_s=self._stop_s)
-            self._by_key[key] = worker
-            self._live.add(worker)
-            if scratch is not None:
-                self._scratch[worker] = scratch
+            with self._lock:
+                if self._starting_refused:
+                    raise CancelledError("the agent is stopping")
+                worker = WorkerProcess(command, self._layout.logs / f"worker-{name}.log", stop_s=self._stop_s)
+                self._by_key[key] = worker
+                self._live.add(worker)
+                if scratch is not None:
+                    self._scratch[worker] = scratch
+        except EdgectlError:
+            self._discard(scratch)
+            raise
         try:
             (self._layout.workers / str(worker.pid)).write_text(_birth(worker.pid))
             self._forget_old_logs()
@@ -155,10 +161,16 @@ class WorkerPool:
             scratch = self._scratch.pop(worker, None)
         try:
             (self._layout.workers / str(worker.pid)).unlink(missing_ok=True)
-            if scratch is not None:
+        except OSError as exc:
+            _LOG.error("worker %d is gone, and its record stays: %s", worker.pid, exc)
+        self._discard(scratch)
+
+    def _discard(self, scratch: Path | None) -> None:
+        if scratch is not None:
+            try:
                 self._disk.discard(scratch)
-        except (OSError, DeviceError) as exc:
-            _LOG.error("worker %d is gone, and something of it stays: %s", worker.pid, exc)
+            except DeviceError as exc:
+                _LOG.error("what a worker wrote stays: %s", exc.message)
 
     def _make_scratch(self, name: str) -> Path | None:
         try:

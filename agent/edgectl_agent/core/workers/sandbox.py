@@ -12,6 +12,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ class Sandbox:
         self._python = python
         self._machine_bytes = machine_bytes
         self._user: struct_passwd | None = None
+        self._lock = threading.Lock()
         self._is_open = False
         self._pythons: dict[str, list[str]] = {}
         self._report: tuple[str, ...] | None = None
@@ -75,24 +77,25 @@ class Sandbox:
         """Before the first worker: let its user pass through to what it reads, and give builders their cache. Not at
         the start of the agent, since asking for a user costs half a megabyte that an idle one need not hold.
         """
-        if self._is_open:
-            return
-        self._is_open = True
-        layout = self._layout
-        self._user = _user(self._config.user) if os.geteuid() == 0 and self._config.active else None
-        if self._user is not None:
-            for folder in (layout.root, layout.releases, layout.derived, layout.scratch, layout.builders):
-                folder.chmod(0o711)
-        if not layout.builders_cache.is_dir():
-            self.make(layout.builders_cache)
+        with self._lock:
+            if self._is_open:
+                return
+            layout = self._layout
+            self._user = _user(self._config.user) if os.geteuid() == 0 and self._config.active else None
+            if self._user is not None:
+                for folder in (layout.root, layout.releases, layout.derived, layout.scratch, layout.builders):
+                    folder.chmod(0o711)
+            if not layout.builders_cache.is_dir():
+                self.make(layout.builders_cache)
+            self._is_open = True
 
     def report(self) -> tuple[str, ...]:
         """What is taken away from workers on this device, and what cannot be; asked once."""
         if not self._config.active:
             return ("off, as the agent was told: --no-sandbox",)
-        self.open()
         if self._report is None:
             try:
+                self.open()
                 command = self._confined(self._policy(self._python, None))
                 done = subprocess.run(command, capture_output=True, timeout=_ASK_S, check=True)
                 self._report = tuple(str(said) for said in json.loads(done.stdout))
@@ -178,20 +181,19 @@ class Sandbox:
         )
 
     def _paths_of(self, python: str) -> list[str]:
-        """Where a Python and what is installed in it lie; asked of each once."""
-        found = self._pythons.get(python)
-        if found is None:
+        """Where a Python and what is installed in it lie; asked of each until it has said so."""
+        # It may be a link, or a script that starts another one.
+        itself = [os.path.realpath(python), os.path.abspath(python)]
+        said = self._pythons.get(python)
+        if said is None:
             code = "import sys, json; print(json.dumps([sys.prefix, sys.base_prefix, *sys.path]))"
             try:
                 done = subprocess.run([python, "-c", code], capture_output=True, timeout=_ASK_S, check=True, cwd="/")
-                said = [str(path) for path in json.loads(done.stdout)]
+                said = self._pythons[python] = [str(path) for path in json.loads(done.stdout)]
             except (OSError, ValueError, subprocess.SubprocessError) as exc:
                 _LOG.error("where %s lies cannot be told: %s", python, exc)
                 said = []
-            # It may be a link, or a script that starts another one.
-            said += [os.path.realpath(python), os.path.abspath(python)]
-            found = self._pythons[python] = sorted({path for path in said if os.path.exists(path) and path != "/"})
-        return found
+        return sorted({path for path in (*said, *itself) if os.path.exists(path) and path != "/"})
 
     def _limits(self) -> dict[str, int]:
         memory = self._config.memory_bytes or self._machine_bytes * 9 // 10

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -51,6 +52,30 @@ def test_an_interpreter_that_is_not_there_is_named(make_pool):
     with pytest.raises(WorkerError, match="/no/such/python") as caught:
         make_pool().start("/no/such/python", key="k")
     assert "--interpreter" in caught.value.hint
+
+
+def test_a_worker_that_cannot_be_started_leaves_no_folder(make_pool, layout):
+    pool = make_pool()
+    with pytest.raises(WorkerError):
+        pool.start("/no/such/python", key="k")
+    assert list(layout.scratch.iterdir()) == []
+
+
+def test_workers_are_killed_at_once_while_a_python_is_asked_where_it_lies(make_pool):
+    pool = make_pool()
+    worker = pool.start(sys.executable, key="k")
+    command = pool._sandbox.command
+
+    def slow(*arguments, **named):
+        killing = threading.Thread(target=pool.kill, args=("k",))
+        killing.start()
+        killing.join(10)
+        assert not killing.is_alive()
+        return command(*arguments, **named)
+
+    pool._sandbox.command = slow
+    pool.start(sys.executable, key="other")
+    assert not worker.alive
 
 
 def test_a_worker_that_died_is_not_held(make_pool):

@@ -141,6 +141,20 @@ def test_a_worker_whose_python_no_other_user_can_reach_is_root_without_its_right
     assert "cannot reach" in done.stderr
 
 
+def test_what_only_a_group_of_roots_reaches_no_other_user_reaches(layout):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    python = layout.root.parent / "python3"
+    python.write_text(f'#!/bin/sh\nexec {PYTHON} "$@"\n')
+    python.chmod(0o750)
+    groups = os.getgroups()
+    os.setgroups([0])
+    try:
+        assert tried(layout, "print(os.getuid())", python=str(python)) == "0"
+    finally:
+        os.setgroups(groups)
+
+
 def test_memory_files_and_core_dumps_are_bounded(layout):
     assert "MemoryError" in tried(layout, "x = bytearray(1 << 30)", memory_bytes=256 << 20)
     assert tried(layout, "x = bytearray(64 << 20); print('fits')", memory_bytes=256 << 20) == "fits"
@@ -171,6 +185,27 @@ def test_a_python_that_is_not_there_is_named(layout):
     with pytest.raises(WorkerError, match="/no/such/python") as caught:
         sandbox.command("/no/such/python", [], None)
     assert "--interpreter" in caught.value.hint
+
+
+def test_a_python_that_did_not_answer_once_is_asked_again(layout, tmp_path):
+    python, answers = tmp_path / "python", tmp_path / "answers"
+    python.write_text(f'#!/bin/sh\n[ -e {answers} ] && exec {PYTHON} "$@"\nexit 1\n')
+    python.chmod(0o755)
+    sandbox = Sandbox(layout, SandboxConfig(), machine_bytes=0)
+    prefix = subprocess.run([PYTHON, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True)
+    assert prefix.stdout.strip() not in sandbox._paths_of(str(python))
+    answers.touch()
+    assert prefix.stdout.strip() in sandbox._paths_of(str(python))
+
+
+def test_a_sandbox_that_could_not_be_opened_is_opened_by_the_next_worker(layout):
+    layout.builders.rmdir()
+    sandbox = Sandbox(layout, SandboxConfig(), machine_bytes=0)
+    with pytest.raises(FileNotFoundError):
+        sandbox.open()
+    layout.make()
+    sandbox.open()
+    assert layout.builders_cache.is_dir()
 
 
 def test_what_a_worker_wrote_is_taken_back(layout):
