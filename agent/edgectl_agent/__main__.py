@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--reserve-mib",
-        type=int,
+        type=_mib,
         default=DEFAULT_RESERVE_BYTES // MIB,
         metavar="N",
         help="disk space that no installation may use (default: %(default)s)",
@@ -189,18 +189,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--worker-mib",
-        type=int,
+        type=_mib,
         default=0,
         metavar="N",
         help="memory that one worker may take (default: nine tenths of the machine's)",
     )
-    _enrol_options(commands.add_parser("enrol", help="get a certificate from a host", formatter_class=_Formatter))
     run.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
-    hello = commands.add_parser("hello", help="ask whether an agent of this machine answers")
+    _enrol_options(commands.add_parser("enrol", help="get a certificate from a host", formatter_class=_Formatter))
+    hello = commands.add_parser(
+        "hello", help="ask whether an agent of this machine answers", formatter_class=_Formatter
+    )
     hello.add_argument("address", metavar="unix:PATH", help="the socket it listens on")
     hello.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait for it")
     hello.set_defaults(log_level="warning")
     return parser
+
+
+def _mib(text: str) -> int:
+    """A number of MiB, as argparse asks for it."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is less than nothing")
+    return number
 
 
 def _enrol_options(enrol: argparse.ArgumentParser) -> None:

@@ -84,7 +84,7 @@ class AgentConfig:
     sandbox: SandboxConfig = SandboxConfig()
 
     rpc_threads: int = 32
-    """One per concurrent call; each is started when first needed. Streams may hold 20 of them (`server/limits.py`)."""
+    """One per concurrent call; each is started when first needed. Streams may hold 28 of them (`server/limits.py`)."""
     stop_grace_s: float = 2.0
 
     reserve_bytes: int = DEFAULT_RESERVE_BYTES

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from edgectl_agent.config import AgentConfig
 from edgectl_agent.server.limits import MethodLimit, Places, bounded, checked, limit_of
+from edgectl_protos.agent.v1 import (
+    artifact_service_pb2,
+    deployment_service_pb2,
+    info_service_pb2,
+    profile_service_pb2,
+    trust_service_pb2,
+)
+from edgectl_protos.codec.transfer import UPLOAD_METHOD
 from edgectl_protos.domain.errors import BusyError, UsageError
 
+STREAMS = [
+    UPLOAD_METHOD,
+    *(
+        f"/{service.full_name}/{method.name}"
+        for module in (
+            artifact_service_pb2,
+            deployment_service_pb2,
+            info_service_pb2,
+            profile_service_pb2,
+            trust_service_pb2,
+        )
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+        if method.client_streaming or method.server_streaming
+    ),
+]
 WATCH = "/edgectl.agent.v1.DeploymentService/Watch"
 FETCH = "/edgectl.agent.v1.ProfileService/FetchSamples"
 
@@ -47,6 +74,12 @@ def test_each_method_has_a_limit_and_an_unknown_one_the_smallest():
     assert limit_of("/edgectl.agent.v1.DeploymentService/Create").request_bytes > 1 << 20
     assert limit_of("/edgectl.agent.v1.InfoService/Hello").request_bytes == 64 << 10
     assert limit_of("/another.Service/Method") == limit_of("nonsense") == MethodLimit()
+
+
+def test_whoever_holds_every_stream_keeps_no_unary_call_waiting():
+    streams = sum(limit_of(method).streams for method in STREAMS)
+    assert streams == 28
+    assert streams < AgentConfig(Path(), ()).rpc_threads
 
 
 def hold(places, method, count, ended=None):
