@@ -55,12 +55,14 @@ def deep(location):
     holding = graph(add())
     holding.sparse_initializer.append(sparse)
     function = helper.make_function("d", "F", ["x"], ["w"], [constant], [helper.make_opsetid("", 20)])
+    default = onnx.FunctionProto(name="F", domain="d", attribute_proto=[helper.make_attribute("a", external(location))])
     return {
         "initializer": (graph(add(), initializers=[external(location)]), ()),
         "constant": (graph(constant, add()), ()),
         "branch": (graph(helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)), ()),
         "sparse": (holding, ()),
         "function": (graph(helper.make_node("F", ["x"], ["y"], domain="d")), (function,)),
+        "default of a function": (graph(helper.make_node("F", ["x"], ["y"], domain="d")), (default,)),
         "context": (
             graph(helper.make_node("EPContext", ["x"], ["y"], ep_cache_context=location, embed_mode=0)),
             (),
