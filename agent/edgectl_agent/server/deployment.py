@@ -15,6 +15,7 @@ from edgectl_agent.core.trust.admission import Admission
 from edgectl_agent.server.callers import Callers
 from edgectl_protos.agent.v1 import deployment_service_pb2, deployment_service_pb2_grpc
 from edgectl_protos.codec.wire import to_wire
+from edgectl_protos.domain.artifact import Digest
 
 __all__ = ["DeploymentServicer"]
 
@@ -73,7 +74,8 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
     def Rollback(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Put the previous release back."""
         caller = self._callers.of(context, told=request.owner)
-        previous = self._deployer.links().previous
-        if previous is not None:
-            self._admission.admit(previous, request.signed_release)
-        return to_wire(self._deployer.rollback(owner=caller.name))
+
+        def admit(release: Digest) -> None:
+            self._admission.admit(release, request.signed_release)
+
+        return to_wire(self._deployer.rollback(owner=caller.name, admit=admit))

@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from edgectl_protos.domain.bundle import MANIFEST_NAME, BuildRecipe
+from edgectl_protos.domain.bundle import BuildRecipe
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import DiskFullError
 from edgectl_protos.domain.run import RunPhase
-from edgectl_testkit.raw_client import RawClient, manifest_of
+from edgectl_testkit.raw_client import RawClient, manifest_bytes, manifest_of
 from edgectl_testkit.serve import serve
 from edgectl_testkit.stub_bundles import Part
 
@@ -201,7 +201,7 @@ def test_what_was_altered_on_the_disk_is_built_anew(state, bundle):
 
 def test_room_for_what_will_be_built_is_asked_for_before_a_byte_is_sent(state, bundle):
     release = bundle(parts=PARTS)
-    data = (release / MANIFEST_NAME).read_bytes()
+    data = manifest_bytes(release)
     built = manifest_of(release).file("components/full/model.bin").size_bytes
     with serve(state) as address, RawClient(address) as client:
         client.create(data, "d-1")

@@ -14,22 +14,12 @@ import subprocess
 import pytest
 
 from edgectl_agent.app import Agent
-from edgectl_protos.domain.artifact import Digest
-from edgectl_protos.domain.bundle import MANIFEST_NAME
 from edgectl_protos.domain.deployment import TERMINAL, State
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError, DeviceError, EdgectlError, UsageError
 from edgectl_protos.domain.run import RunPhase
 from edgectl_testkit.faults import FailingDisk
-from edgectl_testkit.raw_client import RawClient, chunks_of, frame_of, manifest_of
+from edgectl_testkit.raw_client import RawClient, chunks_of, frame_of, manifest_bytes, manifest_of
 from edgectl_testkit.serve import agent_config, serve
-
-
-def manifest_bytes(bundle):
-    return (bundle / MANIFEST_NAME).read_bytes()
-
-
-def release_of(bundle, state):
-    return Digest(next(path.name for path in (state / "releases").iterdir()))
 
 
 def alter(path):

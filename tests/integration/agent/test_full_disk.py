@@ -7,10 +7,9 @@ import subprocess
 
 import pytest
 
-from edgectl_protos.domain.bundle import MANIFEST_NAME
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import DiskFullError
-from edgectl_testkit.raw_client import RawClient, chunks_of, manifest_of
+from edgectl_testkit.raw_client import RawClient, chunks_of, manifest_bytes, manifest_of
 from edgectl_testkit.serve import serve
 
 MIB = 1 << 20
@@ -36,7 +35,7 @@ def test_a_release_that_does_not_fit_is_refused_with_the_numbers_and_the_old_one
         before = client.listing()[1:]
         big = bundle("v2", extra={"big.bin": os.urandom(5 * MIB)})
         with pytest.raises(DiskFullError, match=r"needs 5,\d{3},\d{3} bytes more; [\d,]+ are free"):
-            client.create((big / MANIFEST_NAME).read_bytes(), "d-2")
+            client.create(manifest_bytes(big), "d-2")
         assert client.listing()[1:] == before
         assert client.deploy(bundle("v3", extra={"big.bin": os.urandom(MIB)}), "d-3").state is State.COMMITTED
 
@@ -47,7 +46,7 @@ def test_a_disk_that_somebody_else_fills_refuses_the_offer_and_leaves_nothing_of
     data = (big / "blobs/sha256" / entry.digest.hex).read_bytes()
     with serve(small_disk) as address, RawClient(address) as client:
         client.deploy(bundle("v1"), "d-1")
-        client.create((big / MANIFEST_NAME).read_bytes(), "d-2")
+        client.create(manifest_bytes(big), "d-2")
         (small_disk.parent / "hog").write_bytes(b"x" * (3 * MIB))
         with pytest.raises(DiskFullError, match="no space left"):
             client.offer("d-2", entry.digest, chunks_of(data))

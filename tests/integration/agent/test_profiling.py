@@ -12,12 +12,11 @@ from edgectl_protos.agent.v1 import profile_service_pb2
 from edgectl_protos.codec.status import error_from_rpc
 from edgectl_protos.codec.wire import from_wire
 from edgectl_protos.common.v1 import loop_pb2
-from edgectl_protos.domain.bundle import MANIFEST_NAME
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import BundleError, BusyError, LoopSpecError, NotFoundError, StateError, UsageError
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import RunEvent, RunPhase
-from edgectl_testkit.raw_client import RawClient
+from edgectl_testkit.raw_client import RawClient, manifest_bytes
 from edgectl_testkit.serve import serve
 
 
@@ -112,7 +111,7 @@ def test_a_second_run_finds_the_device_busy_and_so_does_a_deployment(client, bun
         with pytest.raises(BusyError, match="run r-1 of alice is measuring"):
             list(other.run("r-2"))
         with pytest.raises(BusyError, match="run r-1 of alice is measuring"):
-            other.create((bundle("v2") / MANIFEST_NAME).read_bytes(), "d-2")
+            other.create(manifest_bytes(bundle("v2")), "d-2")
         with pytest.raises(BusyError):
             other.rollback()
 

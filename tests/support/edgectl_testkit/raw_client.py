@@ -6,6 +6,7 @@ For tests of the agent itself, which need to stop half-way or say the wrong thin
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from edgectl_protos.domain.device import DeviceFacts, HelloReply
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import Run, RunEvent
 
-__all__ = ["Offered", "RawClient", "chunks_of", "frame_of", "manifest_of"]
+__all__ = ["Offered", "RawClient", "chunks_of", "frame_of", "manifest_bytes", "manifest_of", "release_of"]
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,19 @@ def frame_of(upload: bytes, data: bytes, chunks: ChunkList, first: int, count: i
     return frame_header(upload, first, count) + data[offsets[first] : offsets[first + count]]
 
 
+def manifest_bytes(bundle: Path) -> bytes:
+    """The manifest of a bundle directory as it is sent."""
+    return (bundle / MANIFEST_NAME).read_bytes()
+
+
 def manifest_of(bundle: Path) -> Manifest:
     """The manifest of a bundle directory."""
-    return from_bytes(Manifest, (bundle / MANIFEST_NAME).read_bytes(), what=MANIFEST_NAME)
+    return from_bytes(Manifest, manifest_bytes(bundle), what=MANIFEST_NAME)
+
+
+def release_of(bundle: Path) -> Digest:
+    """By which the release of a bundle directory is known."""
+    return Digest(hashlib.sha256(manifest_bytes(bundle)).hexdigest())
 
 
 class RawClient:

@@ -202,8 +202,9 @@ class Deployer:
                 self._register.changed.wait(_KILL_AGAIN_S)
             return found
 
-    def rollback(self, *, owner: str) -> Deployment:
-        """Put the previous release back, once it has run here for a few ticks; its deployment.
+    def rollback(self, *, owner: str, admit: Callable[[Digest], None]) -> Deployment:
+        """Put the previous release back, once it has run here for a few ticks; its deployment. `admit` may refuse it,
+        and is asked while nobody can make another release the previous one.
 
         Raises:
             StateError: there is none.
@@ -218,6 +219,7 @@ class Deployer:
                 raise StateError(
                     "there is no previous release on the device", hint="deploy the one you want: edgectl deploy"
                 )
+            admit(links.previous)
             self._installer.try_release(links.swapped())
             with self._register.changed:
                 record = self._course.installed(links.current)
@@ -255,14 +257,6 @@ class Deployer:
             tuple(release for release in kept if not problems[release]),
             {release: problem for release, problem in problems.items() if problem},
         )
-
-    def links(self) -> Links:
-        """The installed release, and the one before it.
-
-        Raises:
-            DeviceError: the disk cannot tell.
-        """
-        return self._store.releases.links()
 
     def installed_now(self) -> Deployment | None:
         """The deployment of the installed release; None when nothing is installed."""
