@@ -7,14 +7,13 @@ writes it: a graph may hold its input and its output in one place.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from edgectl_agent.worker.generating import Generating, generation
 from edgectl_agent.worker.ops.ensemble import TemporalEnsemble
 from edgectl_agent.worker.ops.integrate import integrator
 from edgectl_agent.worker.ops.normalise import normaliser, unnormaliser
@@ -24,7 +23,7 @@ from edgectl_agent.worker.release import Array
 from edgectl_agent.worker.runtimes.base import Graph
 from edgectl_agent.worker.runtimes.generator import Generator
 from edgectl_agent.worker.spans import Site
-from edgectl_agent.worker.tensors import Tensors, Values
+from edgectl_agent.worker.tensors import Operation, Tensors, Values
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import ProgramError, ShapeError
 from edgectl_protos.domain.policy import (
@@ -44,9 +43,7 @@ from edgectl_protos.domain.policy import (
     writes_of,
 )
 
-__all__ = ["CallHook", "Compiler", "Generating", "Operation"]
-
-Operation = Callable[[Values], None]
+__all__ = ["CallHook", "Compiler"]
 
 
 class CallHook(Protocol):
@@ -57,17 +54,6 @@ class CallHook(Protocol):
 
     def after(self, component: str, outputs: Mapping[str, Array]) -> None:
         """What came out of it."""
-
-
-@dataclass(slots=True)
-class Generating:
-    """A step that generates at most `tokens` tokens; `prompt_tokens` are those of its last prompt."""
-
-    step: str
-    component: str
-    generator: Generator
-    tokens: int
-    prompt_tokens: int = 0
 
 
 class Compiler:
@@ -114,7 +100,7 @@ class Compiler:
                 plan += self._repeat(step)
             else:
                 site = self._site(step, -1, 1)
-                plan.append((self._operation(step, -1, 1, site), site))
+                plan.append((self._operation(step, -1, 1), site))
         return plan
 
     def _repeat(self, step: Repeat) -> list[tuple[Operation, int]]:
@@ -129,7 +115,7 @@ class Compiler:
                 site = self._site(part, index, step.times)
                 # Only what looks at the pass is made for each; a graph keeps its one set of buffers.
                 if part.id not in made or isinstance(part, (Integrate, Noise)):
-                    made[part.id] = self._operation(part, index, step.times, site)
+                    made[part.id] = self._operation(part, index, step.times)
                 plan.append((made[part.id], site))
             if tables and first < len(plan):
                 operation, site = plan[first]
@@ -151,16 +137,16 @@ class Compiler:
             )
         return buffer, np.ascontiguousarray(rows.reshape(step.times, *buffer.shape), buffer.dtype)
 
-    def _operation(self, step: Step, index: int, passes: int, site: int) -> Operation:
+    def _operation(self, step: Step, index: int, passes: int) -> Operation:
         states = [(name, self._tensors.buffer(name)) for name in writes_of(step) if name in self._states]
         if isinstance(step, Call):
             made = self._call(step)
         else:
             self._check_fixed(step)
-            made = self._own(step, index, passes, site)
+            made = self._own(step, index, passes)
         return _keeping(made, states) if states else made
 
-    def _own(self, step: Step, index: int, passes: int, site: int) -> Operation:
+    def _own(self, step: Step, index: int, passes: int) -> Operation:
         """The operation of a step that runs no graph of its own."""
         specs, arrays = self._tensors.specs, self._tensors.arrays
         if isinstance(step, Integrate):
@@ -172,7 +158,7 @@ class Compiler:
         if isinstance(step, Ensemble):
             return self._ensemble(step)
         if isinstance(step, Generate):
-            return self._generate(step, site)
+            return self._generate(step)
         if isinstance(step, Slice):
             return self._slice(step)
         assert isinstance(step, (Resize, Normalise, Unnormalise)), step.op
@@ -283,52 +269,13 @@ class Compiler:
 
         return run
 
-    def _generate(self, step: Generate, site: int) -> Operation:
+    def _generate(self, step: Generate) -> Operation:
         generator = self._generators.get(step.component)
         if generator is None:
             raise ProgramError(f"step {step.id!r}: the component {step.component!r} keeps no cache to generate with")
-        buffer = self._tensors.buffer(step.output)
-        first = self._tensors.buffer(step.logits) if step.logits else None
-        tokens, tensors = buffer.reshape(-1), self._tensors
-        generating = Generating(step.id, step.component, generator, tokens.size)
+        generating = Generating(step.id, step.component, generator, self._tensors.buffer(step.output).size)
         self.generations.append(generating)
-        prefill, token_site = len(self.sites), len(self.sites) + 1
-        self.sites.append(Site(f"{step.id}.prefill", "prefill", step.component, within=step.id))
-        self.sites.append(Site(f"{step.id}.token", "token", step.component, note="each token", within=step.id))
-
-        def run(values: Values) -> None:
-            ids = values[step.ids].reshape(-1)
-            if step.mask:
-                ids = ids[values[step.mask].reshape(-1).astype(bool)]
-            if not ids.size:
-                raise ShapeError(f"step {step.id!r} has no token to begin with: {step.mask!r} masks all of them")
-            spans = tensors.spans
-            now = time.perf_counter_ns if spans is None else spans.now_ns
-            tokens.fill(step.stop_id)
-            generating.prompt_tokens = ids.size
-            begin = now()
-            logits = generator.prefill(ids)
-            tokens[0] = token = int(logits.argmax())
-            end = now()
-            if spans is not None:
-                spans.add(prefill, begin, end)
-            if first is not None:
-                if logits.size != first.size:
-                    raise ShapeError(f"step {step.id!r}: {logits.size} logits, and {step.logits!r} has {first.size}")
-                np.copyto(first, logits.reshape(first.shape))
-                values[step.logits] = first
-                end = now()
-            for at in range(1, tokens.size):
-                if token == step.stop_id:
-                    break
-                begin = end
-                tokens[at] = token = int(generator.decode(token).argmax())
-                end = now()
-                if spans is not None:
-                    spans.add(token_site, begin, end)
-            values[step.output] = buffer
-
-        return run
+        return generation(step, generating, self._tensors, self.sites)
 
     def _slice(self, step: Slice) -> Operation:
         into, of = self._tensors.specs[step.output], self._tensors.specs[step.input]

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from edgectl_agent.worker.operations import CallHook, Compiler, Generating, Operation
+from edgectl_agent.worker.generating import Generating
+from edgectl_agent.worker.operations import CallHook, Compiler
 from edgectl_agent.worker.release import Array
 from edgectl_agent.worker.runtimes.base import Graph, fits
 from edgectl_agent.worker.runtimes.generator import Generator
 from edgectl_agent.worker.spans import Site, SpanTable
-from edgectl_agent.worker.tensors import Tensors, Values
+from edgectl_agent.worker.tensors import Operation, Tensors, Values
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import NonFiniteError, ProgramError, ShapeError
 from edgectl_protos.domain.policy import Generate, Policy, Program

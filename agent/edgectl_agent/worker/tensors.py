@@ -12,9 +12,11 @@ from edgectl_agent.worker.spans import SpanTable
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.errors import ProgramError
 
-__all__ = ["Tensors", "Values"]
+__all__ = ["Operation", "Tensors", "Values"]
 
 Values = dict[str, Any]
+Operation = Callable[[Values], None]
+"""One step of a program as it is run: it changes the tensors."""
 
 
 class Tensors:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgectl_agent.worker.generating import Generating
 from edgectl_agent.worker.loop.recorder import Recorder
 from edgectl_agent.worker.loop.statistics import percentiles
-from edgectl_agent.worker.operations import Generating
 from edgectl_protos.domain.run import Generation
 
 __all__ = ["generation_figures"]

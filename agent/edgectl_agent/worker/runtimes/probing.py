@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import time
+import traceback
 from dataclasses import replace
 
 from edgectl_agent.worker.runtimes.registry import RUNTIMES, create
@@ -59,6 +60,8 @@ def _answer(name: str, writing: int) -> None:
             # A library's words may be longer than a document takes.
             file.write(canonical_bytes(replace(facts, problem=facts.problem[:_PROBLEM_CHARACTERS])))
         code = 0
+    except Exception:  # noqa: BLE001 (the boundary of the process: its parent says only that there was no answer)
+        traceback.print_exc()
     finally:
         # Nothing of the parent's is flushed, closed or run twice.
         os._exit(code)

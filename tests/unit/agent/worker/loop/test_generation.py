@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgectl_agent.worker.generating import Generating
 from edgectl_agent.worker.loop.generation import generation_figures
 from edgectl_agent.worker.loop.recorder import Recorder
-from edgectl_agent.worker.operations import Generating
 from edgectl_agent.worker.runtimes.generator import Generator
 from edgectl_agent.worker.spans import Site
 
