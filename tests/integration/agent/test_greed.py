@@ -60,10 +60,10 @@ def test_any_number_of_silent_streams_keeps_no_call_waiting(client, bundle, addr
 
 
 def watch(stack, address):
-    """A stream of its own connection, on which something was said."""
+    """A stream of its own connection, on which all was said that there is to say; who drops it ends it."""
     hog = stack.enter_context(RawClient(address))
     call = hog.deployment.Watch(deployment_service_pb2.WatchRequest(deployment_id="d-1"))
-    assert next(call).deployment_id == "d-1"
+    assert [next(call).sequence for _ in range(2)] == [1, 2]
     return call
 
 
@@ -71,25 +71,23 @@ def test_of_watchers_that_say_nothing_one_yields_to_the_next(state, bundle):
     with serve(state, lease_s=0.0) as address, RawClient(address) as client, contextlib.ExitStack() as stack:
         client.stage(bundle("v1"), "d-1")
         ended = queue.Queue()
-        for _ in range(8):
-            call = watch(stack, address)
+        calls = [watch(stack, address) for _ in range(8)]
+        for call in calls:
             call.add_done_callback(ended.put)
-        assert ended.empty()
         last = watch(stack, address)
-        assert ended.get(timeout=30).code() is grpc.StatusCode.CANCELLED
-        assert not last.done()
-        assert ended.empty()
+        yielded = ended.get(timeout=30)
+        assert yielded.code() is grpc.StatusCode.CANCELLED
+        assert [call.done() for call in (*calls, last)] == [call is yielded for call in (*calls, last)]
 
 
 def test_a_watcher_too_many_is_told_so(state, bundle):
     with serve(state) as address, RawClient(address) as client, contextlib.ExitStack() as stack:
         client.stage(bundle("v1"), "d-1")
-        for _ in range(8):
-            watch(stack, address)
-        late = stack.enter_context(RawClient(address)).deployment.Watch(
-            deployment_service_pb2.WatchRequest(deployment_id="d-1")
-        )
+        calls = [watch(stack, address) for _ in range(8)]
+        hog = stack.enter_context(RawClient(address))
+        late = hog.deployment.Watch(deployment_service_pb2.WatchRequest(deployment_id="d-1"))
         assert type(refused(late)) is BusyError
+        assert not any(call.done() for call in calls)
 
 
 @pytest.mark.parametrize("size", [2 << 20, 15 << 20])
