@@ -16,7 +16,7 @@ from edgectl_agent.core.deployments.course import Course
 from edgectl_agent.core.deployments.foreman import Foreman
 from edgectl_agent.core.deployments.gates import check_loop, check_recipes, check_runtimes
 from edgectl_agent.core.deployments.installer import Installer
-from edgectl_agent.core.deployments.journal import check_id, check_owner
+from edgectl_agent.core.names import check_id, check_label
 from edgectl_agent.core.store.blobs import digest_of
 from edgectl_agent.core.store.releases import Links
 from edgectl_agent.core.store.store import parse_manifest
@@ -97,7 +97,7 @@ class Deployer:
             DeviceError: the disk failed.
         """
         check_id(deployment_id, what="deployment id")
-        check_owner(owner)
+        check_label(owner, what="an owner")
         manifest, release = parse_manifest(data), digest_of(data)
         found = self._find(deployment_id, release, manifest)
         if found is not None:
@@ -210,7 +210,7 @@ class Deployer:
             StateError: there is none.
             EdgectlError: it does not run any more; nothing has changed.
         """
-        check_owner(owner)
+        check_label(owner, what="an owner")
         self._course.supersede_silent(by=owner)
         self._occupancy.take(lambda: f"{owner} is rolling back")
         try:

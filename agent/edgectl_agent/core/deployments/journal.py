@@ -9,47 +9,23 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from edgectl_agent.core.names import check_id
 from edgectl_agent.core.store.atomic import Disk, read_file
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.releases import Links
 from edgectl_protos.codec.document import canonical_bytes, carried_over, from_bytes, to_document
-from edgectl_protos.domain.artifact import MAX_NAME_CHARACTERS
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent
 from edgectl_protos.domain.errors import EdgectlError, UsageError
 from edgectl_protos.domain.newer import is_newer
 
-__all__ = ["Journal", "Record", "check_id", "check_owner"]
+__all__ = ["Journal", "Record"]
 
 _LOG = logging.getLogger(__name__)
 
 _MAX_BYTES = 4 << 20
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-def check_id(text: str, *, what: str) -> str:
-    """Refuse an identifier that is not fit to name a file.
-
-    Raises:
-        UsageError: it has other characters than letters, digits, dot, dash and underscore, or is too long.
-    """
-    if not _ID.fullmatch(text):
-        raise UsageError(f"{what} {text[:200]!r} is not 1 to 100 letters, digits, dots, dashes or underscores")
-    return text
-
-
-def check_owner(text: str, *, what: str = "an owner") -> str:
-    """Refuse a name of an owner, or of something else, that nobody could be shown.
-
-    Raises:
-        UsageError: it is longer than 200 characters, or not printable.
-    """
-    if len(text) > MAX_NAME_CHARACTERS or not text.isprintable():
-        raise UsageError(f"{text[:80]!r} is no name of {what}: at most {MAX_NAME_CHARACTERS} printable characters")
-    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgectl_agent.core.deployments.journal import check_id
+from edgectl_agent.core.names import check_id
 from edgectl_agent.core.store.atomic import TEMPORARY_PREFIX, Disk, read_file
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.deployment import Failure

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 
 from edgectl_agent.core.deployments.deployer import Deployer
 from edgectl_agent.core.deployments.gates import check_loop
-from edgectl_agent.core.deployments.journal import check_id, check_owner
 from edgectl_agent.core.device.facts import Facts
 from edgectl_agent.core.device.occupancy import Occupancy
 from edgectl_agent.core.failures import as_ours
+from edgectl_agent.core.names import check_id, check_label
 from edgectl_agent.core.runs.active import ActiveRun
 from edgectl_agent.core.runs.records import RunRecords
 from edgectl_agent.core.store.store import Store
@@ -95,8 +95,8 @@ class Runs:
             UsageError: a run of this id is of another release.
         """
         check_id(run_id, what="run id")
-        check_owner(owner)
-        check_owner(part_of, what="what a run is part of")
+        check_label(owner, what="an owner")
+        check_label(part_of, what="what a run is part of")
         with self._lock:
             known = self._find(run_id)
             if known is None:

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from edgectl_agent.core.deployments.journal import Journal, Record, check_id
+from edgectl_agent.core.deployments.journal import Journal, Record
 from edgectl_agent.core.store.atomic import Disk
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.releases import Links
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent, Failure, State
-from edgectl_protos.domain.errors import UsageError
 from edgectl_protos.domain.parity import DimensionFigure, ParityFigure, ParityReport
 
 
@@ -111,13 +110,3 @@ def test_a_forgotten_record_is_gone(layout):
     journal.save(record())
     journal.forget("d-1")
     assert journal.load() == []
-
-
-@pytest.mark.parametrize("text", ["", "../x", "a/b", ".hidden", "a" * 101, "a\n", "ä", "a\0"])
-def test_an_id_that_is_unfit_to_name_a_file_is_refused(text):
-    with pytest.raises(UsageError, match="run id"):
-        check_id(text, what="run id")
-
-
-def test_ids_of_hosts_are_taken():
-    assert check_id("3f2b-A_c.9", what="run id") == "3f2b-A_c.9"
