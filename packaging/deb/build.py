@@ -11,9 +11,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from packaging.utils import parse_wheel_filename
+from packaging.version import Version
 
 from edgectl_host.provision.steps import unit
 from edgectl_host.provision.survey import script
@@ -21,10 +23,11 @@ from edgectl_protos.version import VERSION
 
 PREFIX, STATE, SOCKET = "/opt/edgectl", "/var/lib/edgectl", "/run/edgectl/agent.sock"
 DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}
-BASE = {
+OWN = ("edgectl-agent", "edgectl-protos")
+BASE = (
     *("grpcio", "protobuf", "blake3", "typing-extensions", "numpy"),
     *("cryptography", "cffi", "pycparser", "pip"),
-}
+)
 """For the daemon, its enrolment and a worker; runtimes come by `edgectl device add`, or by pip."""
 
 RUN = f"""#!/bin/sh
@@ -113,9 +116,7 @@ def build(arch: str, wheels: Path, wheelhouse: Path, out: Path) -> Path:
         root.chmod(0o755)
         kept = root / PREFIX[1:] / "wheels"
         kept.mkdir(parents=True)
-        own = [*wheels.glob("edgectl_agent-*.whl"), *wheels.glob("edgectl_protos-*.whl")]
-        others = [path for path in wheelhouse.glob("*.whl") if parse_wheel_filename(path.name)[0] in BASE]
-        for path in (*own, *others):
+        for path in (*chosen(wheels, OWN, Version(VERSION)), *chosen(wheelhouse, BASE)):
             shutil.copyfile(path, kept / path.name)
         service = root / "lib/systemd/system/edgectl-agent.service"
         service.parent.mkdir(parents=True)
@@ -134,6 +135,19 @@ def build(arch: str, wheels: Path, wheelhouse: Path, out: Path) -> Path:
         environment = {"SOURCE_DATE_EPOCH": "1767225600", "PATH": "/usr/bin:/bin"}
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     return package
+
+
+def chosen(folder: Path, projects: Collection[str], version: Version | None = None) -> list[Path]:
+    """The wheels of these projects, of one version or of whichever are there; each must have one."""
+    found: dict[str, list[Path]] = {project: [] for project in projects}
+    for path in sorted(folder.glob("*.whl")):
+        project, of, *_ = parse_wheel_filename(path.name)
+        if project in found and version in (None, of):
+            found[project].append(path)
+    missing = sorted(project for project, paths in found.items() if not paths)
+    if missing:
+        raise SystemExit(f"{folder} has no wheel of {', '.join(missing)}" + (f" {version}" if version else ""))
+    return [path for paths in found.values() for path in paths]
 
 
 def _scripts() -> dict[str, str]:

@@ -51,3 +51,13 @@ def test_the_mac_recipe_starts_the_agent_by_mutual_tls_alone():
     listens = [word for word in document["ProgramArguments"] if word.startswith(("unix:", "tls:", "tcp:"))]
     assert listens == ["unix:HOME/.edgectl/agent.sock", "tls:0.0.0.0:7443"]
     assert document["RunAtLoad"]
+
+
+def test_a_debian_package_that_would_lack_a_wheel_is_not_built(wheels, tmp_path):
+    script = ROOT / "packaging" / "deb" / "build.py"
+    for own, missing in ((tmp_path, f"edgectl-agent, edgectl-protos {VERSION}"), (wheels[0], "blake3, cffi")):
+        command = [sys.executable, script, "--arch", "x86_64", "--wheels", own, "--wheelhouse", tmp_path]
+        done = subprocess.run([*command, "--out", tmp_path / "out"], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert missing in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
