@@ -31,7 +31,6 @@ from edgectl_protos.domain.bundle import Component
 from edgectl_testkit import language_models
 from edgectl_testkit.toolchains import toolchain_of
 
-CACHE = Path(__file__).resolve().parents[2] / ".cache" / "tests"
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 PROMPTS = ("pick up the red cube", "open the top drawer", "fold the towel in half")
 
@@ -40,14 +39,9 @@ def ignore(text: str) -> None:
     """Progress that nobody reads."""
 
 
-def transformers() -> Toolchain:
-    """The toolchain in which models are made and exported."""
-    return toolchain_of("transformers")
-
-
 def make_model(kind: str, folder: Path) -> Path:
     """A model of this kind."""
-    found = transformers()
+    found = toolchain_of("transformers")
     command = [str(found.python), str(Path(language_models.__file__)), kind, str(folder)]
     done = subprocess.run(command, env=found.environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -74,7 +68,7 @@ class Exports:
         observations = out.with_suffix(".npz")
         np.savez(observations, prompt=np.array(PROMPTS, np.str_))
         request = ExportRequest("hf", str(checkpoint), str(out), str(observations), "recorded", 1, forms=card.forms)
-        return out, self.process.run(transformers(), request, Export, ignore)
+        return out, self.process.run(toolchain_of("transformers"), request, Export, ignore)
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +89,7 @@ class LanguageTargetContract:
 
     def toolchain(self) -> Toolchain:
         """Where it builds."""
-        return transformers()
+        return toolchain_of("transformers")
 
     @pytest.fixture
     def chosen(self) -> Target:

@@ -44,11 +44,6 @@ save("graph", Convolution(), torch.zeros(1, 3, 16, 16))
 """
 
 
-def made(name: str) -> Toolchain:
-    """The toolchain; a test that needs it is skipped where it is not to be had."""
-    return toolchain_of(name)
-
-
 def write_programs(chain: Toolchain, script: str, folder: Path) -> Path:
     """Run a script there with the folder, and the weights of the contract's graph, as its arguments."""
     tensors = {one.name: onnx.numpy_helper.to_array(one) for one in convolution_graph().graph.initializer}
@@ -68,7 +63,7 @@ class InTorchToolchain:
     @pytest.fixture(scope="class")
     @classmethod
     def chain(cls) -> Toolchain:
-        return made(target(cls.target_name).toolchain)
+        return toolchain_of(target(cls.target_name).toolchain)
 
     @pytest.fixture(scope="class")
     @classmethod

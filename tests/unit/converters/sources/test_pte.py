@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 
 from contracts.target import INPUTS, OUTPUTS, frames, ignore
-from contracts.torch_chains import CONVOLUTION, made, write_programs
+from contracts.torch_chains import CONVOLUTION, write_programs
 from edgectl_converters.card import sha256_of
 from edgectl_converters.process import ToolchainProcess
 from edgectl_converters.sources.base import ExportRequest
 from edgectl_converters.sources.pte import PteSource
 from edgectl_converters.targets.base import BuildRequest, Built
 from edgectl_protos.domain.errors import CheckpointCorruptError, CheckpointError
+from edgectl_testkit.toolchains import toolchain_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
 def lowered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    chain, folder = made("executorch"), tmp_path_factory.mktemp("lowered")
+    chain, folder = toolchain_of("executorch"), tmp_path_factory.mktemp("lowered")
     graph = write_programs(chain, CONVOLUTION, folder) / "graph.pt2"
     with ToolchainProcess() as process:
         request = BuildRequest(
