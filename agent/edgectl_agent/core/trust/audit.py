@@ -105,7 +105,7 @@ class AuditLog:
         while True:
             paths = self._files()
             with contextlib.suppress(FileNotFoundError):
-                files = [held.enter_context(path.open("rb")) for path in paths]
+                files: list[BinaryIO] = [held.enter_context(path.open("rb")) for path in paths]
                 if self._files() == paths:
                     return files
 
