@@ -16,7 +16,7 @@ import os
 import resource
 import struct
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 # prctl.h, sched.h
 _SET_NO_NEW_PRIVS = 38
@@ -37,12 +37,22 @@ _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _DEVICES = _READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
 
-# By machine: AUDIT_ARCH, and the calls that are refused.
-_CALLS = {
-    "x86_64": (0xC000003E, {"seccomp": 317, "socket": 41, "others": (42, 101, 155, 161, 165, 166, 272, 308, 311, 321)}),
-    "aarch64": (0xC00000B7, {"seccomp": 277, "socket": 198, "others": (203, 117, 41, 51, 40, 39, 97, 268, 271, 280)}),
+
+class _Numbers(NamedTuple):
+    """Of one machine: AUDIT_ARCH, and those of calls. `refused`: connect, ptrace, pivot_root, chroot, mount, umount2,
+    unshare, setns, process_vm_readv, process_vm_writev, bpf.
+    """
+
+    architecture: int
+    seccomp: int
+    socket: int
+    refused: tuple[int, ...]
+
+
+_NUMBERS = {
+    "x86_64": _Numbers(0xC000003E, 317, 41, (42, 101, 155, 161, 165, 166, 272, 308, 310, 311, 321)),
+    "aarch64": _Numbers(0xC00000B7, 277, 198, (203, 117, 41, 51, 40, 39, 97, 268, 270, 271, 280)),
 }
-"""connect, ptrace, pivot_root, chroot, mount, umount2, unshare, setns, process_vm_writev, bpf."""
 _EVERYWHERE = (425, 438)
 """io_uring_setup, which would open sockets unseen; pidfd_getfd."""
 _AF_UNIX = 1
@@ -175,17 +185,17 @@ def _allow(ruleset: int, path: str, access: int) -> None:
 
 def _calls() -> str:
     """A seccomp filter over a few calls: no socket but a unix one, nothing connects, nobody is traced."""
-    known = _CALLS.get(os.uname().machine)
+    known = _NUMBERS.get(os.uname().machine)
     if sys.platform != "linux" or known is None or sys.maxsize < 2**32:
         return "not: calls, for the numbers of this machine's are not known"
-    program = _filter(*known)
+    program = _filter(known)
     buffer = ctypes.create_string_buffer(b"".join(program))
 
     class _Program(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p)]
 
     filter_ = _Program(len(program), ctypes.cast(buffer, ctypes.c_void_p))
-    if _libc.syscall(known[1]["seccomp"], _SET_FILTER, _SPECULATION_ALLOWED, ctypes.byref(filter_)):
+    if _libc.syscall(known.seccomp, _SET_FILTER, _SPECULATION_ALLOWED, ctypes.byref(filter_)):
         return f"not: calls, for seccomp refused: {os.strerror(ctypes.get_errno())}"
     return "calls (seccomp)"
 
@@ -194,14 +204,14 @@ def _instruction(code: int, yes: int, no: int, value: int) -> bytes:
     return struct.pack("<HBBI", code, yes, no, value)
 
 
-def _filter(architecture: int, calls: dict[str, Any]) -> list[bytes]:
+def _filter(numbers: _Numbers) -> list[bytes]:
     """The program: load, compare, jump. seccomp_data is the number at 0, the architecture at 4, arguments from 16."""
     load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06
     allow, refuse, kill = 0x7FFF0000, 0x00050000 | 13, 0x80000000
-    refused = (*calls["others"], *_EVERYWHERE)
+    refused = (*numbers.refused, *_EVERYWHERE)
     program = [
         _instruction(load, 0, 0, 4),
-        _instruction(equal, 1, 0, architecture),
+        _instruction(equal, 1, 0, numbers.architecture),
         _instruction(give, 0, 0, kill),
         _instruction(load, 0, 0, 0),
     ]
@@ -211,7 +221,7 @@ def _filter(architecture: int, calls: dict[str, Any]) -> list[bytes]:
     # The same calls under x86's other numbers.
     program.append(_instruction(at_least, 4, 0, 0x40000000))
     program += [
-        _instruction(equal, 0, 2, calls["socket"]),
+        _instruction(equal, 0, 2, numbers.socket),
         _instruction(load, 0, 0, 16),
         _instruction(equal, 0, 1, _AF_UNIX),
         _instruction(give, 0, 0, allow),

@@ -102,6 +102,16 @@ def test_a_worker_has_no_network(layout, holds, family):
     assert "PermissionError" in tried(layout, f"socket.socket(socket.{family}, socket.SOCK_DGRAM)")
 
 
+@pytest.mark.parametrize("call", ["process_vm_readv", "process_vm_writev"])
+def test_a_worker_looks_into_no_memory_of_another_process(layout, holds, call):
+    holds("calls")
+    code = (
+        f"import ctypes, errno; libc = ctypes.CDLL(None, use_errno=True); "
+        f"print(libc.{call}(os.getppid(), None, 0, None, 0), errno.errorcode[ctypes.get_errno()])"
+    )
+    assert tried(layout, code) == "-1 EACCES"
+
+
 def test_no_interface_is_left_even_to_a_worker_that_finds_another_call(layout, holds):
     holds("no network")
     assert tried(layout, "print(open('/proc/net/dev').read().count(':'))") == "1"
