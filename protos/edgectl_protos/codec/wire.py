@@ -103,6 +103,9 @@ ENUMS: dict[enum.Enum, int] = {
     run.RunPhase.FAILED: profile_service_pb2.RUN_PHASE_FAILED,
 }
 
+_ENUM_DIGITS = 10
+"""Of the largest number that an enum has on the wire."""
+
 _MEMBERS: dict[tuple[type, int], enum.Enum] = {(type(member), number): member for member, number in ENUMS.items()}
 
 
@@ -181,9 +184,9 @@ def _scalar_to_wire(value: Any) -> Any:
 
 
 def _number_of_newer(word: str) -> int:
-    """The number that was read as this word; 0 for one that a document had."""
+    """The number that was read as this word; 0 for one that a document had, whatever it looks like."""
     number = word.removeprefix("#")
-    return int(number) if number != word else 0
+    return int(number) if number != word and number.isdecimal() and len(number) < _ENUM_DIGITS else 0
 
 
 def _field_from_wire(kind: Any, message: Any, name: str, inner: Callable[..., Any], member: Callable[..., Any]) -> Any:

@@ -15,6 +15,7 @@ from edgectl_protos.codec.wire import ENUMS, MESSAGES, from_wire, reported, to_w
 from edgectl_protos.common.v1 import device_pb2, loop_pb2
 from edgectl_protos.domain import artifact, deployment, device, loop, parity, run
 from edgectl_protos.domain.errors import ProtocolError
+from edgectl_protos.domain.newer import newer
 
 _DEADLINES = loop.Deadlines.of_tick(0.033, loop.Limit(loop.Metric.AGE, "p95", 0.12))
 
@@ -103,6 +104,12 @@ def test_a_state_of_a_newer_agent_is_kept_as_its_number_and_sent_on_as_it():
     assert to_wire(seen) == newer
     with pytest.raises(ProtocolError, match="State 99 is not known"):
         from_wire(deployment.Deployment, newer)
+
+
+@pytest.mark.parametrize("word", ["merging", "#x", "#", "#99999999999", "#-1"])
+def test_a_word_that_stood_in_a_document_is_no_number_and_costs_no_answer(word):
+    event = run.RunEvent("r-1", newer(run.RunPhase, word))
+    assert to_wire(event).phase == profile_service_pb2.RUN_PHASE_UNSPECIFIED
 
 
 @pytest.mark.parametrize("cls", MESSAGES, ids=lambda cls: cls.__name__)
