@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
+from edgectl_protos.domain.errors import EdgectlError
 
 __all__ = ["PARSERS", "Parser"]
 
@@ -34,6 +35,19 @@ def _scratch() -> Path:
     return Path(tempfile.mkdtemp(prefix="edgectl-fuzz-", dir=shared if shared.is_dir() else None))
 
 
+def _of_file(file: Path, *readers: Callable[[], object]) -> Callable[[bytes], object]:
+    """A parser of a file: each reader finds the input in it, whatever those before it said."""
+
+    def parse(data: bytes) -> object:
+        file.write_bytes(data)
+        for read in readers[:-1]:
+            with contextlib.suppress(EdgectlError):
+                read()
+        return readers[-1]()
+
+    return parse
+
+
 def _manifest() -> Callable[[bytes], object]:
     from edgectl_agent.core.store.store import parse_manifest
 
@@ -52,13 +66,7 @@ def _release() -> Callable[[bytes], object]:
     from edgectl_testkit.bundles import release_dir, tiny_bundle, tiny_program
 
     release = release_dir(tiny_bundle(_scratch() / "bundle")[0], _scratch() / "release")
-    arrays = release / tiny_program().arrays
-
-    def parse(data: bytes) -> object:
-        arrays.write_bytes(data)
-        return read_release(release)
-
-    return parse
+    return _of_file(release / tiny_program().arrays, lambda: read_release(release))
 
 
 def _release_seeds() -> list[bytes]:
@@ -131,12 +139,7 @@ def _processor() -> Callable[[bytes], object]:
     from edgectl_testkit.lerobot_dirs import LeRobotDir
 
     folder = LeRobotDir().write(_scratch() / "processor")
-
-    def parse(data: bytes) -> object:
-        (folder / "policy_preprocessor.json").write_bytes(data)
-        return read_checkpoint(folder)
-
-    return parse
+    return _of_file(folder / "policy_preprocessor.json", lambda: read_checkpoint(folder))
 
 
 def _processor_seeds() -> list[bytes]:
@@ -151,12 +154,7 @@ def _config() -> Callable[[bytes], object]:
     from edgectl_testkit.lerobot_dirs import LeRobotDir
 
     folder = LeRobotDir().write(_scratch() / "config")
-
-    def parse(data: bytes) -> object:
-        (folder / "config.json").write_bytes(data)
-        return read_checkpoint(folder)
-
-    return parse
+    return _of_file(folder / "config.json", lambda: read_checkpoint(folder))
 
 
 def _config_seeds() -> list[bytes]:
@@ -170,12 +168,7 @@ def _fleet() -> Callable[[bytes], object]:
     from edgectl_host.fleet.inventory import load_inventory
 
     file = _scratch() / "fleet.yaml"
-
-    def parse(data: bytes) -> object:
-        file.write_bytes(data)
-        return load_inventory(file)
-
-    return parse
+    return _of_file(file, lambda: load_inventory(file))
 
 
 def _fleet_seeds() -> list[bytes]:
@@ -189,19 +182,11 @@ def _safetensors() -> Callable[[bytes], object]:
     """Both readers of the header: of policies, and of language models."""
     from edgectl_converters.sources.hf.weights import read_weights
     from edgectl_converters.sources.lerobot.foreign import read_safetensors_header
-    from edgectl_protos.domain.errors import EdgectlError
 
     folder = _scratch() / "weights"
     folder.mkdir()
     file = folder / "model.safetensors"
-
-    def parse(data: bytes) -> object:
-        file.write_bytes(data)
-        with contextlib.suppress(EdgectlError):
-            read_safetensors_header(file)
-        return read_weights(folder)
-
-    return parse
+    return _of_file(file, lambda: read_safetensors_header(file), lambda: read_weights(folder))
 
 
 def _safetensors_seeds() -> list[bytes]:
@@ -212,15 +197,12 @@ def _safetensors_seeds() -> list[bytes]:
 
 
 def _onnx() -> Callable[[bytes], object]:
+    """What a device looks for before a runtime opens a graph, and what a host reads of one."""
     from edgectl_converters.sources.onnx_graph import read_graph
+    from edgectl_protos.codec.onnx_files import check_onnx_files
 
     file = _scratch() / "graph.onnx"
-
-    def parse(data: bytes) -> object:
-        file.write_bytes(data)
-        return read_graph(file)
-
-    return parse
+    return _of_file(file, lambda: check_onnx_files(file), lambda: read_graph(file))
 
 
 def _onnx_seeds() -> list[bytes]:
@@ -233,12 +215,7 @@ def _gguf() -> Callable[[bytes], object]:
     from edgectl_protos.codec import gguf
 
     file = _scratch() / "model.gguf"
-
-    def parse(data: bytes) -> object:
-        file.write_bytes(data)
-        return gguf.read_gguf(file)
-
-    return parse
+    return _of_file(file, lambda: gguf.read_gguf(file))
 
 
 def _gguf_seeds() -> list[bytes]:
@@ -279,7 +256,6 @@ def _trust() -> Callable[[bytes], object]:
     from edgectl_host.trust.certificates import read_request
     from edgectl_protos.domain import trust
     from edgectl_protos.domain.address import parse_address
-    from edgectl_protos.domain.errors import EdgectlError
     from edgectl_protos.domain.invitation import Invitation
 
     documents = (trust.SignedRelease, trust.ReleaseRecord, trust.Revocations, trust.Enrolment, trust.EnrolmentRequest)
@@ -321,7 +297,6 @@ def _trust_seeds() -> list[bytes]:
 def _offer() -> Callable[[bytes], object]:
     """A list of chunks, as it comes and with the digest that it should end with."""
     from edgectl_protos.codec.transfer import chunk_digest, chunks_from_bytes
-    from edgectl_protos.domain.errors import EdgectlError
 
     def parse(data: bytes) -> object:
         with contextlib.suppress(EdgectlError):
@@ -343,7 +318,6 @@ def _upload() -> Callable[[bytes], object]:
     from edgectl_agent.core.store.upload import Partial
     from edgectl_protos.codec.transfer import frame_from_bytes, missing_in
     from edgectl_protos.domain.artifact import Digest
-    from edgectl_protos.domain.errors import EdgectlError
     from edgectl_testkit.raw_client import chunks_of
 
     partial = Partial.of(_scratch(), Digest("0" * 64))
@@ -375,12 +349,7 @@ def _edges() -> Callable[[bytes], object]:
     from edgectl_converters.tensor_cuts import external_cuts, tensor_cuts
 
     file = _scratch() / "blob"
-
-    def parse(data: bytes) -> object:
-        file.write_bytes(data)
-        return tensor_cuts(file), external_cuts(file, "weights.data")
-
-    return parse
+    return _of_file(file, lambda: tensor_cuts(file), lambda: external_cuts(file, "weights.data"))
 
 
 def _edges_seeds() -> list[bytes]:
@@ -391,12 +360,7 @@ def _registry() -> Callable[[bytes], object]:
     from edgectl_host.fleet.registry import Registry
 
     registry = Registry(_scratch())
-
-    def parse(data: bytes) -> object:
-        registry.path.write_bytes(data)
-        return registry.read()
-
-    return parse
+    return _of_file(registry.path, registry.read)
 
 
 def _registry_seeds() -> list[bytes]:

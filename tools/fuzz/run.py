@@ -32,6 +32,8 @@ WORK = ROOT / ".cache" / "fuzz"
 INPUT_BYTES = 1 << 16
 INPUT_TIMEOUT_S = 10
 KEPT, KEPT_BYTES = 64, 4096
+NAME_LETTERS = 16
+"""Of a kept input's name, which is the digest of its bytes."""
 GROWTH_BYTES = 200_000_000
 """What a parser may take beyond what its imports take."""
 _EXTREMES: tuple[Any, ...] = (
@@ -72,19 +74,24 @@ def fuzz(name: str, options: argparse.Namespace) -> bool:
     spent_s = time.monotonic() - started
     runs, rss_mb = (_stat(done.stderr, stat) for stat in ("number_of_executed_units", "peak_rss_mb"))
     if done.returncode == 0 and options.keep:
-        _keep(found, kept)
+        keep(found, kept)
     outcome = "held" if done.returncode == 0 else f"did not hold; see {work}:\n{_last_words(done.stdout)}"
     print(f"{name:12} {runs:>10,} inputs  {spent_s:4.0f} s  {rss_mb:4} MB  {outcome}", flush=True)
     return done.returncode == 0
 
 
-def _keep(found: Path, kept: Path) -> None:
-    """The shortest of the inputs that each reached something new."""
-    shutil.rmtree(kept)
-    kept.mkdir()
-    for path in sorted(found.iterdir(), key=lambda path: (path.stat().st_size, path.name))[:KEPT]:
-        if path.stat().st_size <= KEPT_BYTES:
-            shutil.copyfile(path, kept / path.name[:16])
+def keep(found: Path, kept: Path) -> None:
+    """Of the inputs that each reached something new, now or before, the shortest."""
+    there = {path.name: path for path in kept.iterdir()}
+    # What was found holds only what goes beyond what is kept.
+    there |= {path.name[:NAME_LETTERS]: path for path in found.iterdir()}
+    shortest = sorted(there, key=lambda name: (there[name].stat().st_size, name))
+    chosen = [name for name in shortest if there[name].stat().st_size <= KEPT_BYTES][:KEPT]
+    for name in there.keys() - set(chosen):
+        (kept / name).unlink(missing_ok=True)
+    for name in chosen:
+        if there[name].parent != kept:
+            shutil.copyfile(there[name], kept / name)
 
 
 def _child(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -126,6 +133,7 @@ def _checked(parse: Callable[[bytes], object]) -> Callable[[bytes], None]:
         try:
             parse(data)
         except EdgectlError as exc:
+            # Whatever stood in the input, its refusal can be shown.
             str(exc).encode()
         if (grown := _resident_bytes() - before_bytes) > GROWTH_BYTES:
             raise MemoryError(f"{grown / 1e6:.0f} MB more than at the start")

@@ -24,7 +24,8 @@ def parsers(monkeypatch):
     from parsers import PARSERS
 
     yield PARSERS
-    del sys.modules["parsers"]
+    for name in ("parsers", "run"):
+        sys.modules.pop(name, None)
 
 
 def test_every_parser_is_fuzzed_and_has_a_kept_corpus(parsers):
@@ -42,6 +43,25 @@ def test_kept_inputs_end_in_a_value_or_in_one_of_our_errors(parsers, name):
             parse(path.read_bytes())
         except EdgectlError:
             continue
+
+
+def test_what_was_kept_stays_beside_what_is_new(parsers, tmp_path):
+    from run import KEPT, KEPT_BYTES, keep
+
+    found, kept = tmp_path / "found", tmp_path / "kept"
+    for folder in (found, kept):
+        folder.mkdir()
+    (kept / "before").write_bytes(b"a bug of once")
+    (found / "new").write_bytes(b"new")
+    (found / "large").write_bytes(bytes(KEPT_BYTES + 1))
+    keep(found, kept)
+    assert {path.name for path in kept.iterdir()} == {"before", "new"}
+    for number in range(KEPT):
+        (found / f"{number}").write_bytes(b"short")
+    keep(found, kept)
+    assert len(list(kept.iterdir())) == KEPT
+    assert (kept / "new").exists()
+    assert not (kept / "before").exists()
 
 
 @pytest.mark.slow
