@@ -14,11 +14,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from setup import DISTRIBUTIONS
+
 from edgectl_host.provision.survey import Libc
 from edgectl_host.provision.wheels import INSTALLER, Target, WheelStore, requirements_of
 
 ROOT = Path(__file__).resolve().parent.parent
-DISTRIBUTIONS = ("protos", "device_profiles", "converters", "agent", "host")
 OLDEST_GLIBC = Libc("glibc", 2, 31)
 """That of JetPack 5 and Debian 11; newer systems load the same wheels."""
 
@@ -51,14 +52,16 @@ def main() -> int:
     return 0
 
 
-def build_wheels(out: Path) -> list[Path]:
-    """The wheel of each distribution."""
+def build_wheels(out: Path, checkout: Path = ROOT) -> list[Path]:
+    """The wheel of each distribution of a checkout; ends the process, with what was said, where one cannot be built."""
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("edgectl_*.whl"):
         old.unlink()
     for name in DISTRIBUTIONS:
         command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
-        subprocess.run(command, cwd=ROOT / name, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(command, cwd=checkout / name, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{name} has no wheel:\n{done.stdout}{done.stderr}")
     return sorted(out.glob("edgectl_*.whl"))
 
 

@@ -8,9 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from dist import ROOT, build_wheels
+
 FROZEN = ROOT / "tests" / "frozen"
-DISTRIBUTIONS = ("protos", "device_profiles", "converters", "agent", "host")
 
 
 def main() -> int:
@@ -24,11 +24,7 @@ def main() -> int:
         subprocess.run(["tar", "x", "-C", made], input=archive.stdout, check=True)
         file = Path(made, "protos/edgectl_protos/version.py")
         file.write_text(re.sub(r'VERSION = "[^"]+"', f'VERSION = "{version}"', file.read_text()))
-        for old in FROZEN.glob("*.whl"):
-            old.unlink()
-        for name in DISTRIBUTIONS:
-            command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(FROZEN)]
-            subprocess.run(command, cwd=Path(made, name), check=True)
+        build_wheels(FROZEN, Path(made))
     return 0
 
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import tomllib
+from setup import DISTRIBUTIONS
 
 from edgectl_converters.homes import lives_here
 
 ROOT = Path(__file__).resolve().parent.parent
-DISTRIBUTIONS = ("protos", "device_profiles", "converters", "agent", "host")
 
 
 def compile_pins(output: str, *arguments: str, stdin: str | None = None, python: str = "3.11") -> None:
