@@ -39,19 +39,17 @@ with grpc.insecure_channel("unix:/run/edgectl/agent.sock") as channel:
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory):
+def package(wheels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("package")
-    subprocess.run([sys.executable, "tools/dist.py", "--wheels-only", "--out", str(folder)], cwd=ROOT, check=True)
     house = folder / "house"
     house.mkdir()
     store = WheelStore(ROOT / ".cache" / "wheels")
-    for python in ("3.11",):
-        target = Target("x86_64", Libc("glibc", 2, 31), python)
-        for wheel in store.fetch(target, (INSTALLER, *requirements_of(("trust", "worker"), target))):
-            shutil.copyfile(store.path(wheel), house / wheel.name)
+    target = Target("x86_64", Libc("glibc", 2, 31), "3.11")
+    for wheel in store.fetch(target, (INSTALLER, *requirements_of(("trust", "worker"), target))):
+        shutil.copyfile(store.path(wheel), house / wheel.name)
     for out in (folder / "one", folder / "two"):
         script = ROOT / "packaging" / "deb" / "build.py"
-        command = [sys.executable, script, "--arch", "x86_64", "--wheels", folder, "--wheelhouse", house, "--out", out]
+        command = [sys.executable, script, "--arch", "x86_64", "--wheels", wheels, "--wheelhouse", house, "--out", out]
         subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
     name = f"edgectl-agent_{VERSION}_amd64.deb"
     assert (folder / "one" / name).read_bytes() == (folder / "two" / name).read_bytes()

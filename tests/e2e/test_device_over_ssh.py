@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from edgectl_converters.pythons import PythonSearch
-from edgectl_testkit.bundles import tiny_graph
+from edgectl_testkit.bundles import tiny_graph, tiny_graph_loop
 from edgectl_testkit.machines import (
     Login,
     Machine,
@@ -31,19 +31,7 @@ from edgectl_testkit.machines import (
 from edgectl_testkit.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-LOOP = """
-loop: v1
-name: tiny
-rate: 20Hz
-measure: 1s
-sources:
-  top: {kind: synthetic, on_end: repeat}
-  wrist: {kind: synthetic, seed: 1, on_end: repeat}
-  state: {kind: synthetic, seed: 2, on_end: repeat}
-execution: {kind: sync_chunk, use: 1}
-# Whether this machine holds a rate is not the question here.
-deadlines: {tick: {max: 60s}}
-"""
+LOOP = tiny_graph_loop(rate_hz=20, measure_s=1)
 CORTEX = "processor\t: 0\nFeatures\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid\nCPU implementer\t: 0x41\n"
 # What any login and any program may write on a machine: nothing of ours is below these.
 NOT_OURS = ("/tmp", f"{pwd.getpwuid(0).pw_dir}/.cache", "/var/cache", "/dev", "/proc")
@@ -69,13 +57,12 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def installed(wheels, tmp_path_factory):
     """`uv tool install edgectl-host` from what `make dist` builds, in an environment that knows no checkout."""
-    folder = tmp_path_factory.mktemp("wheels")
-    subprocess.run([sys.executable, "tools/dist.py", "--wheels-only", "--out", str(folder)], cwd=ROOT, check=True)
+    folder = tmp_path_factory.mktemp("installed")
     uv = str(Path(sys.executable).with_name("uv"))
     subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder / "venv")], check=True)
-    pip = [uv, "pip", "install", "-q", "--python", str(folder / "venv/bin/python"), "--find-links", str(folder)]
+    pip = [uv, "pip", "install", "-q", "--python", str(folder / "venv/bin/python"), "--find-links", str(wheels)]
     subprocess.run([*pip, "edgectl-host"], check=True)
     return folder / "venv" / "bin" / "edgectl"
 

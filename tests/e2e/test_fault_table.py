@@ -23,7 +23,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from edgectl_protos.domain.bundle import MANIFEST_NAME, BuildRecipe, Manifest
 from edgectl_protos.domain.deployment import TERMINAL, State
 from edgectl_protos.domain.errors import EdgectlError
 from edgectl_protos.worker.derived import STAMP_NAME, Stamp
-from edgectl_testkit.daemons import Daemons, daemons, end, has_ended
+from edgectl_testkit.daemons import Daemons, daemons, end, wait_end
 from edgectl_testkit.faults import CountingDisk, CuttingDisk, FailingDisk, Write
 from edgectl_testkit.quick_worker import quick_workers
 from edgectl_testkit.raw_client import RawClient
@@ -207,9 +206,7 @@ def die(source: Daemons, workers: tuple[str, ...], state: Path, way: str, index:
             if source.wait_ready(pid):
                 with contextlib.suppress(EdgectlError), RawClient(f"unix:{folder}/s") as client:
                     WAYS[way](client, prepared().bundles)
-            ends_s = time.monotonic() + 5
-            while not has_ended(pid):
-                assert time.monotonic() < ends_s, "it went the whole way"
+            assert wait_end(pid, 5), "it went the whole way"
         finally:
             end(pid)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edgectl_testkit.bundles import tiny_graph
+from edgectl_testkit.bundles import tiny_graph, tiny_graph_loop
 from edgectl_testkit.serve import short_folder
 
 BIN = Path(sys.executable).parent
@@ -23,19 +23,7 @@ BOARDS = {
     "pi": ("raspberry-pi-5", "onnxrt"),
     "box": ("generic-x86_64", "reference"),
 }
-LOOP = """
-loop: v1
-name: tiny
-rate: 100Hz
-measure: 1s
-sources:
-  top: {kind: synthetic, on_end: repeat}
-  wrist: {kind: synthetic, seed: 1, on_end: repeat}
-  state: {kind: synthetic, seed: 2, on_end: repeat}
-execution: {kind: sync_chunk, use: 1}
-# Whether this machine holds a rate is not the question here.
-deadlines: {tick: {max: 10s}}
-"""
+LOOP = tiny_graph_loop(rate_hz=100, measure_s=1)
 HOLDS = {"pass", "inconclusive"}
 """Six agents and their tests may keep a small machine too busy to say."""
 

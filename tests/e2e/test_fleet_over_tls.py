@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import threading
 import time
@@ -19,6 +18,7 @@ from edgectl_host.config import HostConfig
 from edgectl_host.trust.certificates import DAY_S
 from edgectl_testkit.bundles import tiny_bundle
 from edgectl_testkit.fleet_trust import FleetTrust, running_agent
+from edgectl_testkit.ports import free_port
 from edgectl_testkit.serve import short_folder
 
 
@@ -171,9 +171,7 @@ def test_a_device_that_was_away_for_too_long_is_told_from_another(desk, home):
 
 
 def test_a_code_typed_on_the_device_is_all_it_takes(desk, home):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    result = {}
+    port, result = free_port(), {}
 
     def invite():
         result["code"] = run(

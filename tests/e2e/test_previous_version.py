@@ -15,23 +15,11 @@ from pathlib import Path
 import pytest
 
 from edgectl_protos.version import VERSION
-from edgectl_testkit.bundles import tiny_graph
+from edgectl_testkit.bundles import tiny_graph, tiny_graph_loop
 from edgectl_testkit.serve import short_folder
 
 FROZEN = Path(__file__).resolve().parents[1] / "frozen"
-LOOP = """
-loop: v1
-name: tiny
-rate: 50Hz
-measure: 0.5s
-sources:
-  top: {kind: synthetic, on_end: repeat}
-  wrist: {kind: synthetic, seed: 1, on_end: repeat}
-  state: {kind: synthetic, seed: 2, on_end: repeat}
-execution: {kind: sync_chunk, use: 1}
-# Whether this machine holds a rate is not the question here.
-deadlines: {tick: {max: 60s}}
-"""
+LOOP = tiny_graph_loop(rate_hz=50, measure_s=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,6 @@ import contextlib
 import functools
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from edgectl_protos.domain.bundle import MANIFEST_NAME
 from edgectl_protos.domain.chunks import MIN_CHUNK_BYTES
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import EdgectlError
+from edgectl_testkit.daemons import daemons, end, wait_end
 from edgectl_testkit.faults import CountingDisk
 from edgectl_testkit.raw_client import RawClient, chunks_of, frame_of, manifest_of
 from edgectl_testkit.serve import serve, short_folder
@@ -98,28 +97,26 @@ def test_the_count_covers_an_upload():
     assert writes[writes.index(f"rename {digest}.map") :].count("append") >= 5
 
 
+@pytest.fixture(scope="module")
+def source():
+    with daemons() as source:
+        yield source
+
+
 @pytest.mark.slow
-def test_an_upload_goes_on_where_a_killed_agent_stood(tmp_path, write, when):
+def test_an_upload_goes_on_where_a_killed_agent_stood(tmp_path, source, write, when):
     state, bundle = tmp_path / "state", prepared().bundle
     shutil.copytree(prepared().state, state, symlinks=True)
     acknowledged: list[int] = []
     with short_folder() as folder:
-        command = [sys.executable, "-m", "edgectl_testkit.agent_process", state, folder / "s", str(write), when]
-        process = subprocess.Popen(
-            [*command, "sync_every_bytes=1"],
-            stdout=subprocess.PIPE,
-            env={"PYTHONPATH": str(Path(__file__).parents[1] / "support"), "PATH": ""},
-        )
-        assert process.stdout is not None
-        with process, process.stdout:
-            try:
-                if process.stdout.readline() == b"ready\n":
-                    with contextlib.suppress(EdgectlError, grpc.RpcError), RawClient(f"unix:{folder}/s") as client:
-                        upload(client, bundle, acknowledged)
-                process.wait(5)
-            finally:
-                process.kill()
-        assert process.returncode == -9
+        pid = source.start(state, folder / "s", at=write, when=when, sync_every_bytes=1)
+        try:
+            if source.wait_ready(pid):
+                with contextlib.suppress(EdgectlError, grpc.RpcError), RawClient(f"unix:{folder}/s") as client:
+                    upload(client, bundle, acknowledged)
+            assert wait_end(pid, 5), "it went the whole way"
+        finally:
+            end(pid)
 
     chunks, digest = chunks_of(NEW, size_bytes=SIZE), manifest_of(bundle).file("big").digest
     with serve(state) as address, RawClient(address) as client:

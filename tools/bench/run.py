@@ -57,6 +57,7 @@ from edgectl_protos.domain.policy import Normalise  # noqa: E402
 from edgectl_protos.domain.roofline import calls_of  # noqa: E402
 from edgectl_protos.domain.run import SAMPLE_FLOORS  # noqa: E402
 from edgectl_testkit.fleet_trust import FleetTrust  # noqa: E402
+from edgectl_testkit.footprint import cpu_s, memory_bytes  # noqa: E402
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
@@ -298,7 +299,7 @@ def idle_figures(command: list[str], *, ours: bool) -> tuple[float, float, float
         time.sleep(SETTLE_S)
         before = cpu_s(process.pid)
         time.sleep(IDLE_S)
-        figures = up, rss_mb(process.pid), (cpu_s(process.pid) - before) / IDLE_S
+        figures = up, memory_bytes(process.pid) / 1e6, (cpu_s(process.pid) - before) / IDLE_S
         process.terminate()
     return figures
 
@@ -452,18 +453,6 @@ def wall_s(command: list[str]) -> float:
     started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - started
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time of a process so far, all threads; the kernel's own nanoseconds, since a clock tick is 0.1 % of 10 s."""
-    files = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
-
-
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process."""
-    line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS:"))
-    return int(line.split()[1]) * 1024 / 1e6
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Writes docs/soak.json and its plot, docs/soak.svg.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -30,6 +31,7 @@ sys.path[:0] = [str(ROOT / "tests" / "support"), str(Path(__file__).parent)]
 from plot import Series, plot  # noqa: E402
 
 from edgectl_testkit.bundles import tiny_bundle  # noqa: E402
+from edgectl_testkit.footprint import memory_bytes  # noqa: E402
 
 BIN = Path(sys.executable).parent
 WARM_ROUNDS = 20
@@ -60,38 +62,44 @@ class Device:
 
     def __init__(self, home: Path) -> None:
         self.state, self._listen = home / "state", f"unix:{home / 'a.sock'}"
-        self._log = (home / "agent.log").open("ab")
-        self.process = self.start()
+        self._log = home / "agent.log"
+        self.process = self._start()
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         """A fresh process on the same state; returns once it listens."""
         command = [str(BIN / "edgectl-agent"), "run", "--state-dir", str(self.state), "--listen", self._listen]
         command += ["--device", "soak", "--log-level", "warning"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log)
-        assert self.process.stdout is not None
-        self.process.stdout.readline()
-        return self.process
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            raise RuntimeError(f"the agent does not start:\n{self._log.read_text(errors='replace')[-2000:]}")
+        return process
 
     def kill(self, what: str) -> bool:
         """Kill the agent, or one of its workers; whether there was one."""
         if what == "agent":
-            self.process.kill()
-            self.process.wait()
-            self.start()
+            self.stop()
+            self.process = self._start()
             return True
-        workers = [int(word) for word in self._children().split()]
-        for pid in workers[:1]:
-            os.kill(pid, signal.SIGKILL)
-        return bool(workers)
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        workers = [int(word) for path in tasks.glob("*/children") for word in path.read_text().split()]
+        with contextlib.suppress(ProcessLookupError):
+            # None is there, or it has ended meanwhile.
+            for pid in workers[:1]:
+                os.kill(pid, signal.SIGKILL)
+                return True
+        return False
 
-    def _children(self) -> str:
-        pid = self.process.pid
-        return " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    def stop(self) -> None:
+        """End it as a power cut would."""
+        with self.process:
+            self.process.kill()
 
     def figures(self) -> tuple[float, int, int, float]:
         """Resident MB, descriptors, threads, and MB of state."""
         proc = Path(f"/proc/{self.process.pid}")
-        resident = int((proc / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        resident = memory_bytes(self.process.pid) / 1e6
         blocks = sum(path.lstat().st_blocks for path in self.state.rglob("*"))
         return resident, len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir())), blocks * 512 / 1e6
 
@@ -118,14 +126,13 @@ def main() -> int:
                 problems.append(
                     f"round {len(samples)}: {sample.command} ended with {sample.code}, and nothing was killed"
                 )
-            if samples[-1:] and len(samples) % 20 == 0:
+            if len(samples) % 20 == 0:
                 print(f"{minute:5.1f} min  {len(samples)} rounds  {_words(sample)}", flush=True)
             time.sleep(ROUND_PAUSE_S)
         if not (device.state / "current").is_symlink():
             problems.append("no release is installed at the end")
     finally:
-        device.process.terminate()
-        device.process.wait()
+        device.stop()
         shutil.rmtree(home, ignore_errors=True)
     problems += _growth(samples)
     _write(samples, options.out)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 import threading
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import grpc
 import pytest
@@ -31,9 +28,10 @@ from edgectl_protos.domain.errors import (
     ProtocolError,
     StateError,
 )
-from edgectl_testkit import stub_bundles
+from edgectl_testkit.daemons import daemons
+from edgectl_testkit.footprint import memory_bytes
 from edgectl_testkit.raw_client import RawClient, chunks_of, frame_of, manifest_of
-from edgectl_testkit.serve import serve
+from edgectl_testkit.serve import serve, short_folder
 
 SIZE = MIN_CHUNK_BYTES
 DATA = os.urandom(20 * SIZE + 77)
@@ -271,29 +269,21 @@ def test_offers_of_the_longest_lists_take_turns_and_leave_no_memory(tmp_path, bu
     manifest = manifest_of(bundle())
     large = FileEntry("large.bin", MAX_CHUNKS * MIN_CHUNK_BYTES, Digest("ab" * 32))
     document = canonical_bytes(replace(manifest, files=(*manifest.files, large)))
-    command = [sys.executable, "-m", "edgectl_testkit.agent_process", tmp_path / "state", tmp_path / "s"]
-    with subprocess.Popen(
-        [*command, str(10**9), "before"],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(stub_bundles.__file__).parents[1])},
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        with RawClient(f"unix:{tmp_path}/s") as client, ThreadPoolExecutor(16) as hosts:
-            client.create(document, "d-1")
-            before = resident(process.pid, "VmRSS")
+    with (
+        short_folder() as folder,
+        daemons() as source,
+        source.running(tmp_path / "state", folder / "s") as agent,
+        RawClient(f"unix:{folder}/s") as client,
+        ThreadPoolExecutor(16) as hosts,
+    ):
+        client.create(document, "d-1")
+        before = memory_bytes(agent, "VmRSS")
 
-            def offer(_):
-                digests = os.urandom(CHUNK_DIGEST_BYTES * MAX_CHUNKS)
-                chunks = ChunkList(array("I", [MIN_CHUNK_BYTES]) * MAX_CHUNKS, digests)
-                assert len(client.offer("d-1", large.digest, chunks).missing) == MAX_CHUNKS
+        def offer(_):
+            digests = os.urandom(CHUNK_DIGEST_BYTES * MAX_CHUNKS)
+            chunks = ChunkList(array("I", [MIN_CHUNK_BYTES]) * MAX_CHUNKS, digests)
+            assert len(client.offer("d-1", large.digest, chunks).missing) == MAX_CHUNKS
 
-            list(hosts.map(offer, range(16)))
-            assert resident(process.pid, "VmHWM") < before + 100e6
-            assert resident(process.pid, "VmRSS") < before + 40e6
-        process.kill()
-
-
-def resident(pid: int, what: str) -> float:
-    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(what)]
-    return int(line.split()[1]) * 1024
+        list(hosts.map(offer, range(16)))
+        assert memory_bytes(agent, "VmHWM") < before + 100e6
+        assert memory_bytes(agent, "VmRSS") < before + 40e6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -19,28 +18,12 @@ from edgectl_protos.domain.bundle import MANIFEST_NAME
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import UnreachableError
 from edgectl_testkit.bundles import tiny_bundle
+from edgectl_testkit.daemons import daemons
 from edgectl_testkit.serve import serve, short_folder
 from edgectl_testkit.socket_relay import SocketRelay
 from edgectl_testkit.stub_bundles import stub_bundle
 
 EDGECTL = str(Path(sys.executable).with_name("edgectl"))
-SUPPORT = str(Path(__file__).parents[2] / "support")
-
-
-@contextlib.contextmanager
-def agent_process():
-    """An agent with the stub worker as a process of its own: itself, and its address."""
-    with short_folder() as folder:
-        command = [sys.executable, "-m", "edgectl_testkit.agent_process", str(folder / "s"), str(folder / "a.sock")]
-        process = subprocess.Popen(
-            [*command, "1000000", "before"], stdout=subprocess.PIPE, env={"PYTHONPATH": SUPPORT}, text=True
-        )
-        with process:
-            try:
-                assert process.stdout.readline() == "ready\n"
-                yield process, f"unix:{folder / 'a.sock'}"
-            finally:
-                process.kill()
 
 
 async def test_an_agent_that_is_stopped_is_noticed_by_who_watches_it(monkeypatch, tmp_path):
@@ -52,13 +35,13 @@ async def test_an_agent_that_is_stopped_is_noticed_by_who_watches_it(monkeypatch
     monkeypatch.setattr("edgectl_host.transport.dial.CHANNEL_OPTIONS", tuple(quick.items()))
     monkeypatch.setattr("edgectl_host.transport.grpc.CALL_TIMEOUT_S", 600.0)
     manifest = (stub_bundle(tmp_path / "bundle") / MANIFEST_NAME).read_bytes()
-    with agent_process() as (process, address):
-        async with await GrpcDeviceClient.connect("nuc", address) as client:
+    with short_folder() as folder, daemons() as source, source.running(folder / "s", folder / "a.sock") as agent:
+        async with await GrpcDeviceClient.connect("nuc", f"unix:{folder / 'a.sock'}") as client:
             await client.create(manifest, owner="me", deployment_id="d-1")
             events = client.watch("d-1")
             while (await anext(events)).state is not State.STAGING:
                 pass
-            process.send_signal(signal.SIGSTOP)
+            os.kill(agent, signal.SIGSTOP)
             with pytest.raises(UnreachableError, match="does not answer"):
                 await anext(events)
 

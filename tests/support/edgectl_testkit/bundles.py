@@ -142,6 +142,22 @@ def tiny_loop(*, rate_hz: float = 200.0, measure_s: float = 0.5) -> LoopSpec:
     )
 
 
+def tiny_graph_loop(*, rate_hz: int, measure_s: float) -> str:
+    """A loop file for `tiny_graph` as a checkpoint; its deadline is no question on any machine."""
+    return f"""
+loop: v1
+name: tiny
+rate: {rate_hz}Hz
+measure: {measure_s}s
+sources:
+  top: {{kind: synthetic, on_end: repeat}}
+  wrist: {{kind: synthetic, seed: 1, on_end: repeat}}
+  state: {{kind: synthetic, seed: 2, on_end: repeat}}
+execution: {{kind: sync_chunk, use: 1}}
+deadlines: {{tick: {{max: 60s}}}}
+"""
+
+
 def tiny_golden(cases: int = 3, *, seed: int = 0, shift: float = 0.0) -> dict[str, np.ndarray]:
     """Raw observations and final actions; `shift` makes the actions wrong by that much."""
     rng = np.random.default_rng(seed)

@@ -1,9 +1,9 @@
 """Real agents in processes of their own, forked from one that has imported everything: for tests that kill hundreds.
 
 with daemons() as source:
-    pid = source.start(state, socket, at=3, when="before")     # or without: it lives until it is ended
+    pid = source.start(state, socket, at=3, when="before")     # it kills itself at this write
     source.wait_ready(pid)
-    end(pid)
+    with source.running(state, socket) as pid: ...             # it lives until it is ended
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Daemons", "daemons", "end", "has_ended"]
+__all__ = ["Daemons", "daemons", "end", "wait_end"]
 
 
 class Daemons:
@@ -31,19 +31,41 @@ class Daemons:
         self._process = process
 
     def start(
-        self, state: Path, socket: Path, *, workers: tuple[str, ...] = (), at: int = -1, when: str = "before"
+        self,
+        state: Path,
+        socket: Path,
+        *,
+        workers: tuple[str, ...] = (),
+        at: int = -1,
+        when: str = "before",
+        **numbers: float,
     ) -> int:
-        """A new daemon; its process. `at` and `when`: the write at which it kills itself."""
+        """A new daemon; its process. `at` and `when`: the write at which it kills itself; `numbers`: fields of its
+        configuration.
+        """
         asked = {"state": str(state), "socket": str(socket), "workers": workers, "at": at, "when": when}
+        asked["numbers"] = {"lease_s": 0.0, **numbers}
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
         return int(self._read_line())
 
     def wait_ready(self, pid: int) -> bool:
         """Wait until it may be called; False when it ended before."""
-        while not select.select([self._process.stdout], [], [], 0.02)[0]:
-            if has_ended(pid) and not select.select([self._process.stdout], [], [], 0)[0]:
-                return False
+        with contextlib.suppress(ProcessLookupError), _opened(pid) as fd:
+            select.select([self._process.stdout, fd], [], [])
+        # It may have said so, and ended since.
+        if not select.select([self._process.stdout], [], [], 0)[0]:
+            return False
         return self._read_line() == b"ready\n"
+
+    @contextlib.contextmanager
+    def running(self, state: Path, socket: Path) -> Iterator[int]:
+        """A daemon that may be called while the block runs; its process."""
+        pid = self.start(state, socket)
+        try:
+            assert self.wait_ready(pid)
+            yield pid
+        finally:
+            end(pid)
 
     def _read_line(self) -> bytes:
         # Unbuffered, since `select` looks at the pipe.
@@ -91,7 +113,7 @@ def fork_daemons() -> None:
         # Workers are waited for.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         print(os.getpid(), flush=True)
-        config = agent_config(Path(asked["state"]), f"unix:{asked['socket']}", lease_s=0.0)
+        config = agent_config(Path(asked["state"]), f"unix:{asked['socket']}", **asked["numbers"])
         if asked["workers"]:
             config = replace(config, worker_arguments=tuple(asked["workers"]))
         disk = DyingDisk(asked["at"], asked["when"]) if asked["at"] >= 0 else None
@@ -100,21 +122,25 @@ def fork_daemons() -> None:
             threading.Event().wait()
 
 
-def has_ended(pid: int) -> bool:
-    """Whether a process is gone."""
+@contextlib.contextmanager
+def _opened(pid: int) -> Iterator[int]:
+    """A descriptor that can be read once the process is gone."""
+    fd = os.pidfd_open(pid)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def wait_end(pid: int, timeout_s: float) -> bool:
+    """Whether a process is gone within this time."""
+    with contextlib.suppress(ProcessLookupError), _opened(pid) as fd:
+        return bool(select.select([fd], [], [], timeout_s)[0])
+    return True
 
 
 def end(pid: int) -> None:
     """SIGKILL, and wait for the end."""
-    with contextlib.suppress(ProcessLookupError):
-        fd = os.pidfd_open(pid)
-        try:
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
-            select.select([fd], [], [], 10)
-        finally:
-            os.close(fd)
+    with contextlib.suppress(ProcessLookupError), _opened(pid) as fd:
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+        select.select([fd], [], [], 10)

@@ -71,8 +71,7 @@ def lacking(*programs: str) -> str:
     """Why a machine cannot be made here; empty when it can."""
     if os.geteuid() != 0:
         return "root, to mount and to change the root folder"
-    missing = [name for name in programs if shutil.which(name) is None]
-    return f"{', '.join(missing)} (apt-get install openssh-server qemu-user-static mmdebstrap)" if missing else ""
+    return ", ".join(name for name in programs if shutil.which(name) is None)
 
 
 @contextlib.contextmanager

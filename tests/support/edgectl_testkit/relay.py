@@ -22,7 +22,7 @@ import struct
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 
 ADDRESSES = ("10.78.0.1", "10.78.0.2")
 _MTU = 1400
@@ -31,7 +31,7 @@ _CLONE_NEWNET = 0x40000000
 _AT_ONCE = 64
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Shape:
     """What the line does, alike in both directions. `queue` counts packets that wait for their turn; more are lost."""
 
@@ -88,7 +88,7 @@ def device(namespace: str, address: str, peer: str) -> int:
 
 
 class Relay:
-    """Passes packets on until it is told to stop."""
+    """Passes packets on."""
 
     def __init__(self, ends: tuple[int, int], control: socket.socket) -> None:
         self._directions = (Direction(ends[0], ends[1]), Direction(ends[1], ends[0]))
@@ -99,7 +99,7 @@ class Relay:
         self._random = random.Random(1)
 
     def run(self) -> None:
-        """Until the control socket says quit."""
+        """Until the process is killed."""
         with selectors.DefaultSelector() as waiting:
             for direction in self._directions:
                 waiting.register(direction.source, selectors.EVENT_READ, direction)
@@ -109,8 +109,8 @@ class Relay:
                 for key, _ in waiting.select(left_s):
                     if key.data is not None:
                         self._take(key.data)
-                    elif not self._told():
-                        return
+                    else:
+                        self._reshape()
                 self._pass_on()
 
     def _take(self, direction: Direction) -> None:
@@ -143,14 +143,11 @@ class Relay:
             except BlockingIOError:
                 direction.lost += 1
 
-    def _told(self) -> bool:
+    def _reshape(self) -> None:
         message, sender = self._control.recvfrom(4096)
-        asked = json.loads(message)
-        known = {f.name for f in fields(Shape)}
-        self._shape = Shape(**{**vars(self._shape), **{key: asked[key] for key in asked.keys() & known}})
+        self._shape = replace(self._shape, **json.loads(message))
         counts = {"sent_bytes": [d.sent for d in self._directions], "lost_packets": [d.lost for d in self._directions]}
         self._control.sendto(json.dumps(counts).encode(), sender)
-        return not asked.get("quit")
 
 
 def main(first: str, second: str, path: str) -> None:
