@@ -11,26 +11,10 @@ from onnx import helper
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import ProgramError, ShapeError, StatisticsError
 from edgectl_protos.domain.parity import Tolerance
-from edgectl_protos.domain.policy import (
-    Call,
-    Integrate,
-    Noise,
-    Prediction,
-    Program,
-    Repeat,
-    Unnormalise,
-    waits_for,
-)
+from edgectl_protos.domain.policy import Call, Integrate, Noise, Prediction, Program, Repeat, Unnormalise, waits_for
 from edgectl_testkit.flow_release import Maker, flow_golden, flow_release
 from edgectl_testkit.programs import component, graph_of, spec
-from edgectl_testkit.small_policies import (
-    ACTION,
-    CHUNK,
-    STATE_DIM,
-    policy,
-    random_normal,
-    random_state,
-)
+from edgectl_testkit.small_policies import ACTION, CHUNK, STATE_DIM, policy, random_normal, random_state
 
 ALPHA_BAR = np.array([0.05, 0.3, 0.6, 0.9, 1.0])
 PASSES = len(ALPHA_BAR) - 1
