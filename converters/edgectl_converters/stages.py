@@ -6,7 +6,7 @@ folders. Every step that is used is held until the end, so that nothing is trimm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,8 @@ from typing import TypeVar
 
 from edgectl_converters.assignment import Assignment, Choice
 from edgectl_converters.floors import Counted, CountedComponent, work_key
-from edgectl_converters.gates import HostWorker, Proved, capture, judge_oracle, prove, refusal, trace
+from edgectl_converters.gates import Proved, capture, judge_oracle, prove, refusal, trace
 from edgectl_converters.golden import check_golden
-from edgectl_converters.homes import homes_of, seat_of
 from edgectl_converters.job import (
     CALIBRATION_CALLS,
     CALIBRATION_CASES,
@@ -32,16 +31,15 @@ from edgectl_converters.loop_file import derive_loop
 from edgectl_converters.observations import check_footage, coinciding, words_for
 from edgectl_converters.observing import check_ranges, origins_of_job, write_observations
 from edgectl_converters.passes.base import Pass, PassRequest
-from edgectl_converters.process import ToolchainProcess
+from edgectl_converters.processes import Processes
 from edgectl_converters.provenance import provenance_of
 from edgectl_converters.release import TRACE, Parts, lay_out, write_bundle
 from edgectl_converters.sources.base import ONNX, Export, ExportedComponent, ExportRequest
 from edgectl_converters.steps import Finished
-from edgectl_converters.targets.base import BuildRequest, Built, Ranking, RankRequest, Target
-from edgectl_converters.toolchain import HOST
+from edgectl_converters.targets.base import BuildRequest, Built, Ranking, RankRequest
 from edgectl_converters.work import count
 from edgectl_converters.workshop import Progress, Workshop
-from edgectl_protos.domain.bundle import GateResult, Manifest
+from edgectl_protos.domain.bundle import GateResult
 from edgectl_protos.domain.errors import (
     BundleCorruptError,
     GateError,
@@ -93,9 +91,7 @@ class Stages:
         self._shop = workshop
         self._progress = progress
         self._held = ExitStack()
-        self._toolchain = self._held.enter_context(ToolchainProcess())
-        self._held.enter_context(workshop.brake.held_by(self._toolchain.kill))
-        self._worker: HostWorker | None = None
+        self._processes = self._held.enter_context(Processes(workshop, progress))
         self._oracle: Path | None = None
         self._done: dict[str, Finished[object]] = {}
 
@@ -116,7 +112,6 @@ class Stages:
             if footage is not None:
                 check_footage(policy, footage, resized=job.resized)
             with self._shop.steps.work_folder() as work:
-                toolchain = self._shop.toolchains.get(job.export_toolchain, self._progress)
                 write_observations(job, work / "observations.npz", GOLDEN_CASES, GOLDEN_SEED)
                 request = ExportRequest(
                     source=job.source.name,
@@ -128,7 +123,7 @@ class Stages:
                     forms=job.forms,
                     declared=job.card.declared,
                 )
-                made = self._toolchain.run(toolchain, request, Export, self._progress)
+                made = self._processes.run(job.export_toolchain, request, Export)
                 dimensions = job.card.policy.dimensions or made.policy.dimensions
                 counted = tuple(replace(one, work=_work(one, out)) for one in made.components)
                 export = replace(made, policy=replace(made.policy, dimensions=dimensions), components=counted)
@@ -165,9 +160,8 @@ class Stages:
     def _pass(self, chosen: Pass, key: str, before: Callable[[], Finished[Export]]) -> Callable[[], Finished[Export]]:
         def make(out: Path) -> Export:
             entering = before()
-            toolchain = self._shop.toolchains.get(chosen.toolchain, self._progress)
             request = PassRequest(chosen.name, entering.report, str(entering.folder), str(out))
-            return self._toolchain.run(toolchain, request, Export, self._progress)
+            return self._processes.run(chosen.toolchain, request, Export)
 
         return lambda: self._step(key, Export, make, "pass", self._job.name, chosen.name, before)
 
@@ -180,7 +174,7 @@ class Stages:
         def make(out: Path) -> Traced:
             self._progress("tracing the golden cases with the exported graphs as they are")
             try:
-                return Traced(trace(self._host_worker(), self._oracle_release(), out / TRACE))
+                return Traced(trace(self._processes.host_worker(), self._oracle_release(), out / TRACE))
             except (RuntimeMissingError, OperatorError, PrecisionError, BundleCorruptError) as exc:
                 return Traced(None, exc.message)
 
@@ -203,7 +197,9 @@ class Stages:
                     Capture(name, str(work / "observations.npz"), str(out / f"{name}.npz"), CALIBRATION_CALLS)
                     for name in wanted
                 )
-                return Captured(capture(self._host_worker(), self._oracle_release(), requests, self._progress))
+                return Captured(
+                    capture(self._processes.host_worker(), self._oracle_release(), requests, self._progress)
+                )
 
         def before() -> None:
             check_ranges(self._job)
@@ -229,7 +225,7 @@ class Stages:
             request = self._build_request(build, out)
             if build.rank_key:
                 request = replace(request, ranking=self._rank(build).report.layers)
-            return self._in_toolchain(build.target, request, Built)
+            return self._processes.run(build.target.toolchain, request, Built)
 
         def before() -> None:
             self._before_build(build)
@@ -243,19 +239,13 @@ class Stages:
         """Which layers of a component lose most in its scheme."""
 
         def make(out: Path) -> Ranking:
-            return self._in_toolchain(build.target, RankRequest(self._build_request(build, out)), Ranking)
+            request = RankRequest(self._build_request(build, out))
+            return self._processes.run(build.target.toolchain, request, Ranking)
 
         tool = f"{build.target.name} {build.scheme}"
         return self._step(
             build.rank_key, Ranking, make, "rank", build.component, tool, lambda: self._before_build(build)
         )
-
-    def _in_toolchain(self, chosen: Target, request: BuildRequest | RankRequest, report: type[T]) -> T:
-        if self._worker is not None:
-            # Quantizers want the memory.
-            self._worker.unload()
-        toolchain = self._shop.toolchains.get(chosen.toolchain, self._progress)
-        return self._toolchain.run(toolchain, request, report, self._progress)
 
     def _before_build(self, build: Build) -> None:
         self.exported()
@@ -310,10 +300,8 @@ class Stages:
         with self._shop.steps.work_folder() as work:
             release = work / "release"
             manifest = lay_out(parts, release, self._shop.digests)
-            runtimes = {component.runtime for component in manifest.components}
-            homes = homes_of(sorted(runtimes), self._shop.toolchains, self._progress)
             read_back = [gate for built, _ in parts.builds.values() for gate in built.gates]
-            worker, elsewhere = self._judge(manifest, homes)
+            worker, elsewhere = self._processes.judge(manifest)
             return (*traced, *read_back, *prove(worker, release, manifest, elsewhere, self._progress))
 
     def _traced_gate(self) -> tuple[GateResult, ...]:
@@ -364,30 +352,6 @@ class Stages:
             options=builds[0].target.oracle or {} if scheme else {},
             trace=traced.folder / TRACE if traced is not None and traced.report.report is not None else None,
         )
-
-    def _judge(self, manifest: Manifest, homes: Mapping[str, str]) -> tuple[HostWorker, Mapping[str, str]]:
-        """The worker that judges a release, and the Pythons of runtimes that its own does not hold."""
-        seat = seat_of(manifest)
-        if seat == HOST or not self._shop.worker:
-            return self._host_worker(), homes
-        toolchain = self._shop.toolchains.get(seat, self._progress)
-        command = (str(toolchain.python), *self._shop.worker[1:])
-        pythons = {one.runtime: homes.get(one.runtime, self._shop.worker[0]) for one in manifest.components}
-        worker = self._held.enter_context(self._start(command, toolchain.environment()))
-        return worker, {name: python for name, python in pythons.items() if python != command[0]}
-
-    def _host_worker(self) -> HostWorker:
-        if self._worker is None:
-            host = self._shop.toolchains.host()
-            self._worker = self._held.enter_context(self._start(self._shop.worker, host.environment()))
-        return self._worker
-
-    def _start(self, command: tuple[str, ...], environment: dict[str, str]) -> HostWorker:
-        shop = self._shop
-        folder = self._held.enter_context(shop.steps.work_folder())
-        worker = HostWorker(command, environment, folder / "log", threads=shop.threads, timeout_s=shop.timeout_s)
-        self._held.enter_context(shop.brake.held_by(worker.kill))
-        return worker
 
     def _step(
         self,
