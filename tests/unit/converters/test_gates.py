@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import sys
+import threading
 
 import pytest
 
@@ -10,6 +12,7 @@ from edgectl_protos.codec.document import canonical_bytes
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.device import ComponentFacts, RuntimeFacts
 from edgectl_protos.domain.errors import (
+    CancelledError,
     NonFiniteError,
     OperatorError,
     ParityError,
@@ -238,3 +241,22 @@ def test_a_user_who_gives_up_leaves_no_process(answers):
     with pytest.raises(KeyboardInterrupt), answers.worker as worker:
         prove(worker, answers.release, answers.manifest, {}, give_up)
     assert not running[-1].alive
+
+
+def test_a_worker_that_was_killed_on_purpose_says_so_now_and_later(answers, tmp_path):
+    pipe = tmp_path / "Probe.ProbeReply"
+    os.mkfifo(pipe)
+
+    def kill():
+        # The worker has opened its answer, and waits for it.
+        with pipe.open("wb"):
+            answers.worker.kill()
+
+    killing = threading.Thread(target=kill, daemon=True)
+    killing.start()
+    with answers.worker as worker, pytest.raises(CancelledError):
+        worker.ask(Probe(), ProbeReply)
+    killing.join()
+    with pytest.raises(CancelledError, match="the conversion was interrupted"):
+        answers.worker.ask(Probe(), ProbeReply)
+    assert answers.asked == ["start", "Probe"]

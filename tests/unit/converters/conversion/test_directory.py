@@ -16,6 +16,7 @@ from edgectl_converters.conversion import export_checkpoint, find_conversion, pl
 from edgectl_converters.job import Job
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import (
+    CancelledError,
     CheckpointError,
     EdgectlError,
     ParityError,
@@ -76,6 +77,20 @@ def test_a_second_conversion_is_cached_and_says_nothing(bench):
     assert second.release == first.release
     assert bench.said == []
     assert second.seconds < first.seconds / 4
+
+
+@pytest.mark.parametrize("moment", ["tracing the golden cases", "checking parity"])
+def test_an_interrupted_conversion_ends_and_leaves_nothing_half(bench, moment):
+    shop = bench.shop()
+
+    def interrupt(text):
+        if text.startswith(moment):
+            shop.brake.pull()
+
+    for _ in range(2):
+        with pytest.raises(CancelledError):
+            run_conversion(bench.request(), shop, interrupt)
+    assert not bench.convert().cached
 
 
 def test_what_is_in_the_cache_is_found_without_converting(bench):
