@@ -14,7 +14,7 @@ from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.codec.onnx_files import files_of_onnx
 from edgectl_protos.domain.artifact import Digest, FileEntry, safe_path
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
-from edgectl_protos.domain.errors import BundleCorruptError, BundleError
+from edgectl_protos.domain.errors import BundleCorruptError, BundleError, BundlePathError
 
 __all__ = [
     "add_files",
@@ -143,7 +143,12 @@ def _check_graphs(bundle: Path, manifest: Manifest) -> None:
     for entry in manifest.files:
         if not entry.path.endswith(".onnx"):
             continue
-        for name in files_of_onnx(blob_path(bundle, entry.digest)):
-            beside = PurePosixPath(entry.path).parent / safe_path(name)
+        for name in files_of_onnx(blob_path(bundle, entry.digest), called=entry.path):
+            try:
+                beside = PurePosixPath(entry.path).parent / safe_path(name)
+            except BundlePathError as exc:
+                raise BundlePathError(
+                    f"{entry.path} names {name[:200]!r}, a file outside its folder", hint=_HINT
+                ) from exc
             if str(beside) not in paths:
                 raise BundleCorruptError(f"{entry.path} names {name!r}, which the bundle does not hold", hint=_HINT)

@@ -59,8 +59,8 @@ def check_onnx_files(model: Path) -> None:
             raise BundleCorruptError(f"the graph {model.name} names {name!r}, which is not beside it", hint=_HINT)
 
 
-def files_of_onnx(model: Path) -> tuple[str, ...]:
-    """The paths that a graph names, as it writes them.
+def files_of_onnx(model: Path, *, called: str = "") -> tuple[str, ...]:
+    """The paths that a graph names, as it writes them. `called`: what a message calls a file of another name.
 
     Raises:
         BundleCorruptError: it is no protobuf of a graph.
@@ -69,7 +69,7 @@ def files_of_onnx(model: Path) -> tuple[str, ...]:
         with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return tuple(dict.fromkeys(_names(data, "model", 0, len(data), 0)))
     except (DocumentError, OSError, ValueError) as exc:
-        raise BundleCorruptError(f"{model.name} is no ONNX graph: {exc}", hint=_HINT) from exc
+        raise BundleCorruptError(f"{called or model.name} is no ONNX graph: {exc}", hint=_HINT) from exc
 
 
 def _names(data: mmap.mmap, message: str, start: int, stop: int, depth: int) -> Iterator[str]:

@@ -60,7 +60,17 @@ def test_a_graph_that_names_a_file_the_bundle_does_not_hold_is_refused(bundle, t
     (entry,) = add_files(bundle, {path: tmp_path / "model.onnx"})
     files = tuple(entry if one.path == path else one for one in manifest.files)
     write_manifest(bundle, replace(manifest, files=files))
-    with pytest.raises(error):
+    with pytest.raises(error, match=r"components/act/model\.onnx names"):
+        read_bundle(bundle)
+
+
+def test_a_graph_that_is_none_is_named_by_its_path(bundle, tmp_path):
+    manifest, _ = read_manifest(bundle)
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    (entry,) = add_files(bundle, {"components/act/model.onnx": tmp_path / "model.onnx"})
+    files = tuple(entry if one.path == entry.path else one for one in manifest.files)
+    write_manifest(bundle, replace(manifest, files=files))
+    with pytest.raises(BundleCorruptError, match=r"components/act/model\.onnx is no ONNX graph"):
         read_bundle(bundle)
 
 
