@@ -26,14 +26,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/support"))
 
 from edgectl_agent.app import Agent  # noqa: E402
-from edgectl_protos.codec.document import from_bytes  # noqa: E402
-from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest  # noqa: E402
+from edgectl_protos.domain.bundle import MANIFEST_NAME  # noqa: E402
 from edgectl_protos.domain.deployment import TERMINAL, State  # noqa: E402
 from edgectl_protos.domain.errors import EdgectlError  # noqa: E402
 from edgectl_testkit.daemons import Daemons, daemons, end  # noqa: E402
 from edgectl_testkit.raw_client import RawClient  # noqa: E402
 from edgectl_testkit.serve import agent_config  # noqa: E402
 from edgectl_testkit.stub_bundles import stub_bundle  # noqa: E402
+from edgectl_testkit.whole import damage_of  # noqa: E402
 
 
 class Lost(Exception):
@@ -140,10 +140,8 @@ def check_whole(state: Path, names: set[str]) -> None:
     current = (state / "current").readlink().name
     if current not in names:
         raise Lost(f"installed is {current}")
-    data = (state / "current" / MANIFEST_NAME).read_bytes()
-    for entry in from_bytes(Manifest, data, what="manifest").files:
-        if hashlib.sha256((state / "current" / entry.path).read_bytes()).hexdigest() != entry.digest.hex:
-            raise Lost(f"{entry.path} of {current} is altered")
+    if damage := damage_of(state / "current"):
+        raise Lost(damage)
 
 
 def release(bundle: Path) -> str:

@@ -32,6 +32,7 @@ from plot import Series, plot  # noqa: E402
 
 from edgectl_testkit.bundles import tiny_bundle  # noqa: E402
 from edgectl_testkit.footprint import memory_bytes  # noqa: E402
+from edgectl_testkit.whole import damage_of  # noqa: E402
 
 BIN = Path(sys.executable).parent
 WARM_ROUNDS = 20
@@ -129,8 +130,8 @@ def main() -> int:
             if len(samples) % 20 == 0:
                 print(f"{minute:5.1f} min  {len(samples)} rounds  {_words(sample)}", flush=True)
             time.sleep(ROUND_PAUSE_S)
-        if not (device.state / "current").is_symlink():
-            problems.append("no release is installed at the end")
+        if damage := damage_of(device.state / "current"):
+            problems.append(f"at the end: {damage}")
     finally:
         device.stop()
         shutil.rmtree(home, ignore_errors=True)
