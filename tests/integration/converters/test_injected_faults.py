@@ -21,7 +21,7 @@ from edgectl_converters.stages import Stages
 from edgectl_converters.toolchain import Toolchains
 from edgectl_converters.workshop import Workshop
 from edgectl_protos.domain.errors import ParityError, ToolchainError
-from edgectl_testkit import fault_record, injected, lerobot_policies, small_denoiser
+from edgectl_testkit import fault_record, injected, lerobot_policies, policy_faults, small_denoiser
 from edgectl_testkit.bundles import release_dir
 from edgectl_testkit.documents import check_section
 from edgectl_testkit.fault_record import GATES
@@ -79,7 +79,7 @@ def check(subject: Subject, gate: str, folder: Path) -> None:
         injected.as_oracle(clean)
     faultless = _measure(gate, clean.folder, folder)
     assert scheme != "fp32" or not faultless.failures
-    faults = injected.faults_of(clean.folder, scale=1.15 if gate == "int8" else 1.02)
+    faults = policy_faults.faults_of(clean.folder, scale=1.15 if gate == "int8" else 1.02)
     assert {fault.name for fault in faults} == subject.faults
     entries = []
     for fault in faults:
