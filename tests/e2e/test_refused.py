@@ -139,7 +139,7 @@ def test_a_device_of_the_fleet_is_no_client(site):
 
 
 def test_an_expired_certificate_is_refused(site):
-    own = site.fleet.grant("old", Role.ADMIN, life_s=-60).own
+    own = site.fleet.grant_that_is_over("old", Role.ADMIN).own
     assert refusal(site.channel(own))[:2] == (grpc.StatusCode.UNAVAILABLE, None)
     assert site.prints("certificate has expired")
 

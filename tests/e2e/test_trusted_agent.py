@@ -81,7 +81,7 @@ def test_an_idle_agent_with_mutual_tls_is_small_and_sleeps(home, fleet):
 
 def test_a_board_that_comes_up_in_1970_is_reached_and_still_knows_what_is_over(home, fleet):
     identity = fleet.enrol(home / "state", "bench")
-    over = fleet.grant("old", Role.ADMIN, life_s=-60).own
+    over = fleet.grant_that_is_over("old", Role.ADMIN).own
     before = sorted(path.name for path in (home / "state").rglob("*"))
     with running_agent(home / "state", TLS, **clock_at("1970-01-01 00:01:00")) as agent:
         assert trust(agent.addresses[0], identity, fleet.own).identity == identity

@@ -62,8 +62,14 @@ def _asked(what: str, *, twice: bool = False) -> bytes:
 
 
 def _from_descriptor(number: int) -> bytes:
+    """Its first line, in however many pieces it comes."""
+    data = b""
     try:
-        data = os.read(number, _MAX_BYTES)
+        while b"\n" not in data and (piece := os.read(number, _MAX_BYTES)):
+            data += piece
     except OSError as exc:
         raise UsageError(f"file descriptor {number} cannot be read: {exc.strerror}") from exc
-    return data.split(b"\n")[0]
+    passphrase = data.split(b"\n")[0]
+    if len(passphrase) > _MAX_BYTES:
+        raise UsageError(f"the passphrase is longer than {_MAX_BYTES} bytes")
+    return passphrase

@@ -98,13 +98,24 @@ class Wiring:
 
         return WheelStore(self.config.cache_dir / "wheels", wheelhouse=wheelhouse and wheelhouse.absolute())
 
-    def enrol(self, request: str, name: str, passphrase: Callable[[], bytes] | None = None) -> tuple[bytes, str]:
-        """What installs a device's certificate, and its identity; the authority is made with the first device."""
-        from edgectl_host.trust.authority import Authority
+    def enrolling(self, passphrase: Callable[[], bytes]) -> Callable[[str, str], tuple[bytes, str]]:
+        """From a device's request and name: what installs its certificate, and its identity. The authority is made with
+        the first device.
 
-        given = {"passphrase": passphrase} if passphrase else {}
-        issued = Authority.ensure(self.trust_dir, owner=self.config.owner, **given).issue_device(request, name)
-        return issued.document, issued.identity
+        Raises:
+            TrustError: this host is in a fleet whose authority is on another one.
+        """
+        from edgectl_host.trust.authority import Authority, belongs
+
+        if belongs(self.trust_folder()):
+            self.authority()
+
+        def enrol(request: str, name: str) -> tuple[bytes, str]:
+            authority = Authority.ensure(self.trust_dir, owner=self.config.owner, passphrase=passphrase)
+            issued = authority.issue_device(request, name)
+            return issued.document, issued.identity
+
+        return enrol
 
     def preferred_runtimes(self, board: str) -> tuple[str, ...]:
         """A board's runtimes in its order, but for those that live in an interpreter with torch."""
@@ -138,13 +149,13 @@ class Wiring:
         authority.renew_own(only_if_due=True)
         client = await self.reach(device)
         try:
-            await keep_up(client.trust, authority, now_s=time.time())
-        except EdgectlError as exc:
+            await keep_up(client.trust, authority, identity=device.identity, now_s=time.time())
+        except BaseException as exc:
+            if not isinstance(exc, EdgectlError) or isinstance(exc, IdentityError):
+                await client.close()
+                raise
             # What the command came for may work all the same, and there are months left to mend this.
             click.echo(f"{device.name}: not brought up to date: {exc.message} (edgectl trust renew)", err=True)
-        except BaseException:
-            await client.close()
-            raise
         return client
 
     async def reach(self, device: Device) -> DeviceClient:
@@ -188,9 +199,9 @@ class Wiring:
         Raises:
             TrustError: it has none.
         """
-        from edgectl_host.trust.authority import Authority
+        from edgectl_host.trust.authority import Authority, nobody_to_ask
 
-        return Authority.open(self.trust_dir, **({"passphrase": passphrase} if passphrase else {}))
+        return Authority.open(self.trust_dir, passphrase=passphrase or nobody_to_ask)
 
     def authority_if_any(self) -> Authority | None:
         """The authority, if this host has one."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgectl_host.fleet.inventory import ALL, LOCAL, Device
+from edgectl_host.replace_file import replace_file
 from edgectl_protos.codec.document import from_bytes, to_document
 from edgectl_protos.domain.errors import DocumentError, FleetError, UsageError
 
@@ -155,11 +154,7 @@ class Registry:
 
     def _write(self, devices: dict[str, Registered]) -> None:
         text = json.dumps(to_document(_Document(tuple(devices.values()))), indent=1) + "\n"
-        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, prefix=".devices-", delete=False) as aside:
-            aside.write(text)
-            aside.flush()
-            os.fsync(aside.fileno())
-        os.replace(aside.name, self.path)
+        replace_file(self.path, text.encode())
 
 
 def check_name(name: str) -> str:

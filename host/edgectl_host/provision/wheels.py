@@ -28,6 +28,7 @@ from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from edgectl_host.provision.survey import Libc
+from edgectl_host.replace_file import replace_file
 from edgectl_protos.codec.document import from_bytes, to_document
 from edgectl_protos.domain.errors import DocumentError, InstallError
 
@@ -149,7 +150,7 @@ class WheelStore:
                 raise InstallError(f"no set of wheels for {target} was complete: still missing {', '.join(missing)}")
             wheels = tuple(self._keep(path) for path in paths)
         record.parent.mkdir(parents=True, exist_ok=True)
-        _replace(record, (json.dumps(to_document(_Resolved(wheels)), indent=1) + "\n").encode())
+        replace_file(record, (json.dumps(to_document(_Resolved(wheels)), indent=1) + "\n").encode())
         return wheels
 
     def _record(self, target: Target, wanted: Sequence[str]) -> Path:
@@ -347,9 +348,3 @@ def _digest(path: Path) -> str:
 
 def _url_digest(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    aside = path.with_suffix(".part")
-    aside.write_bytes(data)
-    os.replace(aside, path)

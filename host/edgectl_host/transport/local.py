@@ -16,7 +16,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from edgectl_host.replace_file import replace_file
 from edgectl_host.transport.grpc import GrpcDeviceClient
 from edgectl_host.transport.private import private_dir
 from edgectl_protos.domain.device import HelloReply
@@ -170,9 +170,7 @@ class LocalAgent:
         file = self._interpreters_file
         if not file.is_file() or file.read_text() != told:
             self._state_dir.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._state_dir, prefix=".interpreters-", delete=False) as aside:
-                aside.write(told)
-            os.replace(aside.name, file)
+            replace_file(file, told.encode())
 
     @asynccontextmanager
     async def _starting(self) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ encrypted; then `passphrase` is asked when something is signed, and at no other 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from edgectl_protos.domain.errors import EnrolmentError, TrustError, UsageError
 from edgectl_protos.domain.invitation import fingerprint_of
 from edgectl_protos.domain.trust import Enrolment, Purpose, Revocations, Role, Signed, check_name
 
-__all__ = ["Authority", "Grant", "Issued", "belongs", "has_authority"]
+__all__ = ["Authority", "Grant", "Issued", "belongs", "has_authority", "nobody_to_ask"]
 
 _KEY = "authority-key.pem"
 _CERTIFICATE = "authority.pem"
+_REVOCATIONS = "revocations.json"
 _ENCRYPTED = b"ENCRYPTED"
 _MAX_NAME = 64
 """What a certificate takes."""
@@ -51,16 +52,6 @@ class Issued:
         return self.enrolment.identity
 
     @property
-    def certificate_pem(self) -> str:
-        """Its certificate."""
-        return self.enrolment.certificate
-
-    @property
-    def authority_pem(self) -> str:
-        """The authority's."""
-        return self.enrolment.authority
-
-    @property
     def document(self) -> bytes:
         """For the standard input of `edgectl-agent enrol --install`."""
         return canonical_bytes(self.enrolment)
@@ -74,7 +65,8 @@ class Grant:
     release_key: ReleaseKeyFile | None = None
 
 
-def _nobody_to_ask() -> bytes:
+def nobody_to_ask() -> bytes:
+    """For a key without a passphrase, or a command that signs nothing."""
     raise TrustError(
         "the authority's key is encrypted, and nobody can be asked for the passphrase",
         hint="on a terminal, or with --passphrase-fd N",
@@ -88,7 +80,7 @@ class Authority:
         self,
         folder: TrustFolder,
         *,
-        passphrase: Callable[[], bytes] = _nobody_to_ask,
+        passphrase: Callable[[], bytes] = nobody_to_ask,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
@@ -99,7 +91,7 @@ class Authority:
         self.releases = ReleaseSigner(folder)
 
     @classmethod
-    def open(cls, path: Path, *, passphrase: Callable[[], bytes] = _nobody_to_ask) -> Authority:
+    def open(cls, path: Path, *, passphrase: Callable[[], bytes] = nobody_to_ask) -> Authority:
         """The authority in a folder.
 
         Raises:
@@ -150,7 +142,7 @@ class Authority:
         return authority
 
     @classmethod
-    def ensure(cls, path: Path, *, owner: str, passphrase: Callable[[], bytes] = _nobody_to_ask) -> Authority:
+    def ensure(cls, path: Path, *, owner: str, passphrase: Callable[[], bytes] = nobody_to_ask) -> Authority:
         """The authority in a folder, made now if this host belongs to no fleet."""
         folder = TrustFolder(path)
         if not belongs(folder):
@@ -228,23 +220,41 @@ class Authority:
         Raises:
             UsageError: the name holds none.
         """
-        issuer, new = self.signing(), ""
-        if name == self._folder.credentials().name:
-            self.renew_own()
-            new = self.register.all()[-1].serial
+        self.signing()
         with self._folder.locked():
-            found = self.register.revoke(name, self._now(), but=new)
-            serials = tuple(each.serial for each in self.register.all() if each.revoked_s)
-            epoch = self.epoch() + 1
-            payload = canonical_bytes(Revocations(epoch, serials, self._now())).decode()
-            unsigned = Signed(payload, "")
-            mark = issuer.key.sign(unsigned.message(Purpose.REVOCATIONS), ec.ECDSA(hashes.SHA256()))
-            self._folder.save(Signed(payload, mark.hex()), "revocations.json")
+            found = self.register.held_by(name, self._now())
+            if not found:
+                raise UsageError(f"{name!r} holds no certificate", hint="see who does: edgectl trust")
+            own = self._folder.credentials()
+            if name == own.name:
+                self._folder.save(self._client(own.name, Role.ADMIN, CLIENT_S), OWN_FILE)
+            self._revoke(found)
         return found
+
+    def revoke_device(self, name: str) -> None:
+        """The same for a device, and for no operator of its name; one that holds no certificate any more is fine."""
+        if not self._of_device(name):
+            return
+        self.signing()
+        with self._folder.locked():
+            self._revoke(self._of_device(name))
+
+    def _of_device(self, name: str) -> tuple[Holding, ...]:
+        return tuple(each for each in self.register.held_by(name, self._now()) if each.is_device)
+
+    def _revoke(self, holdings: Iterable[Holding]) -> None:
+        new = {each.serial for each in holdings}
+        serials = tuple(each.serial for each in self.register.all() if each.revoked_s or each.serial in new)
+        payload = canonical_bytes(Revocations(self.epoch() + 1, serials, self._now())).decode()
+        message = Signed(payload, "").message(Purpose.REVOCATIONS)
+        mark = self.signing().key.sign(message, ec.ECDSA(hashes.SHA256()))
+        self._folder.save(Signed(payload, mark.hex()), _REVOCATIONS)
+        # The register last: who is interrupted here may revoke again.
+        self.register.revoke(new, self._now())
 
     def revocations(self) -> Signed | None:
         """The newest list; None when nothing was ever revoked."""
-        return self._folder.load(Signed, "revocations.json")
+        return self._folder.load(Signed, _REVOCATIONS)
 
     def epoch(self) -> int:
         """The number of the newest list."""

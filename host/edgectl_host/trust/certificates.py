@@ -29,6 +29,7 @@ from edgectl_protos.domain.trust import (
 )
 
 __all__ = [
+    "AUTHORITY_S",
     "CLIENT_S",
     "DAY_S",
     "Issuer",

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from edgectl_host.replace_file import replace_file
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.errors import EdgectlError, TrustError
 from edgectl_protos.domain.trust import Role
@@ -68,22 +67,7 @@ class TrustFolder:
     def write(self, name: str, data: bytes) -> None:
         """Replace a file; durable when this returns."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # mkstemp makes files of mode 0600.
-        fd, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path / name)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(self.path / name, data)
 
     def load(self, cls: type[T], name: str) -> T | None:
         """A document; None when it was never written.

@@ -44,7 +44,8 @@ def join_fleet(folder: TrustFolder, file: BinaryIO) -> None:
     """Take over a grant, in the place of one of the same fleet; a newer release key that is here stays.
 
     Raises:
-        TrustError: it is none.
+        DocumentError: it is none.
+        TrustError: its certificate and its key do not belong together.
         UsageError: this host has the authority of a fleet, or is in another one.
     """
     grant = from_bytes(Grant, file.read(MAX_TRUST_DOCUMENT_BYTES), what="the file")

@@ -104,56 +104,54 @@ class Invitations:
             AddressError: the port cannot be used.
         """
         check_name(name)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Enrolled] = loop.create_future()
-        waiting = _Waiting(self, name, done)
-        context = self._context(waiting)
-        server = await asyncio.start_server(
-            waiting.begin,
-            sock=_listening(port),
-            ssl=context,
-            limit=MAX_TRUST_DOCUMENT_BYTES,
-            ssl_handshake_timeout=_REQUEST_TIMEOUT_S,
-        )
-        address = str(TlsAddress(host, server.sockets[0].getsockname()[1]))
-        invitation = Invitation(name, address, self._authority.fingerprint, secrets.token_bytes(16))
-        waiting.invitation = invitation
-        try:
-            show(invitation)
-            return await asyncio.wait_for(done, valid_s)
-        except TimeoutError:
-            self._remember(invitation, "ran out")
+        context, presented = self._context()
+        with _listening(port) as listening:
+            address = str(TlsAddress(host, listening.getsockname()[1]))
+            invitation = Invitation(name, address, self._authority.fingerprint, secrets.token_bytes(16))
+            waiting = _Waiting(self, invitation, presented)
+            server = await asyncio.start_server(
+                waiting.begin,
+                sock=listening,
+                ssl=context,
+                limit=MAX_TRUST_DOCUMENT_BYTES,
+                ssl_handshake_timeout=_REQUEST_TIMEOUT_S,
+            )
+            how = "was withdrawn"
+            try:
+                show(invitation)
+                await asyncio.wait([waiting.enrolled], timeout=valid_s)
+                how = "ran out"
+            finally:
+                server.close()
+                await waiting.end()
+                if not waiting.enrolled.done():
+                    self._remember(invitation, how)
+        if not waiting.enrolled.done():
             raise EnrolmentError(
                 f"no device came with the code for {name} within {long_words(valid_s)}",
                 hint=f"edgectl device invite {name}",
-            ) from None
-        except asyncio.CancelledError:
-            self._remember(invitation, "was withdrawn")
-            raise
-        finally:
-            server.close()
-            await waiting.end()
+            )
+        return waiting.enrolled.result()
 
-    def _context(self, waiting: _Waiting) -> ssl.SSLContext:
+    def _context(self) -> tuple[ssl.SSLContext, bytes]:
+        """What speaks TLS while a device is waited for, and the certificate that it presents, DER."""
         key = certificates.new_key()
         made = certificates.enrolment_certificate(self._authority.signing(), key.public_key(), now_s=int(self._clock()))
-        waiting.presented = made.certificate.public_bytes(serialization.Encoding.DER)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         # The one way into an SSLContext is a file; it lives for this moment, in a folder of this user alone.
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "enrolment-key.pem"
-            path.touch(mode=0o600)
             path.write_bytes(certificates.key_pem(key) + certificates.pem(made.certificate).encode())
             context.load_cert_chain(path)
-        return context
+        return context, made.certificate.public_bytes(serialization.Encoding.DER)
 
     def authority_pem(self) -> str:
         """What a device checks against the fingerprint in its code."""
         return certificates.pem(self._authority.certificate)
 
-    def judge(self, waiting: Invitation, presented: bytes, request: EnrolmentRequest) -> Issued:
-        """A certificate for whoever knows the secret.
+    def check(self, waiting: Invitation, presented: bytes, request: EnrolmentRequest) -> None:
+        """Refuse whoever does not know the secret.
 
         Raises:
             EnrolmentError: the code was used, is over, is another, or the proof is wrong.
@@ -164,19 +162,24 @@ class Invitations:
                 raise EnrolmentError("the code is not one of this host, or its secret is wrong")
             raise EnrolmentError(f"the code for {past.name} {past.how} {long_words(self._clock() - past.ended_s)} ago")
         proof = waiting.proof(host_certificate_der=presented, csr=request.csr)
-        if request.name != waiting.name or not hmac.compare_digest(proof, request.proof):
+        if request.name != waiting.name or not hmac.compare_digest(proof.encode(), request.proof.encode()):
             raise EnrolmentError("the proof is wrong: the request was made for another code, name or connection")
+
+    def issue(self, waiting: Invitation, csr: str) -> Issued:
+        """The certificate of the device that was waited for.
+
+        Raises:
+            EnrolmentError: the request is none.
+        """
         # Before the certificate exists: whatever happens now, this code enrols nobody else.
         self._remember(waiting, "was used")
-        return self._authority.issue_device(request.csr, waiting.name)
+        return self._authority.issue_device(csr, waiting.name)
 
     def _past(self) -> tuple[_Past, ...]:
         return (self._folder.load(_PastOnes, _FILE) or _PastOnes()).invitations
 
     def _remember(self, invitation: Invitation, how: str) -> None:
         with self._folder.locked():
-            if any(each.id == invitation.id for each in self._past()):
-                raise EnrolmentError(f"the code for {invitation.name} was used")
             past = _Past(invitation.id, invitation.name, int(self._clock()), how)
             self._folder.save(_PastOnes((*self._past(), past)[-_KEPT:]), _FILE)
 
@@ -196,16 +199,15 @@ def _listening(port: int) -> socket.socket:
 
 
 class _Waiting:
-    """One invitation while its port is open."""
+    """One invitation while its port is open. `enrolled` is settled by the one device that has its code."""
 
-    def __init__(self, invitations: Invitations, name: str, done: asyncio.Future[Enrolled]) -> None:
+    def __init__(self, invitations: Invitations, invitation: Invitation, presented: bytes) -> None:
         self._invitations = invitations
-        self._name = name
-        self._done = done
+        self._invitation = invitation
+        self._presented = presented
         self._free = asyncio.Semaphore(_CONNECTIONS)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.invitation: Invitation | None = None
-        self.presented = b""
+        self.enrolled: asyncio.Future[Enrolled] = asyncio.get_running_loop().create_future()
 
     def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A connection comes in."""
@@ -215,7 +217,8 @@ class _Waiting:
 
     async def end(self) -> None:
         """The answer that is under way is finished; connections that say nothing are ended."""
-        await asyncio.wait(self._tasks, timeout=_LAST_WORD_S) if self._tasks else None
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST_WORD_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -224,7 +227,13 @@ class _Waiting:
         peer = str((writer.get_extra_info("peername") or ("unknown",))[0]).removeprefix("::ffff:")
         try:
             async with self._free, asyncio.timeout(_REQUEST_TIMEOUT_S):
-                await self._answer(peer, reader, writer)
+                writer.write(canonical_bytes(self._invitations.authority_pem()) + b"\n")
+                await writer.drain()
+                line = await reader.readline()
+            if line:
+                writer.write(canonical_bytes(self._answer(peer, line)) + b"\n")
+            else:
+                self._invitations.refused(peer, "it went away, not taking this host for the one that its code names")
         except (TimeoutError, OSError, ValueError, asyncio.IncompleteReadError) as exc:
             # A scan, or a device that lost its network: nothing was given.
             self._invitations.refused(peer, f"it said nothing that can be understood ({type(exc).__name__})")
@@ -233,25 +242,20 @@ class _Waiting:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert self.invitation is not None
-        writer.write(canonical_bytes(self._invitations.authority_pem()) + b"\n")
-        await writer.drain()
-        line = await reader.readline()
-        if not line:
-            self._invitations.refused(peer, "it went away, not taking this host for the one that its code names")
-            return
+    def _answer(self, peer: str, line: bytes) -> EnrolmentAnswer:
+        """What a device is told. Nothing is awaited between the check of a code and its end."""
         try:
-            if self._done.done():
-                raise EnrolmentError(f"the code for {self._name} was used")
             request = from_bytes(EnrolmentRequest, line, what="request")
-            issued = self._invitations.judge(self.invitation, self.presented, request)
+            self._invitations.check(self._invitation, self._presented, request)
+            if self.enrolled.done():
+                raise EnrolmentError(f"the code for {self._invitation.name} was used")
         except EdgectlError as exc:
             self._invitations.refused(peer, exc.message)
-            writer.write(canonical_bytes(EnrolmentAnswer(refusal=exc.message)) + b"\n")
-            await writer.drain()
-            return
-        writer.write(canonical_bytes(EnrolmentAnswer(issued.enrolment)) + b"\n")
-        await writer.drain()
-        if not self._done.done():
-            self._done.set_result(Enrolled(issued, peer))
+            return EnrolmentAnswer(refusal=exc.message)
+        try:
+            issued = self._invitations.issue(self._invitation, request.csr)
+        except EdgectlError as exc:
+            self.enrolled.set_exception(exc)
+            return EnrolmentAnswer(refusal=exc.message)
+        self.enrolled.set_result(Enrolled(issued, peer))
+        return EnrolmentAnswer(issued.enrolment)

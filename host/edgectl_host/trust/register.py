@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from edgectl_host.trust.folder import TrustFolder
-from edgectl_protos.domain.errors import UsageError
 
 __all__ = ["Holding", "Register", "renewal_due_s"]
 
@@ -60,31 +59,25 @@ class Register:
         """Remember a certificate before it is given away. Only while locked."""
         self._folder.save(_Holdings((*self.all(), holding)), _FILE)
 
-    def revoke(self, name: str, now_s: int, *, but: str = "") -> tuple[Holding, ...]:
-        """Mark all of a name that still hold, but the one of a serial number; those. Only while locked.
+    def newest_of(self, identity: str) -> Holding | None:
+        """A device's newest certificate."""
+        found = [each for each in self.all() if each.identity == identity]
+        return max(found, key=lambda each: each.issued_s, default=None)
 
-        Raises:
-            UsageError: there is none.
-        """
-        found = tuple(each for each in self.held_by(name, now_s) if each.serial != but)
-        if not found:
-            raise UsageError(f"{name!r} holds no certificate", hint="see who does: edgectl trust")
-        serials = {each.serial for each in found}
-        self._folder.save(
-            _Holdings(tuple(replace(e, revoked_s=now_s) if e.serial in serials else e for e in self.all())), _FILE
-        )
-        return found
+    def revoke(self, serials: Collection[str], now_s: int) -> None:
+        """Mark certificates as worth nothing any more. Only while locked."""
+        marked = (replace(each, revoked_s=now_s) if each.serial in serials else each for each in self.all())
+        self._folder.save(_Holdings(tuple(marked)), _FILE)
 
     def is_revoked(self, identity: str) -> bool:
         """Whether a device was revoked."""
         return any(each.identity == identity and each.revoked_s for each in self.all())
 
 
-def renewal_due_s(holdings: Iterable[Holding], identity: str) -> float:
+def renewal_due_s(newest: Holding) -> float:
     """When a device's newest certificate is to be renewed: after two thirds of its life and up to a ninth more.
 
     How much more is drawn from the identity, so that devices that were enrolled together do not all come at once.
     """
-    newest = max((each for each in holdings if each.identity == identity), key=lambda each: each.issued_s)
-    share = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4], "big") / (1 << 32)
+    share = int.from_bytes(hashlib.sha256(newest.identity.encode()).digest()[:4], "big") / (1 << 32)
     return newest.issued_s + (newest.expires_s - newest.issued_s) * (2 / 3 + share / 9)

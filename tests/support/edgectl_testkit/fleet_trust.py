@@ -52,6 +52,11 @@ class FleetTrust:
         """What an operator of this role is given."""
         return self.authority.issue_client(name, role, **changes)
 
+    def grant_that_is_over(self, name: str, role: Role) -> Grant:
+        """One that was good for an hour, until a minute ago."""
+        then = Authority(self.folder, clock=lambda: time.time() - 3660)
+        return then.issue_client(name, role, life_s=3600)
+
 
 def channel_to(address: str, identity: str, own: Credentials | None, *, authority: str = "") -> grpc.Channel:
     """A plain gRPC channel with these credentials; None: TLS without a certificate."""

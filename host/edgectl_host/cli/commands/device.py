@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Coroutine
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -105,6 +103,7 @@ def add(
     console = wiring.console(json_mode=json_mode)
     ssh = wiring.ssh(destination, ssh_options)
     store = wiring.wheels(wheelhouse)
+    enrol = wiring.enrolling(reader(passphrase_fd))
     with console.progress() as progress:
         if dry_run:
             survey, plan = run_workflow(
@@ -120,7 +119,7 @@ def add(
                         store=store,
                         registry=wiring.registry(),
                         preferred=wiring.preferred_runtimes,
-                        enrol=partial(wiring.enrol, passphrase=reader(passphrase_fd)),
+                        enrol=enrol,
                         connect=wiring.connect,
                         progress=progress,
                     ),
@@ -177,10 +176,7 @@ def rm(
     registered = registry.get(name)
 
     def revoke(name: str) -> None:
-        authority = wiring.authority(reader(passphrase_fd))
-        # It may have been revoked already, or its certificate be over: then there is nothing to refuse.
-        if authority.register.held_by(name, time.time()):
-            authority.revoke(name)
+        wiring.authority(reader(passphrase_fd)).revoke_device(name)
 
     if forget:
         forget_device(registered, registry=registry, revoke=revoke)

@@ -11,8 +11,7 @@ from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import AGE, everywhere_options, fleet_options, json_option
 from edgectl_host.cli.passphrase import passphrase_option, reader
 from edgectl_host.cli.wiring import Wiring
-
-ROLES = ("view", "profile", "deploy", "admin")
+from edgectl_protos.domain.trust import Role, check_name
 
 
 @click.group("trust", invoke_without_command=True)
@@ -39,7 +38,12 @@ def show(wiring: Wiring, json_mode: bool) -> None:
 
 @command.command("issue")
 @click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), required=True, help="Each may do what those before it may.")
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    required=True,
+    help="Each may do what those before it may.",
+)
 @click.option("--valid", "valid_s", type=AGE, metavar="90d", default="90d", show_default=True, help="Until when.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: NAME.edgectl-key.json.")
 @passphrase_option
@@ -60,7 +64,6 @@ def issue(
     """
     from edgectl_host.cli.render.trust import human_grant, json_grant
     from edgectl_host.trust.grants import write_grant
-    from edgectl_protos.domain.trust import Role, check_name
 
     authority = wiring.authority(reader(passphrase_fd))
     path = output or Path(f"{check_name(name)}.edgectl-key.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import stat
 from dataclasses import replace
 
@@ -57,6 +58,14 @@ def test_a_passphrase_comes_from_a_descriptor_and_is_needed_to_sign(cli):
         os.close(writing)
         return reading
 
+    def pieces(*texts):
+        """As a program writes that does not write all at once."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for text in texts:
+            theirs.send(text)
+        theirs.close()
+        return ours.detach()
+
     assert cli("ca", "init", "--passphrase-fd", descriptor(b"horse\n")).code == 0
     assert cli("trust", "--json").document["authority"]["encrypted"] is True
     refused = cli("trust", "issue", "bob", "--role", "view")
@@ -64,7 +73,7 @@ def test_a_passphrase_comes_from_a_descriptor_and_is_needed_to_sign(cli):
     assert "--passphrase-fd" in refused.err
     wrong = cli("trust", "issue", "bob", "--role", "view", "--passphrase-fd", descriptor(b"donkey\n"))
     assert wrong.code == 80
-    assert cli("trust", "issue", "bob", "--role", "view", "--passphrase-fd", descriptor(b"horse\n")).code == 0
+    assert cli("trust", "issue", "bob", "--role", "view", "--passphrase-fd", pieces(b"hor", b"se\n")).code == 0
 
 
 def test_no_passphrase_is_asked_for_where_nobody_can_answer(cli, home, monkeypatch):

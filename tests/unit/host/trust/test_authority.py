@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import json
 import stat
 
 import pytest
@@ -85,7 +86,7 @@ def test_an_interrupted_init_may_be_repeated(tmp_path):
 
 def test_a_device_certificate_names_the_identity_and_only_serves(fleet):
     issued = fleet.authority.issue_device(csr(), "orin-1")
-    certificate = load_certificate(issued.certificate_pem.encode())
+    certificate = load_certificate(issued.enrolment.certificate.encode())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == [f"{issued.identity}.device.edgectl"]
     uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
@@ -95,7 +96,7 @@ def test_a_device_certificate_names_the_identity_and_only_serves(fleet):
 
 def test_every_certificate_is_valid_for_a_clock_at_1970(fleet):
     own = load_certificate(fleet.own.certificate.encode())
-    device = load_certificate(fleet.authority.issue_device(csr(), "d").certificate_pem.encode())
+    device = load_certificate(fleet.authority.issue_device(csr(), "d").enrolment.certificate.encode())
     for certificate in (own, device, fleet.authority.certificate):
         assert certificate.not_valid_before_utc == datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -138,6 +139,30 @@ def test_revoking_who_holds_nothing_is_refused(fleet):
     assert fleet.authority.epoch() == 1
 
 
+def test_a_device_that_is_revoked_takes_no_operator_of_its_name_with_it_and_may_be_so_already(fleet):
+    fleet.grant("orin-1", Role.VIEW)
+    fleet.authority.issue_device(csr(), "orin-1")
+    fleet.authority.revoke_device("orin-1")
+    fleet.authority.revoke_device("orin-1")
+    assert {each.role for each in fleet.authority.register.held_by("orin-1", 0)} == {"view"}
+    assert fleet.authority.epoch() == 1
+
+
+def test_a_revocation_that_was_interrupted_is_repeated(fleet, monkeypatch):
+    fleet.grant("bob", Role.VIEW)
+
+    def interrupted(serials, now_s):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fleet.authority.register, "revoke", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fleet.authority.revoke("bob")
+    (serial,) = (each.serial for each in fleet.authority.revoke("bob"))
+    listed = json.loads(fleet.authority.revocations().payload)
+    assert (listed["epoch"], set(listed["serials"])) == (2, {serial})
+
+
 def test_who_revokes_himself_has_a_new_certificate_and_the_old_ones_are_worth_nothing(fleet):
     before = fleet.own
     revoked = fleet.authority.revoke(before.name)
@@ -153,8 +178,8 @@ def test_renewal_comes_after_two_thirds_of_life_and_not_for_all_at_once(fleet):
     holdings = fleet.authority.register.all()
     due = []
     for identity in identities:
-        issued_s = next(each.issued_s for each in holdings if each.identity == identity)
-        due.append((renewal_due_s(holdings, identity) - issued_s) / DEVICE_S)
+        (holding,) = (each for each in holdings if each.identity == identity)
+        due.append((renewal_due_s(holding) - holding.issued_s) / DEVICE_S)
     assert all(2 / 3 <= share <= 2 / 3 + 1 / 9 for share in due)
     assert max(due) - min(due) > 0.01
 

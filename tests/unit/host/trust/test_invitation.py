@@ -187,6 +187,43 @@ def test_what_is_no_request_changes_nothing(fleet, tmp_path):
     assert len(host.said) == len(lines)
 
 
+def test_a_device_that_knows_the_code_and_cannot_be_given_a_certificate_ends_the_wait(fleet, tmp_path, monkeypatch):
+    def refuses(*_, **__):
+        raise EnrolmentError("the device was revoked")
+
+    monkeypatch.setattr(fleet.authority, "issue_device", refuses)
+    with Host(fleet) as host, pytest.raises(EnrolmentError, match="was revoked"):
+        Enroller(tmp_path / "s").join(host.invitation.code)
+    assert host.error.message == "the device was revoked"
+    assert host.said == []
+
+
+def test_a_device_that_comes_as_the_time_runs_out_is_enrolled_or_not_on_both_sides(fleet, tmp_path, monkeypatch):
+    real = fleet.authority.issue_device
+
+    def issues(csr, name):
+        # The certificate exists, and the time is over before the device has it.
+        time_is_over.set()
+        return real(csr, name)
+
+    time_is_over = threading.Event()
+    monkeypatch.setattr(fleet.authority, "issue_device", issues)
+    real_wait = asyncio.wait
+
+    async def wait(tasks, timeout):
+        if timeout == 1234.0:
+            while not time_is_over.is_set():
+                await asyncio.sleep(0)
+            return set(), set(tasks)
+        return await real_wait(tasks, timeout=timeout)
+
+    monkeypatch.setattr("edgectl_host.trust.invitation.asyncio.wait", wait)
+    with Host(fleet, valid_s=1234.0) as host:
+        said = Enroller(tmp_path / "s").join(host.invitation.code)
+    assert host.result is not None
+    assert said == f"enrolled as orin-1, device {host.result.issued.identity}"
+
+
 def test_a_port_that_is_taken_is_named(fleet):
     with socket.create_server(("0.0.0.0", 0)) as server, Host(fleet, port=server.getsockname()[1]) as host:
         pass
