@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgectl_converters.conversion import Workshop
     from edgectl_converters.toolchain import Toolchains
     from edgectl_host.cli.console import Console
-    from edgectl_host.fleet.inventory import Device
+    from edgectl_host.fleet.inventory import Device, Inventory
     from edgectl_host.fleet.registry import Registered, Registry
     from edgectl_host.provision.wheels import WheelStore
     from edgectl_host.runs.store import RunStore
@@ -53,24 +53,26 @@ class Wiring:
         self, *, fleet: str, labels: Sequence[str], limit: int | None, fleet_file: Path | None
     ) -> tuple[Device, ...]:
         """The devices that the fleet options select."""
-        from edgectl_host.fleet.inventory import LOCAL, find_fleet_file, load_inventory
+        from edgectl_host.fleet.inventory import LOCAL, load_inventory
         from edgectl_host.fleet.selectors import parse_selector, select
 
-        # The embedded agent needs no file, not even a valid one.
-        if fleet == LOCAL and fleet_file is None:
-            path = None
-        else:
-            path = find_fleet_file(fleet_file, cwd=Path.cwd(), config_dir=self.config.config_dir)
         selectors = [parse_selector(text) for text in labels]
-        registered = {} if fleet == LOCAL and fleet_file is None else self.registry().devices()
-        return select(load_inventory(path, registered), fleet, selectors, limit)
+        # The embedded agent needs no file, not even a valid one.
+        alone = fleet == LOCAL and fleet_file is None
+        return select(load_inventory(None) if alone else self.inventory(fleet_file), fleet, selectors, limit)
+
+    def inventory(self, fleet_file: Path | None = None) -> Inventory:
+        """Every device that is known: by the fleet file, and by `device add`."""
+        from edgectl_host.fleet.inventory import find_fleet_file, load_inventory
+
+        path = find_fleet_file(fleet_file, cwd=Path.cwd(), config_dir=self.config.config_dir)
+        return load_inventory(path, self.registry().devices())
 
     def remote_devices(self, fleet: str, fleet_file: Path | None = None) -> tuple[Device, ...]:
         """The devices of a fleet but the embedded agent; none where none are known."""
-        from edgectl_host.fleet.inventory import ALL, find_fleet_file, load_inventory
+        from edgectl_host.fleet.inventory import ALL
 
-        path = find_fleet_file(fleet_file, cwd=Path.cwd(), config_dir=self.config.config_dir)
-        inventory = load_inventory(path, self.registry().devices())
+        inventory = self.inventory(fleet_file)
         return inventory.remote if fleet == ALL else inventory.fleet(fleet)
 
     def registry(self) -> Registry:

@@ -188,6 +188,8 @@ def _device(name: str, raw: Any, lines: _Lines, path: Path) -> Device:
     runtime = _choice(entry.runtime, (name, "runtime"), lines, path)
     scheme = _choice(entry.scheme, (name, "scheme"), lines, path)
     addresses = (entry.address,) if isinstance(entry.address, str) else entry.address
+    if not addresses:
+        raise _error(path, lines, ("devices", name, "address"), "expected an address at least")
     return Device(name, addresses, entry.identity, entry.board, entry.stand_in, entry.labels, runtime, scheme)
 
 

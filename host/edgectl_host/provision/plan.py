@@ -167,8 +167,10 @@ def target_of(survey: Survey, python: Python) -> Target:
         raise InstallError(f"{survey.host} is {survey.arch}; there are wheels for x86_64 and aarch64")
     if survey.libc is None:
         raise InstallError(f"{survey.host} does not tell its C library; wheels cannot be chosen")
-    if missing := [tool for tool in ("tar", "sha256sum") if tool not in survey.tools]:
-        raise InstallError(f"{survey.host} has no {' and no '.join(missing)}", hint="install coreutils and tar there")
+    if missing := [tool for tool in ("tar", "sha256sum", "setsid", "nohup") if tool not in survey.tools]:
+        raise InstallError(
+            f"{survey.host} has no {' and no '.join(missing)}", hint="install coreutils, util-linux and tar there"
+        )
     return Target(survey.arch, survey.libc, python.minor)
 
 
@@ -183,12 +185,10 @@ def choose_place(survey: Survey, destination: str, options: Sequence[str], *, se
         kind, why = "system", "a service of the machine"
     elif service and "user" in survey.systemd:
         kind, why = "user", "a service of this user: root is not to be had without a password"
-    elif survey.root == "self":
-        kind, why = "none", "started once; not at boot" if not service else "started once: there is no systemd"
     else:
-        kind, why = "none", "started once in the home; not at boot" if not service else "started once: no systemd"
-    machine_wide = kind == "system" or survey.uid == 0
-    if machine_wide:
+        lacks = "no systemd of the machine or of this user may start it" if service else "as asked"
+        kind, why = "none", f"started once, and not at boot: {lacks}"
+    if kind == "system" or survey.uid == 0:
         home = Home(
             destination,
             tuple(options),

@@ -24,9 +24,9 @@ __all__ = ["Steps"]
 _PIECE_BYTES = 1 << 20
 _BLOCK_BYTES = 512
 _VENV_TIMEOUT_S = 1800.0
+"""An emulated or very small board compiles a few thousand files."""
 _HOMES = (("home",), ("root",))
 """What systemd's ProtectHome hides."""
-"""An emulated or very small board compiles a few thousand files."""
 
 
 class Steps:

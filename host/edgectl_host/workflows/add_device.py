@@ -31,7 +31,7 @@ from edgectl_host.transport.ssh import Ssh
 from edgectl_host.workflows.connections import Connect
 from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
-from edgectl_protos.domain.errors import InstallError, UnreachableError
+from edgectl_protos.domain.errors import IdentityError, InstallError, UnreachableError
 
 __all__ = ["Added", "Clock", "Wishes", "add_device", "look_and_plan", "put"]
 
@@ -232,7 +232,11 @@ async def add_device(
     notes = [skew] if (skew := _skew(survey)) else []
     if known is not None and known.identity and survey.agents.get(plan.home.prefix) == f"versions/{plan.version}":
         clock.step("probe", "this very agent is there: asking it")
-        hello, facts, said = await _ask(registered, connect)
+        try:
+            hello, facts, _ = await _ask(registered, connect)
+        except IdentityError:
+            # Revoked, over, or of another fleet by now: it is enrolled again.
+            hello = None
         if hello is not None:
             clock.end()
             return Added(registered, survey, plan, hello, facts, tuple(notes), clock.seconds)

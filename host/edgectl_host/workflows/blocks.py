@@ -22,7 +22,7 @@ from edgectl_host.transport.base import DeviceClient
 from edgectl_host.workflows.bundle import Bundle
 from edgectl_host.workflows.deploy import install
 from edgectl_host.workflows.patience import Patience
-from edgectl_host.workflows.profile import measure
+from edgectl_host.workflows.profile import measure, samples_of
 from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
@@ -159,7 +159,7 @@ async def take_turns(
                     patience=patience,
                     progress=told,
                 )
-                samples = b"".join([piece async for piece in client.fetch_samples(record.summary.run_id)])
+                samples = b"".join([piece async for piece in samples_of(client, record.summary.run_id)])
                 times = (*so_far.responses_s, read_responses_s(samples))
                 found[index] = replace(so_far, records=(*so_far.records, record), responses_s=times)
             except EdgectlError as exc:

@@ -16,6 +16,7 @@ from edgectl_host.quantities import bytes_words
 from edgectl_protos.domain.errors import EdgectlError
 
 if TYPE_CHECKING:
+    from edgectl_host.fleet.inventory import Inventory
     from edgectl_host.workflows.rates import MachineRates
     from edgectl_host.workflows.toolchains import Listed
 
@@ -124,15 +125,15 @@ def check_disk(folder: Path) -> Finding:
     return Finding("disk", Health.PROBLEM, detail, f"make room, or put it elsewhere: export EDGECTL_HOME=DIR; {folder}")
 
 
-def check_fleet(find: Callable[[], Path | None], load: Callable[[Path], int]) -> Finding:
-    """The fleet file, if there is one; `load` counts its devices."""
+def check_fleet(known: Callable[[], Inventory]) -> Finding:
+    """The devices that are known, by the fleet file or by `device add`."""
     try:
-        path = find()
-        if path is None:
-            return Finding("fleet", Health.ABSENT, "no fleet.yaml; `--fleet local` needs none", "README.md shows one")
-        return Finding("fleet", Health.OK, f"{path} · {load(path)} devices")
+        inventory = known()
     except EdgectlError as exc:
         return Finding("fleet", Health.PROBLEM, exc.message, exc.hint)
+    if inventory.path is None and not inventory.remote:
+        return Finding("fleet", Health.ABSENT, "no fleet.yaml; `--fleet local` needs none", "README.md shows one")
+    return Finding("fleet", Health.OK, f"{inventory.path or 'no fleet.yaml'} · {len(inventory.remote)} devices")
 
 
 def check_runs(count: Callable[[], int], where: str) -> Finding:

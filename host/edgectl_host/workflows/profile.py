@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.runs.record import RunRecord
+from edgectl_host.runs.samples import MAX_BYTES
 from edgectl_host.transport.base import DeviceClient
 from edgectl_host.workflows.ask import Answer, ask_all, error_of, failure_of
 from edgectl_host.workflows.connections import Connect, Connections, see_through, together
@@ -28,7 +30,7 @@ from edgectl_protos.domain.errors import (
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.run import RunEvent, RunPhase, RunSummary
 
-__all__ = ["fetch_samples", "follow_run", "measure", "measure_all", "record_of"]
+__all__ = ["fetch_samples", "follow_run", "measure", "measure_all", "record_of", "samples_of"]
 
 _WORDS = {
     RunPhase.LOADING: "loading the policy",
@@ -83,6 +85,7 @@ async def follow_run(client: DeviceClient, run_id: str, *, patience: Patience, p
     Raises:
         EdgectlError: the failure of the run, or LoopError when it ended without a summary.
         UnreachableError: the device is silent for too long; the run goes on there.
+        ProtocolError: the agent answered for another run.
     """
     last: RunEvent | None = None
 
@@ -106,6 +109,9 @@ async def follow_run(client: DeviceClient, run_id: str, *, patience: Patience, p
         raise error_of(last.failure)
     if last is None or last.summary is None:
         raise LoopError(f"{client.device}: run {run_id} ended without a summary", hint="see the agent's log")
+    if last.summary.run_id != run_id:
+        # The id of a run names a file here.
+        raise ProtocolError(f"{client.device}: the agent answered for run {last.summary.run_id!r}, not for {run_id}")
     return last.summary
 
 
@@ -139,15 +145,29 @@ async def fetch_samples(client: DeviceClient, record: RunRecord, folder: Path) -
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            async for data in client.fetch_samples(record.summary.run_id):
+            async for data in samples_of(client, record.summary.run_id):
                 file.write(data)
         partial.replace(path)
-    except EdgectlError:
-        partial.unlink(missing_ok=True)
-        raise
     except OSError as exc:
         raise RunsError(f"samples cannot be written to {path}: {exc}") from exc
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     return replace(record, samples_path=str(path))
+
+
+async def samples_of(client: DeviceClient, run_id: str) -> AsyncIterator[bytes]:
+    """The spooled samples of a run, piece by piece.
+
+    Raises:
+        ProtocolError: they do not end.
+    """
+    size_bytes = 0
+    async for piece in client.fetch_samples(run_id):
+        size_bytes += len(piece)
+        if size_bytes > MAX_BYTES:
+            raise ProtocolError(f"{client.device}: run {run_id} has more than {MAX_BYTES:,} bytes of samples")
+        yield piece
 
 
 async def measure_all(

@@ -12,6 +12,7 @@ from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import DURATION, json_option
 from edgectl_host.cli.passphrase import passphrase_option, reader
 from edgectl_host.cli.wiring import Wiring
+from edgectl_protos.domain.errors import UnreachableError
 
 if TYPE_CHECKING:
     from edgectl_host.transport.ssh import Ssh
@@ -131,7 +132,7 @@ def add(
         return
     console.show(human_added(added))
     console.show_json(json_added(added))
-    click.get_current_context().exit(0 if added.hello else 51)
+    click.get_current_context().exit(0 if added.hello else UnreachableError.exit_code)
 
 
 @command.command("ls")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from edgectl_host.cli.loop import run_workflow
@@ -18,7 +16,6 @@ from edgectl_host.cli.wiring import Wiring
 def command(wiring: Wiring, measure: bool, json_mode: bool) -> None:
     """What is here, what is missing, and the command that helps. Without --measure it starts nothing."""
     from edgectl_host.cli.render.doctor import agent_finding, human_findings, json_findings
-    from edgectl_host.fleet.inventory import find_fleet_file, load_inventory
     from edgectl_host.workflows import doctor
     from edgectl_host.workflows.toolchains import list_toolchains
 
@@ -36,10 +33,7 @@ def command(wiring: Wiring, measure: bool, json_mode: bool) -> None:
             doctor.check_board(wiring.generic_board()),
             doctor.check_rates(wiring.rates().here()),
             doctor.check_disk(config.cache_dir),
-            doctor.check_fleet(
-                lambda: find_fleet_file(None, cwd=Path.cwd(), config_dir=config.config_dir),
-                lambda path: len(load_inventory(path).devices) - 1,
-            ),
+            doctor.check_fleet(wiring.inventory),
             doctor.check_runs(lambda: len(wiring.runs().list(limit=100)), config.runs_database),
         ]
     console.show(human_findings(findings))

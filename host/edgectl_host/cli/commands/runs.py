@@ -10,6 +10,7 @@ import click
 from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import json_option
 from edgectl_host.cli.wiring import Wiring
+from edgectl_protos.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from edgectl_host.runs.record import RunRecord
@@ -100,7 +101,9 @@ def cancel(wiring: Wiring, run: str, fleet: str, fleet_file: Path | None, json_m
     from edgectl_host.workflows.ask import ask_all, error_of
 
     console = wiring.console(json_mode=json_mode)
-    devices = wiring.devices(fleet=fleet, labels=(), limit=1, fleet_file=fleet_file)
+    devices = wiring.devices(fleet=fleet, labels=(), limit=None, fleet_file=fleet_file)
+    if len(devices) != 1:
+        raise UsageError(f"{fleet} has {len(devices)} devices; a run is on one", hint="name it: --fleet DEVICE")
 
     async def question(client: DeviceClient) -> Run:
         return await client.cancel_run(run)

@@ -1,4 +1,4 @@
-# Writes what starts the agent, and lets `current` name this installation. Given: prefix, version, run, interpreters, keep.
+# Writes what starts the agent, and lets `current` name this installation. Given: prefix, version, run, interpreters, switch.
 folder="$prefix/versions/$version"
 printf '%s' "$run" >"$folder/run.part" && chmod 755 "$folder/run.part" && mv "$folder/run.part" "$folder/run" &&
   printf '%s' "$interpreters" >"$folder/interpreters.json" || { echo "error: cannot write in $folder"; exit 1; }

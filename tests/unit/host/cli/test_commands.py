@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from onnx import TensorProto, helper
 
+from edgectl_host.fleet.registry import Home, Registered, Registry
 from edgectl_host.workflows.connections import LAST_WORD_S
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import ParityError, SourceError
@@ -285,6 +286,9 @@ def test_a_run_is_ended_by_its_id_and_the_one_that_waited_is_told(cli, bundle):
     assert result.out.startswith(f"local: run {run_id} of ada@")
     assert " is done, begun " in result.out
     assert cli("runs", "cancel", "nothere").code == 56
+    refused = cli("runs", "cancel", run_id, "--fleet", "nucs")
+    assert refused.code == 2
+    assert "nucs has 2 devices; a run is on one" in refused.err
 
 
 def test_profile_fetches_samples_when_asked(cli, bundle, home):
@@ -583,6 +587,15 @@ def test_doctor_shows_what_is_here_and_starts_nothing(cli):
     assert "fleet.yaml·3devices" in "".join(result.out.split())
     assert max(map(len, lines(result.out))) <= 100
     assert {check["health"] for check in cli("doctor", "--json").document} <= {"ok", "absent", "problem"}
+
+
+def test_doctor_knows_the_devices_that_were_added_too(cli, home):
+    place = Home("nuc-9", (), "/opt/edgectl", "/var/lib/edgectl", "/run/edgectl/agent.sock", "system")
+    Registry(home.config_dir).put(Registered("nuc-9", ("tls:nuc-9",), "ab" * 16, "generic-x86_64", place))
+    with open("fleet.yaml", "a") as file:
+        file.write("  everywhere: [nuc-1, nuc-9]\n")
+    (fleet,) = (found for found in cli("doctor", "--json").document if found["subject"] == "fleet")
+    assert (fleet["health"], fleet["detail"].split(" · ")[1]) == ("ok", "4 devices")
 
 
 def test_doctor_tells_a_broken_fleet_file(cli):

@@ -59,6 +59,7 @@ def test_without_a_file_there_is_the_embedded_agent_alone():
         ("devices: {a: {address: 'unix:/a'", "fleet.yaml:1: not YAML"),
         ("devices:\n  a: {adress: 'unix:/a'}", r"fleet.yaml:2: devices.a: Object .*"),
         ("devices:\n  a:\n    address: 3", "fleet.yaml:3: devices.a.address: Expected `str | array`, got `int`"),
+        ("devices:\n  a:\n    address: []", "fleet.yaml:3: devices.a.address: expected an address at least"),
         ("devices:\n  a:\n    address: u\n    labels: {x: 1}", r"fleet.yaml:4: devices.a.labels"),
         ("devices:\n  a: {address: u, scheme: FP 8}", "fleet.yaml:2: devices.a.scheme: 'FP 8' is no scheme"),
         ("devices:\n  a: {address: u, stand_in: true}", "fleet.yaml:2: devices.a.stand_in: a stand-in needs"),

@@ -73,7 +73,7 @@ def test_without_a_fit_python_the_command_is_named():
         ({"system": "Darwin"}, "runs Darwin"),
         ({"arch": "armv7l"}, "is armv7l"),
         ({"libc": None}, "C library"),
-        ({"tools": ("tar",)}, "no sha256sum"),
+        ({"tools": ("tar", "nohup")}, "no sha256sum and no setsid"),
     ],
 )
 def test_machines_without_wheels_are_refused(changed, message):

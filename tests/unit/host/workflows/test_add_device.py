@@ -17,7 +17,7 @@ from edgectl_host.provision.wheels import Wheel
 from edgectl_host.workflows.add_device import Wishes, add_device, look_and_plan
 from edgectl_host.workflows.keep_device import forget_device, list_devices, remove_device, update_device
 from edgectl_host.workflows.progress import silent
-from edgectl_protos.domain.errors import InstallError, UnreachableError, UsageError
+from edgectl_protos.domain.errors import IdentityError, InstallError, UnreachableError, UsageError
 from edgectl_testkit.fake_device import FakeDevice
 
 SURVEY = """\
@@ -36,6 +36,8 @@ root\tsudo
 systemd\tsystem
 tool\ttar
 tool\tsha256sum
+tool\tsetsid
+tool\tnohup
 free\t/opt 41234567
 agent\t/opt/edgectl {agent}
 python\t/usr/bin/python3 3.10.12 venv tensorrt
@@ -242,6 +244,22 @@ async def test_an_agent_that_does_not_answer_any_more_is_started_again(bench):
     assert added.hello is None
     (note,) = added.notes
     assert "open port 7443/tcp on Orin-1.lan" in note
+
+
+async def test_an_agent_that_is_not_this_device_any_more_is_enrolled_again(bench, monkeypatch):
+    """Revoked, or its certificate is over: what every other command says of it is to add it again."""
+    await bench.add()
+    real, refused = bench.connect, []
+
+    async def connect(device):
+        if not refused:
+            refused.append(device.name)
+            raise IdentityError("the device was revoked", hint="edgectl device add")
+        return await real(device)
+
+    monkeypatch.setattr(bench, "connect", connect)
+    assert (await bench.add()).hello is not None
+    assert len(bench.enrolled) == 2
 
 
 async def test_after_a_cut_only_what_is_missing_is_sent(bench):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from edgectl_converters.toolchain import Toolchain
+from edgectl_host.fleet.inventory import Device, Inventory
 from edgectl_host.workflows import doctor
 from edgectl_host.workflows.doctor import Health
 from edgectl_host.workflows.toolchains import Listed
@@ -77,12 +78,14 @@ def test_room_is_looked_for_where_the_cache_will_be(tmp_path, monkeypatch, free,
 
 
 def test_the_fleet_file_is_there_absent_or_broken():
-    def broken(path):
+    def broken():
         raise FleetError("fleet.yaml:3: no", hint="look")
 
-    assert doctor.check_fleet(lambda: None, lambda path: 0).health is Health.ABSENT
-    assert "3 devices" in doctor.check_fleet(lambda: Path("fleet.yaml"), lambda path: 3).detail
-    check = doctor.check_fleet(lambda: Path("fleet.yaml"), broken)
+    devices = {name: Device(name) for name in ("local", "a", "b")}
+    assert doctor.check_fleet(lambda: Inventory({"local": Device("local")}, {})).health is Health.ABSENT
+    assert doctor.check_fleet(lambda: Inventory(devices, {}, Path("fleet.yaml"))).detail == "fleet.yaml · 2 devices"
+    assert doctor.check_fleet(lambda: Inventory(devices, {})).health is Health.OK
+    check = doctor.check_fleet(broken)
     assert (check.health, check.detail, check.hint) == (Health.PROBLEM, "fleet.yaml:3: no", "look")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,14 @@ from edgectl_host.workflows.deploy import install
 from edgectl_host.workflows.patience import Patience
 from edgectl_host.workflows.profile import fetch_samples, measure, measure_all
 from edgectl_host.workflows.progress import silent
-from edgectl_protos.domain.errors import LoopError, NotFoundError, RunsError, SourceError, UnreachableError
+from edgectl_protos.domain.errors import (
+    LoopError,
+    NotFoundError,
+    ProtocolError,
+    RunsError,
+    SourceError,
+    UnreachableError,
+)
 from edgectl_protos.domain.loop import LoopOverrides, Mode
 from edgectl_testkit.fake_device import IMPATIENT, FakeDevice
 
@@ -43,6 +51,11 @@ async def run_all(devices, overrides=None, keep=as_it_is):
     )
 
 
+async def measured(client, device, *, patience=IMPATIENT, progress=silent):
+    options = {"owner": "me", "manifest_of": lambda _: None, "patience": patience, "progress": progress}
+    return await measure(client, device, LoopOverrides(), **options)
+
+
 async def test_a_run_has_its_verdict_deployment_and_manifest(installed, bundle, updates):
     fake = FakeDevice("a")
     devices = await installed(fake)
@@ -68,15 +81,7 @@ async def test_the_failure_of_a_run_is_the_error(installed):
     devices = await installed(fake)
     async with await fake.connect() as client:
         with pytest.raises(SourceError, match="the video ended"):
-            await measure(
-                client,
-                devices.devices[0],
-                LoopOverrides(),
-                owner="me",
-                manifest_of=lambda _: None,
-                patience=IMPATIENT,
-                progress=silent,
-            )
+            await measured(client, devices.devices[0])
 
 
 async def nothing(run_id, *, after_sequence):
@@ -90,20 +95,15 @@ async def test_a_run_without_a_summary_is_an_error(installed, monkeypatch):
     async with await fake.connect() as client:
         monkeypatch.setattr(client, "watch_run", nothing)
         with pytest.raises(LoopError, match="without a summary"):
-            await measure(
-                client,
-                devices.devices[0],
-                LoopOverrides(),
-                owner="me",
-                manifest_of=lambda _: None,
-                patience=IMPATIENT,
-                progress=silent,
-            )
+            await measured(client, devices.devices[0])
 
 
-async def measured(client, device, *, patience=IMPATIENT, progress=silent):
-    options = {"owner": "me", "manifest_of": lambda _: None, "patience": patience, "progress": progress}
-    return await measure(client, device, LoopOverrides(), **options)
+async def test_an_agent_that_answers_for_another_run_is_not_believed(installed):
+    fake = FakeDevice("a", summary=lambda summary: replace(summary, run_id="../../../somewhere"))
+    devices = await installed(fake)
+    async with await fake.connect() as client:
+        with pytest.raises(ProtocolError, match="answered for run '../../../somewhere'"):
+            await measured(client, devices.devices[0])
 
 
 async def test_a_run_whose_stream_is_cut_is_found_again(installed, updates):
@@ -183,7 +183,7 @@ async def test_samples_are_fetched_beside_the_run(installed, tmp_path):
     assert path.read_bytes() == fake.samples[record.summary.run_id]
 
 
-async def test_samples_that_cannot_be_fetched_or_written_leave_nothing_behind(installed, tmp_path):
+async def test_samples_that_cannot_be_fetched_or_written_leave_nothing_behind(installed, tmp_path, monkeypatch):
     fake = FakeDevice("a")
     devices = await installed(fake)
     record = (await run_all(devices))[0].value
@@ -194,4 +194,16 @@ async def test_samples_that_cannot_be_fetched_or_written_leave_nothing_behind(in
         fake.samples.clear()
         with pytest.raises(NotFoundError):
             await fetch_samples(client, record, tmp_path / "samples")
+        fake.samples[record.summary.run_id] = b"x" * 1001
+        monkeypatch.setattr("edgectl_host.workflows.profile.MAX_BYTES", 1000)
+        with pytest.raises(ProtocolError, match="more than 1,000 bytes"):
+            await fetch_samples(client, record, tmp_path / "samples")
+        monkeypatch.setattr(client, "fetch_samples", interrupted)
+        with pytest.raises(asyncio.CancelledError):
+            await fetch_samples(client, record, tmp_path / "samples")
     assert list((tmp_path / "samples").iterdir()) == []
+
+
+async def interrupted(run_id):
+    yield b"some of it"
+    raise asyncio.CancelledError
