@@ -6,7 +6,16 @@ import re
 
 from edgectl_protos.domain.errors import UsageError
 
-__all__ = ["bytes_words", "long_words", "parse_age_s", "parse_byte_rate", "parse_bytes", "parse_share", "time_words"]
+__all__ = [
+    "bytes_words",
+    "long_words",
+    "parse_age_s",
+    "parse_byte_rate",
+    "parse_bytes",
+    "parse_share",
+    "share_words",
+    "time_words",
+]
 
 _AGES_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -49,6 +58,12 @@ def long_words(seconds: float | None) -> str:
         if seconds < size_s * 90:
             return f"{round(seconds / size_s)} {unit}"
     return f"{round(seconds / 86_400)} d"
+
+
+def share_words(share: float) -> str:
+    """A percentage with two significant digits at least; all digits of a small one would be noise."""
+    percent = 100 * share
+    return f"{percent:.{0 if percent in (0, 100) else 2 if percent < 0.95 else 1}f} %"
 
 
 def parse_share(text: str) -> float:

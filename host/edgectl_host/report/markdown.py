@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgectl_host.report.figures import (
-    COLUMNS,
-    component_rows,
-    conditions,
-    cures,
-    notes,
-    outcome_word,
-    provenance,
-    span_rows,
-    verdict_parts,
-)
+from edgectl_host.report.figures import COLUMNS, component_rows, conditions, notes, outcome_word, span_rows
 from edgectl_host.report.floors import FLOOR_COLUMNS, floor_rows
 from edgectl_host.report.generation import generation_rows
 from edgectl_host.report.parity import DIMENSION_COLUMNS, dimension_rows
+from edgectl_host.report.provenance import provenance
+from edgectl_host.report.verdict_words import cures, verdict_parts
 from edgectl_host.runs.record import RunRecord
 from edgectl_profiles.schema import Unit
 from edgectl_protos.domain.roofline import Ceiling

@@ -11,9 +11,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from edgectl_host.cli.render.layout import human_failures, rows_table
-from edgectl_host.report.figures import conditions, cures, verdict_parts
+from edgectl_host.report.figures import conditions
 from edgectl_host.report.floors import floor_rows
 from edgectl_host.report.terminal import STYLES, report
+from edgectl_host.report.verdict_words import cures, verdict_parts
 from edgectl_host.runs.record import RunRecord
 from edgectl_host.workflows.ask import Answer
 from edgectl_profiles.schema import Unit
