@@ -11,7 +11,7 @@ import pytest
 from edgectl_host.cli.app import run
 from edgectl_host.cli.wiring import Wiring
 from edgectl_host.config import HostConfig
-from edgectl_testkit.bundles import tiny_bundle
+from edgectl_testkit.bundles import tiny_bundle, tiny_graph
 from edgectl_testkit.fake_device import FakeDevice
 
 FLEET = """\
@@ -64,6 +64,10 @@ class Result:
     def document(self):
         return json.loads(self.out)
 
+    @property
+    def lines(self) -> list[str]:
+        return self.out.rstrip("\n").split("\n")
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> HostConfig:
@@ -84,3 +88,10 @@ def cli(home, capsys, tmp_path, monkeypatch):
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return tiny_bundle(tmp_path / "bundle")[0]
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(tiny_graph())
+    return path

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgectl_host.report.figures import (
-    outcome_word,
-)
+from edgectl_host.report.figures import outcome_word
 from edgectl_host.report.provenance import provenance
 from edgectl_host.report.verdict_words import cures, verdict_parts
 from edgectl_host.runs.record import RunRecord
@@ -20,7 +18,6 @@ def of(summary) -> RunRecord:
 
 
 TICK = Limit(Metric.TICK, "p99", 1 / 30)
-
 AGE = Limit(Metric.AGE, "p95", 0.12)
 
 
