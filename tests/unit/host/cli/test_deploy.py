@@ -11,7 +11,7 @@ import pytest
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import ParityError
 from edgectl_testkit.bundles import tiny_graph
-from edgectl_testkit.fake_device import FakeClient
+from edgectl_testkit.fake_client import FakeClient
 from edgectl_testkit.runs import with_misses
 
 

@@ -18,7 +18,8 @@ from edgectl_host.workflows.trust import bring_up_to_date, read_logs
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.errors import IdentityError
 from edgectl_protos.domain.trust import AuditEntry, DeviceTrust, Enrolment, Role
-from edgectl_testkit.fake_device import FakeClient, FakeDevice
+from edgectl_testkit.fake_client import FakeClient
+from edgectl_testkit.fake_device import FakeDevice
 
 
 class Calls(TrustCalls):

@@ -11,7 +11,8 @@ from edgectl_host.workflows.progress import silent
 from edgectl_host.workflows.rate_limit import RateLimit
 from edgectl_host.workflows.send import STREAMS, Sent, send
 from edgectl_protos.domain.errors import BundleCorruptError, StateError
-from edgectl_testkit.fake_device import FakeClient, FakeDevice
+from edgectl_testkit.fake_client import FakeClient
+from edgectl_testkit.fake_device import FakeDevice
 
 MIB = 1 << 20
 
