@@ -2,8 +2,7 @@
 
 Order of a connection: dial (see dial.py) → Hello, which must find a common protocol version → calls. Unary calls have
 deadlines; a stream ends when the device ends it, the caller stops iterating, or keep-alive finds that nobody answers
-any more. Every failure of gRPC, also one in the middle of a stream, leaves here as a member of the error tree. What
-each method does stands in base.py.
+any more (see calls.py). What each method does stands in base.py.
 """
 # ruff: noqa: D102
 
@@ -20,7 +19,8 @@ from typing import Any
 import grpc.aio
 
 from edgectl_host.transport.base import DeviceClient, Installed, Offered
-from edgectl_host.transport.dial import dial, explained
+from edgectl_host.transport.calls import Calls
+from edgectl_host.transport.dial import dial
 from edgectl_host.transport.trust import GrpcTrustCalls
 from edgectl_host.trust.folder import Credentials, TrustFolder
 from edgectl_host.trust.releases import ReleaseSigner
@@ -48,7 +48,6 @@ from edgectl_protos.agent.v1 import (
 from edgectl_protos.agent.v1 import (
     profile_service_pb2_grpc as profile_grpc,
 )
-from edgectl_protos.codec.status import error_from_rpc
 from edgectl_protos.codec.transfer import UPLOAD_METHOD, chunks_to_bytes, missing_in
 from edgectl_protos.codec.wire import reported, to_wire
 from edgectl_protos.domain.artifact import Digest
@@ -128,8 +127,9 @@ class GrpcDeviceClient(DeviceClient):
 
     def __init__(self, device: str, address: str, *, identity: str = "", fleet: TrustFolder | None = None) -> None:
         super().__init__(device)
-        self._address = address
         self._fleet = fleet
+        self._calls = Calls(device, address)
+        self._call, self._begin, self._error = self._calls.call, self._calls.begin, self._calls.error
         self._dial = functools.partial(dial, device, address, identity, self._own)
         self._channel = self._dial(now_s=time.time())
         self._lanes = {0: self._channel}
@@ -137,7 +137,7 @@ class GrpcDeviceClient(DeviceClient):
         self._artifacts = artifact_grpc.ArtifactServiceStub(self._channel)
         self._deployments = deployment_grpc.DeploymentServiceStub(self._channel)
         self._profiles = profile_grpc.ProfileServiceStub(self._channel)
-        self.trust = GrpcTrustCalls(self._channel, self._call, self._stream)
+        self.trust = GrpcTrustCalls(self._channel, self._calls)
 
     @classmethod
     async def connect(
@@ -252,7 +252,7 @@ class GrpcDeviceClient(DeviceClient):
 
     async def watch(self, deployment_id: str, *, after_sequence: int = 0) -> AsyncIterator[DeploymentEvent]:
         request = deployment_pb.WatchRequest(deployment_id=deployment_id, after_sequence=after_sequence)
-        async for message in self._watched(self._deployments.Watch, request):
+        async for message in self._calls.watch(self._deployments.Watch, request, WATCH_TIMEOUT_S, self.hello):
             event = reported(DeploymentEvent, message)
             yield event
             acknowledge = deployment_pb.AcknowledgeRequest(deployment_id=deployment_id, up_to_sequence=event.sequence)
@@ -287,7 +287,7 @@ class GrpcDeviceClient(DeviceClient):
 
     async def watch_run(self, run_id: str, *, after_sequence: int = 0) -> AsyncIterator[RunEvent]:
         request = profile_pb.WatchRunRequest(run_id=run_id, after_sequence=after_sequence)
-        async for message in self._watched(self._profiles.Watch, request):
+        async for message in self._calls.watch(self._profiles.Watch, request, WATCH_TIMEOUT_S, self.hello):
             yield reported(RunEvent, message)
 
     async def cancel_run(self, run_id: str) -> Run:
@@ -300,7 +300,7 @@ class GrpcDeviceClient(DeviceClient):
 
     async def fetch_samples(self, run_id: str, *, offset: int = 0) -> AsyncIterator[bytes]:
         request = profile_pb.FetchSamplesRequest(run_id=run_id, offset=offset)
-        async for piece in self._stream(self._profiles.FetchSamples, request):
+        async for piece in self._calls.stream(self._profiles.FetchSamples, request, SAMPLES_TIMEOUT_S):
             yield piece.data
 
     async def _signed(self, release: Digest) -> bytes:
@@ -322,15 +322,6 @@ class GrpcDeviceClient(DeviceClient):
 
     async def _deployment(self, method: Callable[..., Any], request: Any, timeout_s: float) -> Deployment:
         return reported(Deployment, await self._call(method, request, timeout_s))
-
-    async def _call(self, method: Callable[..., Any], request: Any, timeout_s: float) -> Any:
-        return await self._answer(self._begin(method, request, timeout=timeout_s))
-
-    async def _answer(self, call: Any) -> Any:
-        try:
-            return await call
-        except grpc.aio.AioRpcError as exc:
-            raise self._error(exc) from exc
 
     def _lane(self, lane: int) -> grpc.aio.Channel:
         if lane not in self._lanes:
@@ -367,43 +358,3 @@ class GrpcDeviceClient(DeviceClient):
             raise self._error(await ending.error(exc)) from exc
         except TimeoutError as exc:
             raise self._stalled() from exc
-
-    async def _watched(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
-        """Events that may go on for hours, in calls that do not; between two, an agent that is stuck is found out."""
-        while True:
-            try:
-                async for event in self._messages(method, request, WATCH_TIMEOUT_S):
-                    request.after_sequence = event.sequence
-                    yield event
-                return
-            except grpc.aio.AioRpcError as exc:
-                if exc.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
-                    raise self._error(exc) from exc
-            await self.hello()
-
-    async def _stream(
-        self, method: Callable[..., Any], request: Any, timeout_s: float = SAMPLES_TIMEOUT_S
-    ) -> AsyncIterator[Any]:
-        try:
-            async for message in self._messages(method, request, timeout_s):
-                yield message
-        except grpc.aio.AioRpcError as exc:
-            raise self._error(exc) from exc
-
-    async def _messages(self, method: Callable[..., Any], request: Any, timeout_s: float) -> AsyncIterator[Any]:
-        call = self._begin(method, request, timeout=timeout_s)
-        try:
-            # A lost device shows here, and not in the call itself.
-            async for message in call:
-                yield message
-        finally:
-            call.cancel()
-
-    def _begin(self, method: Callable[..., Any], *request: Any, **options: Any) -> Any:
-        try:
-            return method(*request, **options)
-        except grpc.aio.UsageError as exc:  # what a closed channel answers
-            raise UnreachableError(f"{self.device}: the connection was closed") from exc
-
-    def _error(self, exc: grpc.aio.AioRpcError) -> Exception:
-        return explained(error_from_rpc(exc, device=self.device), self.device, self._address)

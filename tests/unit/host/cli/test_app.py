@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -19,17 +18,15 @@ HEAVY = {
 }  # fmt: skip
 
 
-def test_help_loads_nothing_heavy_and_is_quick():
+def test_help_loads_nothing_heavy():
+    """How long it takes is measured by `make bench`."""
     code = (
-        "import sys, time; sys.argv = ['edgectl', '--help']\n"
+        "import sys; sys.argv = ['edgectl', '--help']\n"
         "from edgectl_host.__main__ import main\n"
         "assert main() == 0\n"
         "sys.stderr.write(' '.join({name.split('.')[0] for name in sys.modules}))"
     )
-    begun = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    # Generous: the machine may be busy. `make bench` measures the 0.25 s of the promise.
-    assert time.perf_counter() - begun < 2.0
     assert not set(done.stderr.split()) & HEAVY
     assert "From a policy checkpoint to a verdict" in done.stdout
 

@@ -16,11 +16,12 @@ from edgectl_host.transport.ssh import Ssh
 from edgectl_protos.domain.errors import InstallError
 
 SSH = '#!/bin/sh\nfor word in "$@"; do last=$word; done\nexec sh -c "$last"\n'
-# Stands in for an interpreter: says hello while `lives` is beside it, runs until it is ended, and shows its last words.
+# Stands in for an interpreter: says hello while `lives` is beside it, runs until it is ended, and shows its last words,
+# for which the one that says no hello waits.
 PYTHON = """#!/bin/sh
 here=$(dirname "$0")
 case "$*" in
-  *hello*) [ -e "$here/lives" ] || {{ sleep 0.5; exit 1; }} ;;
+  *hello*) [ -e "$here/lives" ] || {{ until grep -q {name} "{log}"; do sleep 0.02; done; exit 1; }} ;;
   *)
     [ -e "$here/lives" ] || {{ echo "no such module: {name}"; exit 1; }}
     : >"$here/edgectl_agent.log"
@@ -47,7 +48,7 @@ class Device:
     def add_version(self, name: str, *, lives: bool) -> None:
         bin = self.prefix / "versions" / name / "agent" / "bin"
         bin.mkdir(parents=True)
-        (bin / "python").write_text(PYTHON.format(name=name))
+        (bin / "python").write_text(PYTHON.format(name=name, log=self.prefix / "agent.log"))
         (bin / "python").chmod(0o755)
         run = self.prefix / "versions" / name / "run"
         run.write_text(f"#!/bin/sh\nexec {self.prefix}/current/agent/bin/python -m edgectl_agent run\n")

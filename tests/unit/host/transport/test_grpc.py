@@ -58,7 +58,8 @@ class Agent(
         self.watched.append(request.after_sequence)
         if self.lasting:
             yield to_wire(DeploymentEvent(request.after_sequence + 1, request.deployment_id, State.BUILDING, 0.0))
-            while len(self.watched) < 3 and context.is_active() and not self.over.wait(0.02):
+            # Until the host's deadline, but for the last event.
+            while request.after_sequence < 2 and context.is_active() and not self.over.wait(0.02):
                 pass
             return
         yield to_wire(DeploymentEvent(1, request.deployment_id, State.STAGING, 0.0))
@@ -180,16 +181,17 @@ async def test_what_takes_longer_than_a_call_is_asked_for_again_after_what_was_s
     async with await GrpcDeviceClient.connect("nuc", address) as client:
         events = await all_of(client.watch("d1"))
     assert [event.sequence for event in events] == [1, 2, 3]
-    assert agent.watched == [0, 1, 2]
+    # A busy machine may not get to the first event of a call in its time, and asks the same again.
+    assert sorted(set(agent.watched)) == [0, 1, 2]
 
 
 async def test_an_agent_that_is_stuck_is_found_out_between_two_calls(address, agent, monkeypatch):
     monkeypatch.setattr("edgectl_host.transport.grpc.WATCH_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("edgectl_host.transport.grpc.HELLO_TIMEOUT_S", 0.5)
     agent.lasting = True
     async with await GrpcDeviceClient.connect("nuc", address) as client:
         events = client.watch("d1")
         await anext(events)
+        monkeypatch.setattr("edgectl_host.transport.grpc.HELLO_TIMEOUT_S", 0.5)
         agent.stuck = True
         with pytest.raises(UnreachableError, match="does not answer"):
             await anext(events)

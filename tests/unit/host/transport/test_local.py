@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -36,12 +37,18 @@ async def test_an_agent_that_ends_at_once_shows_its_last_words(agent):
     assert "agent.log" in info.value.hint
 
 
-async def test_an_agent_that_never_answers_is_ended(agent, tmp_path):
-    script = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+async def test_an_agent_that_never_answers_is_ended(agent, monkeypatch):
+    begun = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            begun.append(self)
+
+    monkeypatch.setattr(local.subprocess, "Popen", Popen)
     with pytest.raises(DeviceError, match="did not answer within"):
-        await agent(script, ready_timeout_s=1.0).ensure_running()
-    pid = int((tmp_path / "pid").read_text())
-    assert not local._alive(pid)
+        await agent("import signal; signal.pause()", ready_timeout_s=0.1).ensure_running()
+    assert [process.returncode for process in begun] == [-signal.SIGKILL]
 
 
 async def test_the_agent_is_told_its_state_its_socket_and_its_name(agent, tmp_path):
