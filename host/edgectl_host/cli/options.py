@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgectl_host.quantities import parse_age_s, parse_byte_rate, parse_bytes, parse_share
 from edgectl_protos.domain.errors import EdgectlError
 
 __all__ = [
@@ -39,34 +40,33 @@ if TYPE_CHECKING:
     from edgectl_converters.card import Declared
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
-class _Duration(click.ParamType[float]):
-    """`20s`, `500ms`, `2min`: with its unit, as in a loop file."""
+class _Parsed(click.ParamType[T]):
+    """A quantity with its unit. What cannot be read is refused with the form in which it is written."""
 
-    name = "duration"
+    def __init__(self, name: str, parse: Callable[[str], T]) -> None:
+        self.name = name
+        self._parse = parse
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from edgectl_converters.loop_file import parse_duration_s
-
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> T:
         try:
-            return parse_duration_s(str(value))
+            return self._parse(str(value))
         except EdgectlError as exc:
             self.fail(exc.message, param, ctx)
 
 
-class _Rate(click.ParamType[float]):
-    """`30Hz`: with its unit, as in a loop file."""
+def _duration_s(text: str) -> float:
+    from edgectl_converters.loop_file import parse_duration_s
 
-    name = "rate"
+    return parse_duration_s(text)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from edgectl_converters.loop_file import parse_rate_hz
 
-        try:
-            return parse_rate_hz(str(value))
-        except EdgectlError as exc:
-            self.fail(exc.message, param, ctx)
+def _rate_hz(text: str) -> float:
+    from edgectl_converters.loop_file import parse_rate_hz
+
+    return parse_rate_hz(text)
 
 
 class _Words(click.ParamType["Choice"]):
@@ -93,9 +93,8 @@ class _Scheme(_Words):
 
         choice = super().convert(value, param, ctx)
         try:
-            for word in (choice.default, *dict(choice.named).values()):
-                if word:
-                    check_scheme(word)
+            for word in choice.words:
+                check_scheme(word)
         except EdgectlError as exc:
             self.fail(f"{exc.message}; {exc.hint}", param, ctx)
         return choice
@@ -128,34 +127,6 @@ class _State(click.ParamType["tuple[str, str]"]):
         return into, out
 
 
-class _Age(click.ParamType[float]):
-    """`30d`, `12h`: how long ago, in seconds."""
-
-    name = "age"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from edgectl_host.quantities import parse_age_s
-
-        try:
-            return parse_age_s(str(value))
-        except EdgectlError as exc:
-            self.fail(exc.message, param, ctx)
-
-
-class _Share(click.ParamType[float]):
-    """`2%`."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from edgectl_host.quantities import parse_share
-
-        try:
-            return parse_share(str(value))
-        except EdgectlError as exc:
-            self.fail(exc.message, param, ctx)
-
-
 class _Boards(click.ParamType["tuple[str, ...]"]):
     """`rpi5,pixel-9`: names of boards."""
 
@@ -167,40 +138,18 @@ class _Boards(click.ParamType["tuple[str, ...]"]):
         return tuple(dict.fromkeys(filter(None, (name.strip() for name in str(value).split(",")))))
 
 
-class _Size(click.ParamType[int]):
-    """`10GB`, `500MB`: decimal units."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from edgectl_host.quantities import parse_bytes
-
-        try:
-            return parse_bytes(str(value))
-        except EdgectlError as exc:
-            self.fail(exc.message, param, ctx)
-
-
-class _ByteRate(click.ParamType[int]):
-    """`20M`, `500k`: bytes a second."""
-
-    name = "bytes a second"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from edgectl_host.quantities import parse_byte_rate
-
-        try:
-            return parse_byte_rate(str(value))
-        except EdgectlError as exc:
-            self.fail(exc.message, param, ctx)
-
-
-DURATION = _Duration()
-RATE = _Rate()
-AGE = _Age()
-SHARE = _Share()
-SIZE = _Size()
-BYTE_RATE = _ByteRate()
+DURATION = _Parsed("duration", _duration_s)
+"""`20s`, `500ms`, `2min`, as in a loop file."""
+RATE = _Parsed("rate", _rate_hz)
+"""`30Hz`, as in a loop file."""
+AGE = _Parsed("age", parse_age_s)
+"""`30d`, `12h`: in seconds."""
+SHARE = _Parsed("share", parse_share)
+"""`2%`."""
+SIZE = _Parsed("size", parse_bytes)
+"""`10GB`, `500MB`: decimal units."""
+BYTE_RATE = _Parsed("bytes a second", parse_byte_rate)
+"""`20M`, `500k`."""
 BOARDS = _Boards()
 CHECKPOINT = click.Path(path_type=Path)
 FOOTAGE = click.Path(path_type=Path, exists=True, file_okay=False)

@@ -198,9 +198,8 @@ def _choice(text: str | None, place: tuple[str, str], lines: _Lines, path: Path)
         return None
     try:
         choice = Choice.parse(text)
-        for word in (choice.default, *dict(choice.named).values()) if place[1] == "scheme" else ():
-            if word:
-                check_scheme(word)
+        for word in choice.words if place[1] == "scheme" else ():
+            check_scheme(word)
         return choice
     except EdgectlError as exc:
         raise _error(path, lines, ("devices", *place), exc.message) from exc

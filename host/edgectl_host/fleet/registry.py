@@ -17,6 +17,7 @@ from pathlib import Path
 from edgectl_host.fleet.inventory import ALL, LOCAL, Device
 from edgectl_host.replace_file import replace_file
 from edgectl_protos.codec.document import from_bytes, to_document
+from edgectl_protos.domain.address import DEFAULT_PORT
 from edgectl_protos.domain.errors import DocumentError, FleetError, UsageError
 
 __all__ = ["Home", "Registered", "Registry", "check_name", "parse_labels"]
@@ -59,7 +60,7 @@ class Registered:
     runtimes: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     python: str = ""
-    port: int = 7443
+    port: int = DEFAULT_PORT
 
     @property
     def device(self) -> Device:

@@ -17,7 +17,21 @@ from edgectl_host.provision.survey import Python, Survey
 from edgectl_host.provision.wheels import Target, Wheel
 from edgectl_protos.domain.errors import InstallError, UsageError
 
-__all__ = ["OLDEST_PYTHON", "Offer", "Place", "Plan", "Seat", "addresses_of", "choose_place", "choose_python", "offers"]
+__all__ = [
+    "OLDEST_PYTHON",
+    "SYSTEM",
+    "USER_PREFIX",
+    "Offer",
+    "Place",
+    "Plan",
+    "Seat",
+    "addresses_of",
+    "choose_place",
+    "choose_python",
+    "offers",
+    "own_libraries",
+    "target_of",
+]
 
 OLDEST_PYTHON = (3, 10)
 _FAVOURED = ("3.12", "3.11", "3.13", "3.10")

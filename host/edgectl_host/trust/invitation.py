@@ -36,9 +36,8 @@ from edgectl_protos.domain.trust import (
     check_name,
 )
 
-__all__ = ["DEFAULT_PORT", "Enrolled", "Invitations", "own_address"]
+__all__ = ["Enrolled", "Invitations", "own_address"]
 
-DEFAULT_PORT = 7444
 _REQUEST_TIMEOUT_S = 15.0
 _LAST_WORD_S = 1.0
 _CONNECTIONS = 8

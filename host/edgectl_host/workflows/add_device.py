@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgectl_converters.targets.registry import TARGETS
 from edgectl_host.fleet.registry import Registered, Registry, check_name
 from edgectl_host.provision.plan import (
+    SYSTEM,
+    USER_PREFIX,
     Offer,
     Plan,
     Seat,
@@ -26,10 +28,11 @@ from edgectl_host.provision.plan import (
 )
 from edgectl_host.provision.steps import Steps
 from edgectl_host.provision.survey import Survey, parse_survey, survey_script
-from edgectl_host.provision.wheels import INSTALLER, WheelStore, extras_of_agent, requirements_of
+from edgectl_host.provision.wheels import INSTALLER, Wheel, WheelStore, extras_of_agent, requirements_of
 from edgectl_host.transport.ssh import Ssh
 from edgectl_host.workflows.connections import Connect
 from edgectl_host.workflows.progress import Progress, Update
+from edgectl_protos.domain.address import DEFAULT_PORT
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
 from edgectl_protos.domain.errors import IdentityError, InstallError, UnreachableError
 
@@ -56,7 +59,7 @@ class Wishes:
     extras: tuple[str, ...] = ()
     board: str = ""
     address: str = ""
-    port: int = 7443
+    port: int = DEFAULT_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ async def look_and_plan(
     """
     extras = extras_of_agent()
     progress(Update(wishes.name or ssh.destination, "asking what it is"))
-    asked = survey_script(("/opt/edgectl", "$HOME/.edgectl"), own_libraries(extras, TARGETS), wishes.python)
+    asked = survey_script((SYSTEM.prefix, USER_PREFIX), own_libraries(extras, TARGETS), wishes.python)
     said = await ssh.run(asked, timeout_s=120)
     survey = parse_survey(said)
     python = choose_python(survey, wishes.python)
@@ -126,36 +129,15 @@ async def look_and_plan(
             f"the agent knows no runtime or extra {unknown[0]!r}; it knows: {', '.join(sorted(extras))}",
             hint="edgectl device add … --runtime NAME",
         )
-    wanted = wishes.runtimes or tuple(preferred(board))
-    candidates = offers(wanted, extras, survey)
-    chosen, refused = [], {}
-    for runtime in wishes.runtimes:
-        if all(offer.runtime != runtime for offer in candidates):
-            refused[runtime] = f"its library comes with the device's system, and no Python there has {runtime}"
-    wheels = None
-    base = requirements_of((*_ALWAYS, *wishes.extras), target)
-    for offer in candidates:
-        if offer.own:
-            chosen.append(offer)
-            continue
-        if wheels is not None and not wishes.runtimes:
-            break
-        picked = (*(one.runtime for one in chosen if not one.own), offer.runtime)
-        needs = requirements_of((*_ALWAYS, *wishes.extras, *picked), target)
-        try:
-            wheels = await asyncio.to_thread(
-                store.fetch, target, (INSTALLER, *needs), lambda text: progress(Update(name, text))
-            )
-        except InstallError as exc:
-            refused[offer.runtime] = exc.message
-            if wishes.runtimes:
-                raise
-            continue
-        chosen.append(offer)
-    if wheels is None:
-        wheels = await asyncio.to_thread(
-            store.fetch, target, (INSTALLER, *base), lambda text: progress(Update(name, text))
+
+    async def fetched(runtimes: Sequence[str]) -> tuple[Wheel, ...]:
+        needs = requirements_of((*_ALWAYS, *wishes.extras, *runtimes), target)
+        return await asyncio.to_thread(
+            store.fetch, target, (INSTALLER, *needs), lambda text: progress(Update(name, text))
         )
+
+    candidates = offers(wishes.runtimes or tuple(preferred(board)), extras, survey)
+    chosen, refused, wheels = await _choose_runtimes(candidates, wishes.runtimes, fetched)
     seats = tuple(_seat(offer, survey) for offer in chosen if offer.own)
     seat_wheels = {}
     for seat in seats:
@@ -182,6 +164,37 @@ async def look_and_plan(
         refused=refused,
     )
     return survey, plan
+
+
+async def _choose_runtimes(
+    candidates: Sequence[Offer], asked: Sequence[str], fetched: Callable[[Sequence[str]], Awaitable[tuple[Wheel, ...]]]
+) -> tuple[list[Offer], dict[str, str], tuple[Wheel, ...]]:
+    """The runtimes that the device gets, why others are refused, and all wheels of the agent: what the device brings
+    itself, and the first that has wheels; or everything that was asked for.
+    """
+    named = {offer.runtime for offer in candidates}
+    refused = {
+        runtime: f"its library comes with the device's system, and no Python there has {runtime}"
+        for runtime in asked
+        if runtime not in named
+    }
+    chosen: list[Offer] = []
+    wheels = None
+    for offer in candidates:
+        if offer.own:
+            chosen.append(offer)
+            continue
+        if wheels is not None and not asked:
+            break
+        try:
+            wheels = await fetched([*(one.runtime for one in chosen if not one.own), offer.runtime])
+        except InstallError as exc:
+            if asked:
+                raise
+            refused[offer.runtime] = exc.message
+            continue
+        chosen.append(offer)
+    return chosen, refused, await fetched([]) if wheels is None else wheels
 
 
 def _seat(offer: Offer, survey: Survey) -> Seat:

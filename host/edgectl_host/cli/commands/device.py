@@ -12,6 +12,7 @@ from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import DURATION, json_option
 from edgectl_host.cli.passphrase import passphrase_option, reader
 from edgectl_host.cli.wiring import Wiring
+from edgectl_protos.domain.address import DEFAULT_PORT
 from edgectl_protos.domain.errors import UnreachableError
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def command() -> None:
 @click.option("--python", default="", metavar="PATH", help="The interpreter of the agent there.")
 @click.option("--board", default="", metavar="NAME", help="Its board. Default: recognised.")
 @click.option("--address", default="", metavar="HOST", help="Where to dial the agent. Default: as ssh finds it.")
-@click.option("--port", type=click.IntRange(1, 65535), default=7443, show_default=True, help="The agent's port.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="The agent's port."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be put where; nothing is sent.")
 @_wheelhouse_option
 @_ssh_option
