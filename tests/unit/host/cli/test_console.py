@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from rich.text import Text
@@ -114,13 +116,21 @@ def test_progress_on_a_terminal_leaves_nothing_behind(streams, home):
 def test_nothing_is_drawn_while_something_is_measured(streams, home, monkeypatch):
     _, err = streams()
     err.tty = True
+    ticks = []
+
+    class Ticker(threading.Event):
+        def wait(self, timeout=None):
+            ticks.append(timeout)
+            return super().wait(timeout)
+
     monkeypatch.setattr("edgectl_host.cli.console._TICK_S", 0.005)
+    monkeypatch.setattr("edgectl_host.cli.console.threading", SimpleNamespace(**{**vars(threading), "Event": Ticker}))
     with Console(home).progress() as progress:
         progress(Update("nuc", "warming up"))
         wait_for_growth(err)
         progress(Update("nuc", "measuring", quiet=True))
-        drawn = len(err.getvalue())
-        time.sleep(0.1)
+        drawn, ticked = len(err.getvalue()), len(ticks)
+        wait_until(lambda: len(ticks) > ticked + 5)
         assert len(err.getvalue()) == drawn
         progress(Update("nuc", "measured"))
         wait_for_growth(err)
