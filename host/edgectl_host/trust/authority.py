@@ -200,6 +200,7 @@ class Authority:
         if not 0 < life_s <= AUTHORITY_S:
             days = AUTHORITY_S // DAY_S
             raise UsageError(f"a certificate may be valid for 1 s to {days} d, not for {life_s} s", hint="--valid 90d")
+        self.signing()
         with self._folder.locked():
             own = self._client(name, role, life_s)
         return Grant(own, self.releases.file() if role.may(Role.DEPLOY) else None)
@@ -209,6 +210,7 @@ class Authority:
         own = self._folder.credentials()
         if only_if_due and self._now() < own.expires_s - CLIENT_S / 3:
             return
+        self.signing()
         with self._folder.locked():
             self._folder.save(self._client(own.name, Role.ADMIN, CLIENT_S), OWN_FILE)
 
@@ -262,7 +264,9 @@ class Authority:
         return from_bytes(Revocations, signed.payload.encode(), what="revocations").epoch if signed else 0
 
     def signing(self) -> Issuer:
-        """The key, for who else signs in the authority's name; the passphrase is asked once."""
+        """The key, for who else signs in the authority's name. The passphrase is asked once, and before the folder is
+        locked: other commands need not wait for a person.
+        """
         if self._issuer is None:
             passphrase = self._passphrase() if self.encrypted else None
             self._issuer = Issuer(self.certificate, certificates.load_key(self._folder.read(_KEY), passphrase))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import io
 import json
 import stat
@@ -68,6 +69,26 @@ def test_a_passphrase_is_asked_when_something_is_signed_and_once(tmp_path):
     authority.issue_client("bob", Role.VIEW)
     authority.issue_device(csr(), "orin-1")
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        lambda authority: authority.issue_client("bob", Role.VIEW),
+        lambda authority: authority.issue_device(csr(), "orin-1"),
+        lambda authority: authority.renew_own(),
+        lambda authority: authority.revoke("ada"),
+    ],
+)
+def test_nobody_waits_for_who_types_a_passphrase(tmp_path, sign):
+    Authority.init(tmp_path / "t", owner="ada", passphrase=b"correct horse")
+
+    def passphrase():
+        with (tmp_path / "t" / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return b"correct horse"
+
+    sign(Authority.open(tmp_path / "t", passphrase=passphrase))
 
 
 def test_a_wrong_passphrase_is_refused(tmp_path):
