@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgectl_protos.domain.bundle import Manifest
@@ -10,7 +11,7 @@ from edgectl_protos.domain.loop import Mode
 from edgectl_protos.domain.newer import is_newer
 from edgectl_protos.domain.run import Outcome, RunSummary, Verdict, judge
 
-__all__ = ["CAPACITY", "RunRecord"]
+__all__ = ["CAPACITY", "RunRecord", "worst_exit_code"]
 
 CAPACITY = "capacity"
 """The outcome of a closed run: it measures what the device could do, and is no evidence of pacing."""
@@ -49,3 +50,9 @@ class RunRecord:
         """0 passed, 1 failed, 3 inconclusive; a measurement of capacity is no failure."""
         codes = {Outcome.FAIL.value: 1, Outcome.INCONCLUSIVE.value: 3}
         return codes.get(self.outcome, 0)
+
+
+def worst_exit_code(records: Iterable[RunRecord]) -> int:
+    """1 when one failed, else 3 when one is inconclusive, else 0."""
+    codes = {record.exit_code for record in records}
+    return next((code for code in (1, 3) if code in codes), 0)

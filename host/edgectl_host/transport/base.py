@@ -83,6 +83,7 @@ class DeviceClient(abc.ABC):
 
     def __init__(self, device: str) -> None:
         self.device = device
+        self.agent_version = ""
         self.capabilities: frozenset[str] = frozenset()
         """What the agent said in its hello that it can do."""
 

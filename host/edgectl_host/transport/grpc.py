@@ -175,7 +175,7 @@ class GrpcDeviceClient(DeviceClient):
                 f"this host {PROTOCOL_MIN}..{PROTOCOL_MAX}",
                 hint="install the same version on host and device: edgectl doctor",
             )
-        self.capabilities = frozenset(reply.capabilities)
+        self.agent_version, self.capabilities = reply.agent_version, frozenset(reply.capabilities)
         return reply
 
     async def facts(self, *, refresh: bool = False) -> DeviceFacts:

@@ -122,7 +122,7 @@ class LocalAgent:
             client = await GrpcDeviceClient.connect("local", self.address)
         except UnreachableError:
             return None
-        if (await client.hello()).agent_version == version("edgectl-agent"):
+        if client.agent_version == version("edgectl-agent"):
             return client
         # Left running by an older installation.
         await client.close()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.runs.record import RunRecord
 from edgectl_host.transport.base import DeviceClient
-from edgectl_host.workflows.ask import Answer, ask_all
+from edgectl_host.workflows.ask import Answer, ask_all, failure_of
 from edgectl_host.workflows.connections import Connect
 from edgectl_host.workflows.patience import Patience
 from edgectl_host.workflows.profile import follow_run, record_of
 from edgectl_host.workflows.progress import Progress, Update, silent
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
+from edgectl_protos.domain.errors import EdgectlError, UnreachableError
 from edgectl_protos.domain.run import Run, RunPhase
 
 __all__ = ["Collected", "collect_all"]
@@ -22,8 +23,8 @@ __all__ = ["Collected", "collect_all"]
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What one device holds: runs that this host lacked and has now, and those that did not end with figures (or have
-    not ended). Parts of comparisons are in neither.
+    """What one device holds: runs that this host lacked and has now, and those that did not end with figures, have not
+    ended, or cannot be read. Parts of comparisons are in neither.
     """
 
     records: tuple[RunRecord, ...]
@@ -51,8 +52,15 @@ async def collect_all(
                 others.append(run)
             elif not knows(run.run_id):
                 progress(Update(client.device, f"fetching run {run.run_id}"))
-                summary = await follow_run(client, run.run_id, patience=Patience(0.0), progress=silent)
-                record = await record_of(client, by_name[client.device], summary, manifest_of=manifest_of)
+                try:
+                    summary = await follow_run(client, run.run_id, patience=Patience(0.0), progress=silent)
+                    record = await record_of(client, by_name[client.device], summary, manifest_of=manifest_of)
+                except UnreachableError:
+                    raise
+                except EdgectlError as exc:
+                    # One that cannot be read is told, and keeps nobody from the others.
+                    others.append(replace(run, failure=failure_of(exc)))
+                    continue
                 found.append(await keep(client, record))
         return Collected(tuple(found), tuple(others))
 

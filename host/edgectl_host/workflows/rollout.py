@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edgectl_converters.assignment import Assignment
-from edgectl_host.runs.record import RunRecord
+from edgectl_host.runs.record import RunRecord, worst_exit_code
 from edgectl_host.workflows.ask import exit_code_of_failures, failure_of
 from edgectl_host.workflows.bundle import Bundle, Convert
 from edgectl_host.workflows.connections import Connect, Connections, together
@@ -158,10 +158,7 @@ class Rollout:
 def exit_code_of(rows: tuple[Row, ...]) -> int:
     """0 all passed · 1 a verdict failed · 3 one is inconclusive · else the code of devices that failed."""
     code = exit_code_of_failures([row.failure for row in rows])
-    if code:
-        return code
-    verdicts = {row.record.exit_code for row in rows if row.record is not None}
-    return next((code for code in (1, 3) if code in verdicts), 0)
+    return code or worst_exit_code(row.record for row in rows if row.record is not None)
 
 
 def _machine(row: Row) -> str:

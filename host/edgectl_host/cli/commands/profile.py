@@ -42,6 +42,7 @@ def command(
     """Run the installed loop and judge it. Devices of one machine take turns."""
     from edgectl_host.cli.render.runs import human_run
     from edgectl_host.cli.render.verdicts import human_answers, json_answers
+    from edgectl_host.runs.record import worst_exit_code
     from edgectl_host.workflows.ask import error_of, exit_code_of_failures
     from edgectl_host.workflows.patience import Patience
     from edgectl_host.workflows.profile import fetch_samples, measure_all
@@ -77,5 +78,4 @@ def command(
     console.show(human_run(only, console.width, measured) if only else human_answers(answers))
     console.show_json(json_answers(answers))
     code = exit_code_of_failures([answer.failure for answer in answers])
-    verdicts = {answer.value.exit_code for answer in answers if answer.value}
-    click.get_current_context().exit(code or next((worse for worse in (1, 3) if worse in verdicts), 0))
+    click.get_current_context().exit(code or worst_exit_code(answer.value for answer in answers if answer.value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from edgectl_protos.domain.deployment import Failure
 
-__all__ = ["facts_table", "human_failures", "rows_table"]
+__all__ = ["facts_table", "human_failures", "minute_words", "rows_table"]
 
 
 def rows_table(
@@ -60,3 +61,8 @@ def human_failures(failures: Sequence[tuple[str, Failure | None]]) -> Text:
             text.append(f"hint: {failure.hint}\n")
     text.rstrip()
     return text
+
+
+def minute_words(at_s: float) -> str:
+    """A moment, to the minute, where the user is."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_s))

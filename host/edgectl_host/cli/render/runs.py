@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from edgectl_host.cli.render.layout import human_failures, rows_table
+from edgectl_host.cli.render.layout import human_failures, minute_words, rows_table
 from edgectl_host.report.figures import conditions
 from edgectl_host.report.floors import floor_rows
 from edgectl_host.report.terminal import STYLES, report
@@ -45,7 +44,7 @@ def human_runs(
                 (
                     row.id,
                     Text(row.outcome.upper(), style=STYLES.get(row.outcome, "bold")),
-                    _when(row.started_s),
+                    minute_words(row.started_s),
                     row.device,
                     f"stand-in for {row.board}" if row.stand_in else row.board,
                     f"{row.runtime} {row.precision}",
@@ -115,8 +114,6 @@ def _said(answer: Answer[Collected]) -> list[RenderableType]:
 
 def _line(device: str, run: Run) -> Text:
     why = f": {run.failure.message}" if run.failure else ""
-    return Text(f"{device}: run {run.run_id} of {run.owner} is {run.phase.value}, begun {_when(run.begun_s)}{why}")
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    return Text(
+        f"{device}: run {run.run_id} of {run.owner} is {run.phase.value}, begun {minute_words(run.begun_s)}{why}"
+    )

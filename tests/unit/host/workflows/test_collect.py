@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgectl_host.workflows.collect import collect_all
@@ -65,6 +67,17 @@ async def test_runs_that_go_on_or_failed_are_told_and_parts_of_comparisons_are_n
     assert a.value.records == ()
     assert [(run.run_id, run.phase.value) for run in a.value.others][1] == ("r-1", "failed")
     assert a.value.others[0].run_id == "r-2"
+
+
+async def test_a_run_that_cannot_be_read_is_told_and_the_others_are_fetched(devices):
+    fake = devices.fakes["a"]
+    await begin(fake, "r-1")
+    fake.summary = lambda summary: replace(summary, run_id="another")
+    await begin(fake, "r-2")
+    a, _ = await collect(devices)
+    assert [record.summary.run_id for record in a.value.records] == ["r-1"]
+    ((run_id, reason),) = [(run.run_id, run.failure.reason) for run in a.value.others]
+    assert (run_id, reason) == ("r-2", "protocol_mismatch")
 
 
 async def test_a_device_that_does_not_answer_costs_its_own_answer(devices):
