@@ -105,15 +105,18 @@ class Wiring:
         the first device.
 
         Raises:
-            TrustError: this host is in a fleet whose authority is on another one.
+            TrustError: this host is in a fleet whose authority is on another one, or the passphrase is wrong.
         """
         from edgectl_host.trust.authority import Authority, belongs
 
         if belongs(self.trust_folder()):
-            self.authority()
+            known = self.authority(passphrase)
+            known.ask_if_encrypted()
+        else:
+            known = None
 
         def enrol(request: str, name: str) -> tuple[bytes, str]:
-            authority = Authority.ensure(self.trust_dir, owner=self.config.owner, passphrase=passphrase)
+            authority = known or Authority.ensure(self.trust_dir, owner=self.config.owner, passphrase=passphrase)
             issued = authority.issue_device(request, name)
             return issued.document, issued.identity
 
@@ -205,11 +208,11 @@ class Wiring:
 
         return Authority.open(self.trust_dir, passphrase=passphrase or nobody_to_ask)
 
-    def authority_if_any(self) -> Authority | None:
+    def authority_if_any(self, passphrase: Callable[[], bytes] | None = None) -> Authority | None:
         """The authority, if this host has one."""
         from edgectl_host.trust.authority import has_authority
 
-        return self.authority() if has_authority(self.trust_folder()) else None
+        return self.authority(passphrase) if has_authority(self.trust_folder()) else None
 
     def enrolled_devices(
         self, *, fleet: str, labels: Sequence[str], limit: int | None, fleet_file: Path | None

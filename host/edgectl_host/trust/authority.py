@@ -263,6 +263,15 @@ class Authority:
         signed = self.revocations()
         return from_bytes(Revocations, signed.payload.encode(), what="revocations").epoch if signed else 0
 
+    def ask_if_encrypted(self) -> None:
+        """Ask for the passphrase now: before anything is drawn over the question, or done that it would interrupt.
+
+        Raises:
+            TrustError: the passphrase is wrong.
+        """
+        if self.encrypted:
+            self.signing()
+
     def signing(self) -> Issuer:
         """The key, for who else signs in the authority's name. The passphrase is asked once, and before the folder is
         locked: other commands need not wait for a person.

@@ -179,8 +179,15 @@ def rm(
     registry = wiring.registry()
     registered = registry.get(name)
 
+    authority = wiring.authority_if_any(reader(passphrase_fd))
+    if authority is not None and registered.identity:
+        authority.ask_if_encrypted()
+
     def revoke(name: str) -> None:
-        wiring.authority(reader(passphrase_fd)).revoke_device(name)
+        if authority is not None:
+            authority.revoke_device(name)
+        else:
+            click.echo(f"{name}: its certificate is not revoked: this host has no authority", err=True)
 
     if forget:
         forget_device(registered, registry=registry, revoke=revoke)

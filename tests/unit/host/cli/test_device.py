@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -47,6 +48,28 @@ def test_the_list_as_json_has_identity_labels_and_the_failure(cli, orin):
 def test_a_bare_label_is_a_fleet(cli, orin):
     assert [one["device"] for one in cli("device", "ls", "--fleet", "lab", "--json").document] == ["nuc-9"]
     assert [one["device"] for one in cli("status", "--fleet", "lab", "--json").document] == ["nuc-9"]
+
+
+def test_a_device_of_a_fleet_that_is_elsewhere_can_be_forgotten(cli, orin):
+    forgotten = cli("device", "rm", "nuc-9", "--forget")
+    assert forgotten.code == 0
+    assert "nuc-9: its certificate is not revoked: this host has no authority" in forgotten.err
+    assert "nuc-9" not in {one["device"] for one in cli("device", "ls", "--json").document}
+
+
+@pytest.mark.parametrize("arguments", [("rm", "nuc-9"), ("add", "ubuntu@nuc-9")])
+def test_a_passphrase_is_asked_for_before_a_device_is_touched(cli, orin, monkeypatch, arguments):
+    def touched(*_):
+        raise AssertionError("a login was opened")
+
+    reading, writing = os.pipe()
+    os.write(writing, b"horse\n")
+    os.close(writing)
+    assert cli("ca", "init", "--passphrase-fd", reading).code == 0
+    monkeypatch.setattr("edgectl_host.transport.ssh.Ssh.run", touched)
+    refused = cli("device", *arguments)
+    assert refused.code == 2
+    assert "passphrase" in refused.err
 
 
 @pytest.mark.parametrize("command", ["rm", "update"])
