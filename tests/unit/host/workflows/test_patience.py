@@ -26,9 +26,10 @@ def failing(*outcomes):
 
 async def test_what_answers_in_the_end_is_the_answer_and_the_user_is_told_of_the_silence(updates):
     gone = UnreachableError("gone")
-    assert await QUICK.keep_asking("nuc", failing(gone, gone, "here"), updates.append) == "here"
+    patience = Patience(silence_s=60.0, first_pause_s=0.001)
+    assert await patience.keep_asking("nuc", failing(gone, gone, "here"), updates.append) == "here"
     assert {(update.subject, update.text) for update in updates} == {
-        ("nuc", "does not answer; asked again for up to 0 s")
+        ("nuc", "does not answer; asked again for up to 60 s")
     }
 
 
