@@ -20,7 +20,7 @@ from edgectl_host.workflows.ask import Answer
 from edgectl_host.workflows.trust import Log
 from edgectl_protos.codec.document import to_document
 from edgectl_protos.domain.address import DEFAULT_PORT, TlsAddress
-from edgectl_protos.domain.trust import ReleaseKey
+from edgectl_protos.domain.trust import ReleaseKey, Role
 
 __all__ = [
     "human_enrolled",
@@ -116,7 +116,7 @@ def human_revoked(name: str, revoked: Sequence[Holding], told: Sequence[Answer[K
     """What is worth nothing any more, and who knows it."""
     count = "1 certificate is" if len(revoked) == 1 else f"{len(revoked)} certificates are"
     parts: list[RenderableType] = [Text(f"{name}: {count} worth nothing any more")]
-    if any(not each.is_device and each.role in ("deploy", "admin") for each in revoked):
+    if any(not each.is_device and Role(each.role).may(Role.DEPLOY) for each in revoked):
         parts.append(Text("it had the key that signs releases; replace it: edgectl trust rotate-key"))
     return Group(*parts, *_told(told))
 
