@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from edgectl_host.cli.render.layout import facts_table, human_failures
+from edgectl_host.cli.render.layout import facts_table, human_failures, minute_words
 from edgectl_host.components import components_words, providers_word
 from edgectl_host.quantities import bytes_words
 from edgectl_host.report.figures import board_words
@@ -115,11 +114,12 @@ def _release_words(release: Digest | None, status: DeviceStatus) -> str:
         return release.short
     components = deployment.components
     used = f" · {components_words(components)} on {providers_word(components)}" if components else ""
-    return f"{deployment.name} {release.short}{used} · {_when(deployment.changed_s)} by {deployment.owner}"
+    return f"{deployment.name} {release.short}{used} · {minute_words(deployment.changed_s)} by {deployment.owner}"
 
 
 def _deployment_words(deployment: Deployment) -> str:
-    text = f"{deployment.state.value} · {deployment.name} {deployment.release.short} · {_when(deployment.changed_s)}"
+    when = minute_words(deployment.changed_s)
+    text = f"{deployment.state.value} · {deployment.name} {deployment.release.short} · {when}"
     failure = deployment.failure
     return f"{text} · {failure.reason}: {failure.message}" if failure else text
 
@@ -140,7 +140,3 @@ def _runtimes_words(facts: DeviceFacts) -> str:
 def _absent_words(runtime: RuntimeFacts) -> str:
     # Most problems begin with the name already.
     return f"{runtime.name}: {runtime.problem.removeprefix(f'{runtime.name} ')}"
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

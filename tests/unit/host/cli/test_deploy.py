@@ -174,13 +174,21 @@ def test_a_run_that_cannot_be_kept_is_told_beside_its_figures(cli, bundle, home)
     assert "error[runs_database]" in result.err
 
 
+@pytest.fixture
+def interruptible():
+    """A shell starts its background jobs, and so perhaps these tests, with the interrupt ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt():
     """Ctrl-C, while a run measures that would go on for ever."""
     signal.raise_signal(signal.SIGINT)
     return asyncio.Event().wait()
 
 
-def test_an_interrupt_half_way_is_130_and_the_second_run_goes_on(cli, bundle):
+def test_an_interrupt_half_way_is_130_and_the_second_run_goes_on(cli, bundle, interruptible):
     cli.fakes["local"].on_run = interrupt
     result = cli("deploy", bundle)
     assert (result.code, result.out) == (130, "")
@@ -194,7 +202,7 @@ def test_an_interrupt_half_way_is_130_and_the_second_run_goes_on(cli, bundle):
     assert "already installed" in again.out
 
 
-def test_a_second_interrupt_ends_it_at_once_whatever_the_device_does(cli, bundle, monkeypatch):
+def test_a_second_interrupt_ends_it_at_once_whatever_the_device_does(cli, bundle, interruptible, monkeypatch):
     async def deaf(client, run_id):
         signal.raise_signal(signal.SIGINT)
         await asyncio.Event().wait()
