@@ -14,7 +14,7 @@ def command() -> None:
     """The authority of a fleet: it says which device is which, and who may do what on them."""
 
 
-@command.command("init")
+@command.command("init", short_help="Make the authority, and this host's own certificate.")
 @click.option("--name", default="edgectl fleet", show_default=True, metavar="TEXT", help="What the fleet is called.")
 @click.option("--encrypt", is_flag=True, help="Keep the authority's key under a passphrase, which is asked for.")
 @passphrase_option

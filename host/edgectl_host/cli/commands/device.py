@@ -40,7 +40,7 @@ def command() -> None:
     """Devices with an agent of their own: add, list, update and remove them over your own ssh; invite others."""
 
 
-@command.command("add")
+@command.command("add", short_help="Bring an agent to a device over ssh.")
 @click.argument("destination", metavar="USER@HOST")
 @click.option("--name", default="", metavar="NAME", help="What it is called here. Default: its own host name.")
 @click.option("--label", "labels", multiple=True, metavar="GROUP|KEY=VALUE", help="May be repeated: --fleet GROUP.")
@@ -138,7 +138,7 @@ def add(
     click.get_current_context().exit(0 if added.hello else UnreachableError.exit_code)
 
 
-@command.command("ls")
+@command.command("ls", short_help="Which devices there are, and whether each answers.")
 @click.option("--fleet", default="all", show_default=True, metavar="NAME", help="A group, a device, or all.")
 @json_option
 @click.pass_obj
@@ -155,7 +155,7 @@ def ls(wiring: Wiring, fleet: str, json_mode: bool) -> None:
     console.show_json(json_devices(answers))
 
 
-@command.command("rm")
+@command.command("rm", short_help="Take the agent and everything it has from a device.")
 @click.argument("name")
 @click.option("--forget", is_flag=True, help="Forget it here, though it is not to be reached any more.")
 @_ssh_option
@@ -245,7 +245,7 @@ def update(
     click.get_current_context().exit(1 if updated.back else 0)
 
 
-@command.command("invite")
+@command.command("invite", short_help="Print a code for a device that ssh does not reach.")
 @click.argument("name")
 @click.option(
     "--host", metavar="HOST", help="How the device reaches this machine. Default: its address on the network."
@@ -280,7 +280,7 @@ def invite(
         click.echo(text, err=True)
 
     def show(invitation: Invitation) -> None:
-        say("on the device, as the agent's user:\n")
+        say("on the device, as the agent's user and with its own --state-dir:\n")
         say(f"  edgectl-agent enrol {invitation.code} --state-dir /var/lib/edgectl\n")
         say(f"waiting at {invitation.address} for {long_words(valid_s)}; authority {invitation.fingerprint[:16]}…")
 

@@ -47,7 +47,7 @@ def make(wiring: Wiring, name: str, json_mode: bool) -> None:
     _show(wiring, [Listed(name, made)], json_mode)
 
 
-@command.command("use")
+@command.command("use", short_help="Take the environment that your team trained in.")
 @click.argument("name")
 @click.option(
     "--python",

@@ -23,7 +23,7 @@ def command(context: click.Context, json_mode: bool) -> None:
         context.invoke(show, json_mode=json_mode)
 
 
-@command.command("show")
+@command.command("show", short_help="What was issued, to whom, until when.")
 @json_option
 @click.pass_obj
 def show(wiring: Wiring, json_mode: bool) -> None:
@@ -36,7 +36,7 @@ def show(wiring: Wiring, json_mode: bool) -> None:
     console.show_json(json_trust(wiring.trust_folder(), authority))
 
 
-@command.command("issue")
+@command.command("issue", short_help="Write what another operator needs into one file.")
 @click.argument("name")
 @click.option(
     "--role",
@@ -73,7 +73,7 @@ def issue(
     console.show_json(json_grant(grant, path))
 
 
-@command.command("join")
+@command.command("join", short_help="Take over the file that an administrator gave you.")
 @click.argument("file", type=click.File("rb"))
 @json_option
 @click.pass_obj
@@ -88,7 +88,7 @@ def join(wiring: Wiring, file: BinaryIO, json_mode: bool) -> None:
     console.show_json(json_own(wiring.trust_folder(), None))
 
 
-@command.command("revoke")
+@command.command("revoke", short_help="Make every certificate of a name worth nothing.")
 @click.argument("name")
 @everywhere_options
 @passphrase_option
@@ -123,7 +123,7 @@ def revoke(
     click.get_current_context().exit(exit_code_of_failures([answer.failure for answer in told]))
 
 
-@command.command("renew")
+@command.command("renew", short_help="Renew this host's certificate, and those that are due.")
 @everywhere_options
 @click.option("--now", "renew_now", is_flag=True, help="Also certificates whose time has not come.")
 @passphrase_option
@@ -158,7 +158,7 @@ def renew(
     click.get_current_context().exit(exit_code_of_failures([answer.failure for answer in told]))
 
 
-@command.command("rotate-key")
+@command.command("rotate-key", short_help="Replace the key that signs releases.")
 @json_option
 @click.pass_obj
 def rotate_key(wiring: Wiring, json_mode: bool) -> None:
@@ -174,7 +174,7 @@ def rotate_key(wiring: Wiring, json_mode: bool) -> None:
     console.show_json(json_release_key(key))
 
 
-@command.command("audit")
+@command.command("audit", short_help="Who changed what on each device, and whom it refused.")
 @fleet_options
 @click.option("--last", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="So many lines.")
 @json_option

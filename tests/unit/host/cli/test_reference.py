@@ -30,6 +30,8 @@ def test_the_reference_is_the_help(cli, monkeypatch):
     for path in paths():
         shown = cli(*path, "--help")
         assert shown.code == 0
+        cut_off = [line for line in shown.out.splitlines()[1:] if line.endswith("...")]
+        assert not cut_off, "a short_help= would fit"
         words = " ".join(("edgectl", *path))
         text += f"\n## {words}\n\n```\n{shown.out.rstrip()}\n```\n"
     check_section(REFERENCE, "cli", text + "\n")
