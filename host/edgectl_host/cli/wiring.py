@@ -138,9 +138,10 @@ class Wiring:
     async def connect(self, device: Device) -> DeviceClient:
         """A connection to a device; the embedded agent is started when it does not run.
 
-        Where this host has the authority and need ask nobody, the device is brought up to date by the way.
+        Where this host has the authority, the device is brought up to date by the way; where the key has a passphrase,
+        for which nobody is asked here, it is told revocations alone.
         """
-        from edgectl_host.trust.upkeep import keep_up
+        from edgectl_host.trust.upkeep import keep_up, tell_revocations
         from edgectl_protos.domain.errors import EdgectlError, IdentityError
 
         authority = self.authority_if_any() if device.identity else None
@@ -149,12 +150,16 @@ class Wiring:
                 f"{device.name}: the device {device.identity} was revoked",
                 hint=f"if it is yours again, enrol it anew: edgectl device add, or edgectl device invite {device.name}",
             )
-        if authority is None or authority.encrypted:
+        if authority is None:
             return await self.reach(device)
-        authority.renew_own(only_if_due=True)
+        if not authority.encrypted:
+            authority.renew_own(only_if_due=True)
         client = await self.reach(device)
         try:
-            await keep_up(client.trust, authority, identity=device.identity, now_s=time.time())
+            if authority.encrypted:
+                await tell_revocations(client.trust, authority, identity=device.identity)
+            else:
+                await keep_up(client.trust, authority, identity=device.identity, now_s=time.time())
         except BaseException as exc:
             if not isinstance(exc, EdgectlError) or isinstance(exc, IdentityError):
                 await client.close()

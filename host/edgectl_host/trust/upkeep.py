@@ -1,12 +1,12 @@
 """What a host that has the authority does for a device at a contact: newer revocations, a certificate in time.
 
-Nothing polls: a device that nobody talks to needs neither, and certificates live for a year. A person with an encrypted
-key does the same by `edgectl trust renew`.
+Nothing polls: a device that nobody talks to needs neither, and certificates live for a year. Revocations were signed
+when they were made. A certificate takes the authority's key: whose key is encrypted renews by `edgectl trust renew`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgectl_host.transport.base import TrustCalls
 from edgectl_host.trust.authority import Authority
@@ -14,7 +14,7 @@ from edgectl_host.trust.register import renewal_due_s
 from edgectl_protos.domain.errors import IdentityError
 from edgectl_protos.domain.trust import DeviceTrust
 
-__all__ = ["Kept", "keep_up", "state_of"]
+__all__ = ["Kept", "keep_up", "state_of", "tell_revocations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,19 @@ async def state_of(device: TrustCalls, identity: str) -> DeviceTrust:
     return state
 
 
+async def tell_revocations(device: TrustCalls, authority: Authority, *, identity: str) -> Kept:
+    """Give a device the newest list, where it has an older one; no key is needed for that.
+
+    Raises:
+        IdentityError: it says that it is another.
+    """
+    state = await state_of(device, identity)
+    newest = authority.revocations()
+    if newest is None or authority.epoch() <= state.revocation_epoch:
+        return Kept(state)
+    return Kept(await device.revoke(newest), revoked=True)
+
+
 async def keep_up(
     device: TrustCalls, authority: Authority, *, identity: str, now_s: float, renew_now: bool = False
 ) -> Kept:
@@ -49,14 +62,10 @@ async def keep_up(
     Raises:
         IdentityError: it says that it is another.
     """
-    state = await state_of(device, identity)
-    revoked = renewed = False
-    newest = authority.revocations()
-    if newest is not None and authority.epoch() > state.revocation_epoch:
-        state, revoked = await device.revoke(newest), True
+    kept = await tell_revocations(device, authority, identity=identity)
     holding = authority.register.newest_of(identity)
-    if holding is not None and (renew_now or now_s >= renewal_due_s(holding)):
-        csr = await device.request_certificate()
-        issued = authority.issue_device(csr, holding.name, identity=identity)
-        state, renewed = await device.install_certificate(issued.document), True
-    return Kept(state, revoked, renewed)
+    if holding is None or (now_s < renewal_due_s(holding) and not renew_now):
+        return kept
+    csr = await device.request_certificate()
+    issued = authority.issue_device(csr, holding.name, identity=identity)
+    return replace(kept, trust=await device.install_certificate(issued.document), renewed=True)

@@ -12,8 +12,9 @@ from edgectl_agent.keys import answer
 from edgectl_host.fleet.inventory import Device
 from edgectl_host.transport.base import TrustCalls
 from edgectl_host.trust.audit import SeenLogs
+from edgectl_host.trust.authority import Authority
 from edgectl_host.trust.register import renewal_due_s
-from edgectl_host.trust.upkeep import keep_up
+from edgectl_host.trust.upkeep import keep_up, tell_revocations
 from edgectl_host.workflows.trust import bring_up_to_date, read_logs
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.errors import IdentityError
@@ -111,3 +112,12 @@ async def test_a_log_that_was_seen_is_not_begun_anew_under_another_identity(flee
     orin.said = replace(orin.said, identity="cd" * 16)
     (log,) = await read_logs([device], connect(orin), seen)
     assert log.failure.reason == "device_is_another"
+
+
+async def test_revocations_are_told_without_a_passphrase(tmp_path):
+    Authority.init(tmp_path, owner="ada", passphrase=b"horse").issue_client("bob", Role.VIEW)
+    Authority.open(tmp_path, passphrase=lambda: b"horse").revoke("bob")
+    device = Calls(DeviceTrust("orin-1", "ab" * 16))
+    for told in (True, False):
+        kept = await tell_revocations(device, Authority.open(tmp_path), identity="ab" * 16)
+        assert (kept.revoked, kept.trust.revocation_epoch) == (told, 1)
