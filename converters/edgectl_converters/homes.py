@@ -8,7 +8,7 @@ from edgectl_converters.targets.registry import TARGETS, target
 from edgectl_converters.toolchain import HOST, Toolchains
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.errors import ToolchainError
-from edgectl_protos.domain.policy import Generate, flat_steps
+from edgectl_protos.domain.program import Generate, flat_steps
 
 __all__ = ["homes_of", "lives_here", "ready_homes", "seat_of"]
 

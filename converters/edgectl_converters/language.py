@@ -11,7 +11,8 @@ from typing import Any
 
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import CheckpointError
-from edgectl_protos.domain.policy import Feature, FeatureKind, Generate, Policy, Program, Tokenise
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Generate, Program, Tokenise
 
 __all__ = [
     "COMPONENT",

@@ -19,7 +19,7 @@ from timing import wall_s
 
 from edgectl_converters.job import CALIBRATION_CASES
 from edgectl_converters.sources.base import ARRAYS
-from edgectl_protos.domain.policy import Normalise
+from edgectl_protos.domain.program import Normalise
 
 HERE = Path(__file__).parent
 

@@ -119,7 +119,7 @@ def _loop_file_seeds() -> list[bytes]:
 
 
 def _program() -> Callable[[bytes], object]:
-    from edgectl_protos.domain.policy import Program
+    from edgectl_protos.domain.program import Program
     from edgectl_protos.domain.program_checks import check_program
     from edgectl_testkit.bundles import tiny_policy
 

@@ -11,7 +11,7 @@ from edgectl_agent.worker.runtimes.base import Graph, Runtime
 from edgectl_agent.worker.runtimes.generator import CachedGenerator, Generator
 from edgectl_agent.worker.runtimes.registry import create
 from edgectl_protos.domain.device import ComponentFacts
-from edgectl_protos.domain.policy import Generate, flat_steps
+from edgectl_protos.domain.program import Generate, flat_steps
 
 __all__ = ["LoadedComponents", "import_runtimes", "load_components"]
 

@@ -11,7 +11,7 @@ from edgectl_agent.worker.runtimes.generator import Generator
 from edgectl_agent.worker.spans import Site
 from edgectl_agent.worker.tensors import Operation, Tensors, Values
 from edgectl_protos.domain.errors import ShapeError
-from edgectl_protos.domain.policy import Generate
+from edgectl_protos.domain.program import Generate
 
 __all__ = ["Generating", "generation"]
 

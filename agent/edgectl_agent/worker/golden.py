@@ -14,7 +14,7 @@ from edgectl_agent.worker.comparison import Expected, dimensions_of
 from edgectl_agent.worker.program import Executor
 from edgectl_agent.worker.release import Array, Release
 from edgectl_protos.domain.errors import BundleError, ShapeError
-from edgectl_protos.domain.policy import Ensemble, flat_steps
+from edgectl_protos.domain.program import Ensemble, flat_steps
 
 __all__ = ["GoldenCases", "read_golden"]
 

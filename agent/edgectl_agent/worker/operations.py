@@ -26,7 +26,7 @@ from edgectl_agent.worker.spans import Site
 from edgectl_agent.worker.tensors import Operation, Tensors, Values
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import ProgramError, ShapeError
-from edgectl_protos.domain.policy import (
+from edgectl_protos.domain.program import (
     Call,
     Ensemble,
     Generate,
@@ -39,9 +39,8 @@ from edgectl_protos.domain.policy import (
     Step,
     Tokenise,
     Unnormalise,
-    reads_of,
-    writes_of,
 )
+from edgectl_protos.domain.program_flow import reads_of, writes_of
 
 __all__ = ["CallHook", "Compiler"]
 

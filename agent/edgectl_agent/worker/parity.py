@@ -24,7 +24,7 @@ from edgectl_agent.worker.release import Array, Release, read_npz
 from edgectl_agent.worker.trace import ACTIONS, CONTRAST, CallSite, Recording, Standing, calls_of, contrasts
 from edgectl_protos.domain.errors import BundleError, ShapeError
 from edgectl_protos.domain.parity import ParityFigure, ParityReport, Tolerance
-from edgectl_protos.domain.policy import Generate, flat_steps
+from edgectl_protos.domain.program import Generate, flat_steps
 
 __all__ = ["EXACT", "MakeExecutor", "run_parity", "run_trace"]
 

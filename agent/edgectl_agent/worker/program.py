@@ -23,7 +23,8 @@ from edgectl_agent.worker.spans import Site, SpanTable
 from edgectl_agent.worker.tensors import Operation, Tensors, Values
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import NonFiniteError, ProgramError, ShapeError
-from edgectl_protos.domain.policy import Generate, Policy, Program
+from edgectl_protos.domain.policy import Policy
+from edgectl_protos.domain.program import Generate, Program
 from edgectl_protos.domain.program_checks import check_components, check_program
 
 __all__ = ["CallHook", "Executor"]

@@ -29,7 +29,7 @@ from edgectl_agent.worker.trace import write_trace
 from edgectl_protos.domain.errors import BundleError
 from edgectl_protos.domain.loop import LoopSpec, check_fits
 from edgectl_protos.domain.parity import ParityReport
-from edgectl_protos.domain.policy import Call, flat_steps
+from edgectl_protos.domain.program import Call, flat_steps
 from edgectl_protos.domain.run import ColdStart, RunPhase, RunSummary
 from edgectl_protos.worker import messages
 

@@ -20,18 +20,9 @@ from edgectl_agent.worker.golden import GoldenCases
 from edgectl_agent.worker.release import Array
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.errors import DiskFullError, WorkerError
-from edgectl_protos.domain.policy import (
-    Call,
-    FeatureKind,
-    Generate,
-    Policy,
-    Program,
-    Repeat,
-    Step,
-    flat_steps,
-    reads_of,
-    writes_of,
-)
+from edgectl_protos.domain.policy import FeatureKind, Policy
+from edgectl_protos.domain.program import Call, Generate, Program, Repeat, Step, flat_steps
+from edgectl_protos.domain.program_flow import reads_of, writes_of
 
 __all__ = ["ACTIONS", "CONTRAST", "CallSite", "Recording", "Standing", "calls_of", "contrasts", "write_trace"]
 

@@ -160,7 +160,7 @@ def picked(frames: int, count: int) -> list[int]:
 
 
 def _stretched(frame: Array, height: int, width: int) -> Array:
-    """A frame at another size, as `domain.policy.Resize` has it: bilinear, half-pixel centres, rounded for bytes."""
+    """A frame at another size, as `domain.program.Resize` has it: bilinear, half-pixel centres, rounded for bytes."""
     import numpy as np
 
     def taps(source: int, target: int) -> tuple[Array, Array, Array]:

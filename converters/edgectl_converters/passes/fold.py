@@ -21,18 +21,10 @@ from edgectl_converters.sources.base import ARRAYS, GOLDEN, ONNX, Export, Export
 from edgectl_converters.sources.npz import read_npz
 from edgectl_converters.targets.base import Target
 from edgectl_protos.domain.artifact import DType, TensorSpec
-from edgectl_protos.domain.policy import (
-    Call,
-    FeatureKind,
-    Normalise,
-    Repeat,
-    Resize,
-    Step,
-    flat_steps,
-    reads_of,
-    writes_of,
-)
+from edgectl_protos.domain.policy import FeatureKind
+from edgectl_protos.domain.program import Call, Normalise, Repeat, Resize, Step, flat_steps
 from edgectl_protos.domain.program_checks import check_components, check_program
+from edgectl_protos.domain.program_flow import reads_of, writes_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgectl_converters.files import link_or_copy
 from edgectl_converters.sources.onnx_graph import external_locations
-from edgectl_protos.domain.policy import Anchor, Fit
+from edgectl_protos.domain.program import Anchor, Fit
 
 __all__ = ["Folding", "fold_into_graph"]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgectl_protos.domain.artifact import TensorSpec
-from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Policy, Program
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Call, Program
 
 __all__ = ["bare_policy", "bare_program"]
 

@@ -15,7 +15,8 @@ from typing import ClassVar
 from edgectl_converters.card import ONNX, PT2, CheckpointCard, Declared, Sha256
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.errors import UsageError
-from edgectl_protos.domain.policy import Policy, Program
+from edgectl_protos.domain.policy import Policy
+from edgectl_protos.domain.program import Program
 from edgectl_protos.domain.roofline import Work
 
 __all__ = ["ARRAYS", "GOLDEN", "ONNX", "PT2", "Export", "ExportRequest", "ExportedComponent", "Source"]

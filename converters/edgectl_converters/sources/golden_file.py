@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from edgectl_converters.sources.npz import read_npz
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import CheckpointError, NonFiniteError, ShapeError
-from edgectl_protos.domain.policy import Noise, Policy, Program, Repeat, flat_steps
+from edgectl_protos.domain.policy import Policy
+from edgectl_protos.domain.program import Noise, Program, Repeat, flat_steps
 
 if TYPE_CHECKING:
     import numpy.typing as npt

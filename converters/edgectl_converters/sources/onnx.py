@@ -25,7 +25,7 @@ from edgectl_converters.sources.onnx_shapes import set_shape
 from edgectl_converters.sources.oracle import Evaluation, difference, disagreement, evaluate
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.errors import CheckpointError, GateError, OperatorError
-from edgectl_protos.domain.policy import Call, Program
+from edgectl_protos.domain.program import Call, Program
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -23,7 +23,8 @@ from edgectl_converters.sources.npz import read_npz
 from edgectl_protos.codec.pte import PteMethod, read_pte
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import CheckpointCorruptError, CheckpointError, DocumentError
-from edgectl_protos.domain.policy import Policy, Program
+from edgectl_protos.domain.policy import Policy
+from edgectl_protos.domain.program import Program
 
 __all__ = ["COMPONENT", "FORM", "PteSource"]
 

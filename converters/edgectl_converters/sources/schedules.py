@@ -1,4 +1,4 @@
-"""Coefficients of denoising updates, in float64: a row (a, b, p, q, r, s) a pass, as `domain.policy.Integrate` has it.
+"""Coefficients of denoising updates, in float64: a row (a, b, p, q, r, s) a pass, as `domain.program.Integrate` has it.
 
 Numbers are those of diffusers' schedulers: DDIM with eta 0, DDPM with the small fixed variance.
 """
@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from edgectl_protos.domain.policy import Prediction
+from edgectl_protos.domain.program import Prediction
 
 __all__ = ["Row", "alphas_of", "ddim_rows", "ddpm_rows", "euler_rows"]
 

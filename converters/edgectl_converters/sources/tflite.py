@@ -21,7 +21,8 @@ from edgectl_converters.sources.npz import read_npz
 from edgectl_converters.tflite_graph import TFLITE, TfliteGraph, read_tflite
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.errors import CheckpointError, NonFiniteError
-from edgectl_protos.domain.policy import Policy, Program
+from edgectl_protos.domain.policy import Policy
+from edgectl_protos.domain.program import Program
 
 if TYPE_CHECKING:
     import numpy.typing as npt

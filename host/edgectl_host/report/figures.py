@@ -13,7 +13,7 @@ from edgectl_host.runs.record import RunRecord
 from edgectl_protos.domain.artifact import precision_of
 from edgectl_protos.domain.device import ComponentFacts, DeviceFacts
 from edgectl_protos.domain.loop import LoopSpec
-from edgectl_protos.domain.policy import Repeat, Step
+from edgectl_protos.domain.program import Repeat, Step
 from edgectl_protos.domain.run import SAMPLE_FLOORS, Percentiles, RunSummary, SpanFigures
 
 __all__ = [

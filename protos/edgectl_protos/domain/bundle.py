@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from edgectl_protos.domain.artifact import Digest, FileEntry, TensorSpec, check_name, check_scheme
 from edgectl_protos.domain.errors import BundleError
 from edgectl_protos.domain.parity import Tolerance
-from edgectl_protos.domain.policy import Policy, Program
+from edgectl_protos.domain.policy import Policy
+from edgectl_protos.domain.program import Program
 from edgectl_protos.domain.program_checks import check_components, check_program
 from edgectl_protos.domain.roofline import Work
 

@@ -1,7 +1,7 @@
 """The loop: how a policy is run, by the user's choice.
 
 `LoopSpec` is what `edgectl init` prints and people edit: sources, rate, execution, deadlines. What the policy does is
-not in it: that is the program (`domain/policy.py`). Semantics of each word: docs/loop.md. Durations are seconds, rates
+not in it: that is the program (`domain/program.py`). Semantics of each word: docs/loop.md. Durations are seconds, rates
 are hertz.
 """
 

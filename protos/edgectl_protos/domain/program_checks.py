@@ -6,20 +6,9 @@ from collections.abc import Mapping
 
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.errors import ProgramError
-from edgectl_protos.domain.policy import (
-    MAX_CALLS,
-    Call,
-    Integrate,
-    Policy,
-    Program,
-    Repeat,
-    Slice,
-    Step,
-    Tokenise,
-    flat_steps,
-    reads_of,
-    writes_of,
-)
+from edgectl_protos.domain.policy import Policy
+from edgectl_protos.domain.program import MAX_CALLS, Call, Integrate, Program, Repeat, Slice, Step, Tokenise, flat_steps
+from edgectl_protos.domain.program_flow import reads_of, writes_of
 
 __all__ = ["check_components", "check_program"]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgectl_protos.domain.artifact import precision_of
-from edgectl_protos.domain.policy import Generate, Program, flat_steps
+from edgectl_protos.domain.program import Generate, Program, flat_steps
 
 __all__ = ["Ceiling", "Floor", "Work", "calls_of", "floor_of", "weight_bytes"]
 

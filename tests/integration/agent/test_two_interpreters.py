@@ -13,7 +13,7 @@ from edgectl_protos.codec.document import canonical_bytes
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Component
 from edgectl_protos.domain.deployment import State
-from edgectl_protos.domain.policy import Call, Program, Repeat
+from edgectl_protos.domain.program import Call, Program, Repeat
 from edgectl_protos.domain.run import RunPhase
 from edgectl_testkit.bundles import ACTION_DIM, CHUNK, tiny_bundle, tiny_component, tiny_loop, tiny_program
 from edgectl_testkit.raw_client import RawClient, manifest_of

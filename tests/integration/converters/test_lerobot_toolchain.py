@@ -21,7 +21,7 @@ from edgectl_converters.sources.base import GOLDEN, Export
 from edgectl_converters.steps import StepCache
 from edgectl_converters.toolchain import Toolchain, Toolchains
 from edgectl_protos.domain.errors import ToolchainError
-from edgectl_protos.domain.policy import Normalise
+from edgectl_protos.domain.program import Normalise
 from edgectl_testkit import lerobot_policies
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -19,7 +19,8 @@ from edgectl_protos.domain.artifact import Digest, DType, TensorSpec
 from edgectl_protos.domain.bundle import MANIFEST_NAME, BuildRecipe, Component, Golden, Manifest, Provenance
 from edgectl_protos.domain.loop import Deadlines, Execution, LoopSpec, OnEnd, SourceKind, SourceSpec
 from edgectl_protos.domain.parity import Tolerance
-from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Normalise, Policy, Program, Unnormalise
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Call, Normalise, Program, Unnormalise
 from edgectl_testkit.stub_bundles import write_blobs
 
 CAMERAS = ("observation.images.top", "observation.images.wrist")

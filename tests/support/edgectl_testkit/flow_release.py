@@ -22,20 +22,8 @@ from edgectl_protos.domain.artifact import Digest, DType
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Component, Golden, Manifest, Provenance
 from edgectl_protos.domain.loop import Deadlines, Execution, LoopSpec, OnEnd, SourceKind, SourceSpec
 from edgectl_protos.domain.parity import Tolerance
-from edgectl_protos.domain.policy import (
-    Call,
-    Dimension,
-    Feature,
-    FeatureKind,
-    Integrate,
-    Noise,
-    Normalise,
-    Policy,
-    Prediction,
-    Program,
-    Repeat,
-    Unnormalise,
-)
+from edgectl_protos.domain.policy import Dimension, Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Call, Integrate, Noise, Normalise, Prediction, Program, Repeat, Unnormalise
 from edgectl_testkit.bundles import npz_bytes, release_dir
 from edgectl_testkit.programs import component, graph_of, spec
 from edgectl_testkit.stub_bundles import write_blobs

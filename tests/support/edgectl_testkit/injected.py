@@ -24,10 +24,7 @@ from edgectl_protos.codec.document import canonical_bytes
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Manifest
 from edgectl_protos.domain.errors import NonFiniteError
 from edgectl_protos.domain.parity import ParityFigure, ParityReport
-from edgectl_protos.domain.policy import (
-    Repeat,
-    Step,
-)
+from edgectl_protos.domain.program import Repeat, Step
 
 __all__ = ["Fault", "Laid", "Seen", "as_oracle", "measure", "seen", "trace"]
 

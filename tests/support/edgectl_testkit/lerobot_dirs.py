@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgectl_protos.domain.artifact import DType, TensorSpec
-from edgectl_protos.domain.policy import Call
+from edgectl_protos.domain.program import Call
 
 if TYPE_CHECKING:
     from edgectl_converters.sources.base import Export

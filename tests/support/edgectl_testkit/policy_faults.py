@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgectl_agent.worker.session import Session
 from edgectl_protos.domain.bundle import Manifest
-from edgectl_protos.domain.policy import (
+from edgectl_protos.domain.policy import FeatureKind
+from edgectl_protos.domain.program import (
     Call,
-    FeatureKind,
     Fit,
     Integrate,
     Normalise,

@@ -27,16 +27,13 @@ from edgectl_protos.codec.document import canonical_bytes
 from edgectl_protos.domain.artifact import Digest, DType, FileEntry, TensorSpec
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Component, Golden, Manifest, Provenance
 from edgectl_protos.domain.loop import Deadlines, Execution, LoopSpec, OnEnd, SourceKind, SourceSpec
-from edgectl_protos.domain.policy import (
+from edgectl_protos.domain.policy import Dimension, Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import (
     Call,
-    Dimension,
-    Feature,
-    FeatureKind,
     Fit,
     Integrate,
     Noise,
     Normalise,
-    Policy,
     Prediction,
     Program,
     Repeat,

@@ -22,7 +22,8 @@ from edgectl_protos.domain.bundle import (
 )
 from edgectl_protos.domain.loop import Deadlines, Execution, LoopSpec, OnEnd, SourceKind, SourceSpec
 from edgectl_protos.domain.parity import Tolerance
-from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Policy, Program, Repeat, Step
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Call, Program, Repeat, Step
 
 __all__ = ["Part", "stub_bundle", "stub_loop", "stub_policy", "stub_program", "write_blobs"]
 

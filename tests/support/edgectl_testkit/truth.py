@@ -24,7 +24,8 @@ from edgectl_protos.domain.artifact import Digest, DType, TensorSpec
 from edgectl_protos.domain.bundle import MANIFEST_NAME, Component, Manifest, Provenance, folder_of
 from edgectl_protos.domain.loop import LoopOverrides, LoopSpec, OnEnd, SourceKind, SourceSpec
 from edgectl_protos.domain.parity import Tolerance
-from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Policy, Program
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Call, Program
 from edgectl_protos.domain.run import Percentiles, RunSummary
 from edgectl_protos.worker import messages
 from edgectl_protos.worker.process import WorkerProcess

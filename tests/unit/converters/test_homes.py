@@ -12,7 +12,7 @@ from edgectl_converters.homes import homes_of, ready_homes, seat_of
 from edgectl_converters.targets.reference import ReferenceTarget
 from edgectl_converters.toolchain import Toolchain
 from edgectl_protos.domain.errors import ToolchainError
-from edgectl_protos.domain.policy import Call, Generate
+from edgectl_protos.domain.program import Call, Generate
 
 
 class Elsewhere(ReferenceTarget):

@@ -16,7 +16,7 @@ from pathlib import Path
 from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.errors import DocumentError
-from edgectl_protos.domain.policy import Call, Generate, Program, flat_steps
+from edgectl_protos.domain.program import Call, Generate, Program, flat_steps
 
 __all__ = ["Interpreters", "Seat", "calls_of"]
 

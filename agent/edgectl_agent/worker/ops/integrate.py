@@ -1,6 +1,6 @@
 """One denoising update, in float32 and in place: Euler, DDIM and DDPM as rows of six coefficients.
 
-The formula is that of `domain.policy.Integrate`. Coefficients are computed once, in float64, by whoever wrote the
+The formula is that of `domain.program.Integrate`. Coefficients are computed once, in float64, by whoever wrote the
 table; here they are applied.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from edgectl_agent.worker.release import Array
 from edgectl_protos.domain.errors import ProgramError
-from edgectl_protos.domain.policy import Integrate, Prediction
+from edgectl_protos.domain.program import Integrate, Prediction
 
 __all__ = ["integrator"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from edgectl_agent.worker.release import Array
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import ProgramError, StatisticsError
-from edgectl_protos.domain.policy import Normalise, Unnormalise
+from edgectl_protos.domain.program import Normalise, Unnormalise
 
 __all__ = ["normaliser", "unnormaliser"]
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgectl_agent.worker.release import Array
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import ProgramError
-from edgectl_protos.domain.policy import Anchor, Fit, Resize
+from edgectl_protos.domain.program import Anchor, Fit, Resize
 
 __all__ = ["BilinearResizer", "frame_resizer", "placed"]
 

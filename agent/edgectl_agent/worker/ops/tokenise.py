@@ -13,7 +13,7 @@ import numpy as np
 from edgectl_agent.worker.release import Array
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.errors import LoopSpecError, RuntimeMissingError, TokenizerError
-from edgectl_protos.domain.policy import Tokenise
+from edgectl_protos.domain.program import Tokenise
 
 __all__ = ["tokeniser"]
 

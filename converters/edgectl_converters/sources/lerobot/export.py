@@ -32,7 +32,7 @@ from edgectl_converters.sources.lerobot.program import assemble
 from edgectl_converters.sources.lerobot.tokenizer import TOKENIZER
 from edgectl_converters.toolchain_shim import declare_torchvision_operators
 from edgectl_protos.domain.errors import CheckpointError, TokenizerError
-from edgectl_protos.domain.policy import Program
+from edgectl_protos.domain.program import Program
 from edgectl_protos.domain.program_checks import check_components, check_program
 
 __all__ = ["export"]

@@ -18,7 +18,7 @@ from edgectl_converters.sources.lerobot.loading import Loaded
 from edgectl_converters.sources.lerobot.parts import Part, Split, Within, make_part, patched, tensor_of
 from edgectl_converters.sources.lerobot.program import entering
 from edgectl_protos.domain.artifact import TensorSpec
-from edgectl_protos.domain.policy import Call, Integrate, Noise, Prediction, Repeat, Slice
+from edgectl_protos.domain.program import Call, Integrate, Noise, Prediction, Repeat, Slice
 
 __all__ = ["Flow", "flow_split", "tokens_of"]
 

@@ -17,7 +17,7 @@ from typing import Any
 from edgectl_converters.sources.base import ONNX, PT2, ExportedComponent
 from edgectl_converters.sources.torch_program import write_program
 from edgectl_protos.domain.artifact import DType, TensorSpec
-from edgectl_protos.domain.policy import Step
+from edgectl_protos.domain.program import Step
 
 __all__ = ["Part", "Split", "export_part", "make_part", "patched", "port_specs", "tensor_of"]
 

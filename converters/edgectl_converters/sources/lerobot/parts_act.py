@@ -15,7 +15,7 @@ from edgectl_converters.sources.lerobot.join_tokens import join_tokens
 from edgectl_converters.sources.lerobot.loading import Loaded
 from edgectl_converters.sources.lerobot.parts import Split, make_part, tensor_of
 from edgectl_converters.sources.lerobot.program import entering
-from edgectl_protos.domain.policy import Call
+from edgectl_protos.domain.program import Call
 
 __all__ = ["predict", "split"]
 

@@ -19,7 +19,7 @@ from edgectl_converters.sources.lerobot.parts import Split, make_part, patched, 
 from edgectl_converters.sources.lerobot.program import entering
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import CheckpointFormatError
-from edgectl_protos.domain.policy import Call, Integrate, Noise, Prediction, Repeat, Slice, Step
+from edgectl_protos.domain.program import Call, Integrate, Noise, Prediction, Repeat, Slice, Step
 
 __all__ = ["predict", "split"]
 
@@ -135,7 +135,7 @@ def _steps(checkpoint: Checkpoint, config: Any, times: int, *, ancestral: bool) 
 
 
 def _coefficients(diffusion: Any) -> tuple[Any, Any]:
-    """Timesteps [steps] int64, and rows of the coefficients of `domain.policy.Integrate` in float32."""
+    """Timesteps [steps] int64, and rows of the coefficients of `domain.program.Integrate` in float32."""
     import numpy as np
 
     scheduler = diffusion.noise_scheduler

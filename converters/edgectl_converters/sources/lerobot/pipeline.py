@@ -62,7 +62,7 @@ class Normaliser:
 class Prompting:
     """How an instruction becomes token ids: `name` is the tokenizer's, `folder` where the step says it lies.
 
-    `suffix` and `template` are those of `domain.policy.Tokenise`.
+    `suffix` and `template` are those of `domain.program.Tokenise`.
     """
 
     name: str

@@ -15,17 +15,7 @@ from edgectl_converters.sources.lerobot.card import TASK, Checkpoint
 from edgectl_converters.sources.lerobot.processors import IDENTITY, Observed
 from edgectl_converters.sources.lerobot.tokenizer import TOKENIZER
 from edgectl_protos.domain.artifact import DType, TensorSpec
-from edgectl_protos.domain.policy import (
-    Anchor,
-    Ensemble,
-    Fit,
-    Normalise,
-    Program,
-    Resize,
-    Step,
-    Tokenise,
-    Unnormalise,
-)
+from edgectl_protos.domain.program import Anchor, Ensemble, Fit, Normalise, Program, Resize, Step, Tokenise, Unnormalise
 
 __all__ = ["assemble", "entering"]
 

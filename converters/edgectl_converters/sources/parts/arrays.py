@@ -18,7 +18,7 @@ from edgectl_converters.sources.parts.file import HINT, Affine, IntegrateStep
 from edgectl_converters.sources.parts.graphs import inside
 from edgectl_converters.sources.schedules import Row, alphas_of, ddim_rows, ddpm_rows, euler_rows
 from edgectl_protos.domain.errors import CheckpointError, ProgramError
-from edgectl_protos.domain.policy import Prediction
+from edgectl_protos.domain.program import Prediction
 
 __all__ = ["Array", "Numbers", "coefficients", "offset_and_scale"]
 

@@ -21,19 +21,10 @@ from edgectl_converters.sources.parts.steps import Translation
 from edgectl_converters.sources.parts.tensors import Specs, infer, meet_ports
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import CheckpointError, ProgramError
-from edgectl_protos.domain.policy import (
-    Call,
-    Feature,
-    FeatureKind,
-    Normalise,
-    Policy,
-    Program,
-    Step,
-    flat_steps,
-    reads_of,
-    writes_of,
-)
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Call, Normalise, Program, Step, flat_steps
 from edgectl_protos.domain.program_checks import check_components, check_program
+from edgectl_protos.domain.program_flow import reads_of, writes_of
 
 __all__ = ["PolicyInParts", "program_of", "single_call"]
 

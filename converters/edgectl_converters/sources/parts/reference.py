@@ -9,7 +9,7 @@ from edgectl_converters.sources.npz import read_npz
 from edgectl_converters.sources.oracle import Evaluation, evaluate
 from edgectl_converters.sources.parts.graphs import Part
 from edgectl_protos.domain.errors import CheckpointError
-from edgectl_protos.domain.policy import Call, Program
+from edgectl_protos.domain.program import Call, Program
 
 if TYPE_CHECKING:
     import numpy.typing as npt

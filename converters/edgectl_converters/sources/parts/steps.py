@@ -20,7 +20,7 @@ from edgectl_converters.sources.parts.graphs import Part, inside
 from edgectl_converters.sources.parts.tensors import Specs
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import CheckpointError, ProgramError, TokenizerError
-from edgectl_protos.domain.policy import (
+from edgectl_protos.domain.program import (
     Anchor,
     Call,
     Ensemble,

@@ -13,7 +13,7 @@ from edgectl_converters.sources.parts.file import HINT
 from edgectl_converters.sources.parts.graphs import Part
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import CheckpointError, ProgramError
-from edgectl_protos.domain.policy import (
+from edgectl_protos.domain.program import (
     Call,
     Ensemble,
     Integrate,
@@ -23,9 +23,8 @@ from edgectl_protos.domain.policy import (
     Tokenise,
     Unnormalise,
     flat_steps,
-    reads_of,
-    writes_of,
 )
+from edgectl_protos.domain.program_flow import reads_of, writes_of
 
 __all__ = ["Specs", "infer", "meet_ports"]
 

@@ -24,7 +24,8 @@ from edgectl_converters.sources.npz import read_npz
 from edgectl_converters.sources.pt2.archive import Kind, TorchArchive, read_archive
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import CheckpointError
-from edgectl_protos.domain.policy import Policy, Program
+from edgectl_protos.domain.policy import Policy
+from edgectl_protos.domain.program import Program
 
 __all__ = ["COMPONENT", "Pt2Source", "TorchModule", "read_module"]
 

@@ -17,7 +17,8 @@ from edgectl_agent.worker.release import Array, Release, read_release
 from edgectl_agent.worker.runtimes.base import Graph, LoadedFacts
 from edgectl_protos.domain.bundle import Component
 from edgectl_protos.domain.loop import Deadlines, LoopSpec
-from edgectl_protos.domain.policy import Policy, Program
+from edgectl_protos.domain.policy import Policy
+from edgectl_protos.domain.program import Program
 from edgectl_testkit.bundles import ACTION_DIM, CHUNK, COMPONENT, release_dir, tiny_bundle, tiny_loop
 
 MS = 1_000_000

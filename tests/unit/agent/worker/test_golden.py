@@ -12,7 +12,8 @@ from edgectl_agent.worker.program import Executor
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError, ShapeError
 from edgectl_protos.domain.parity import Tolerance
-from edgectl_protos.domain.policy import Dimension, Ensemble, Feature, FeatureKind, Policy, Program, Unnormalise
+from edgectl_protos.domain.policy import Dimension, Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Ensemble, Program, Unnormalise
 from edgectl_testkit.bundles import CAMERAS, STATE, STATE_DIM, tiny_golden
 from edgectl_testkit.flow_release import DIMENSIONS, Maker, flow_golden, flow_release
 from edgectl_testkit.programs import spec

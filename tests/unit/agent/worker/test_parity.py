@@ -16,7 +16,8 @@ from edgectl_agent.worker.trace import write_trace
 from edgectl_converters.targets.registry import target
 from edgectl_protos.domain.artifact import Digest, DType, FileEntry
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError, NonFiniteError, ShapeError
-from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Generate, Policy, Program, Unnormalise
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Call, Generate, Program, Unnormalise
 from edgectl_testkit.bundles import STATE, release_dir, tiny_bundle, tiny_golden, tiny_graph
 from edgectl_testkit.flow_release import Maker, flow_release
 from edgectl_testkit.programs import (

@@ -16,7 +16,8 @@ from edgectl_agent.worker.trace import Recording, Standing, calls_of, contrasts,
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import DiskFullError, WorkerError
 from edgectl_protos.domain.parity import Tolerance
-from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Policy, Program
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Call, Program
 from edgectl_testkit.bundles import tiny_program
 from edgectl_testkit.flow_release import Maker, flow_arrays, flow_golden, flow_release
 

@@ -24,7 +24,7 @@ from edgectl_protos.domain.errors import (
     ToolchainError,
     UsageError,
 )
-from edgectl_protos.domain.policy import Normalise
+from edgectl_protos.domain.program import Normalise
 from edgectl_testkit.bundles import tiny_graph
 from edgectl_testkit.lerobot_dirs import CAMERAS, STATE, LeRobotDir, golden_of
 

@@ -12,17 +12,8 @@ from edgectl_converters.passes.base import PassRequest
 from edgectl_converters.passes.fold import FoldFrames
 from edgectl_converters.sources.base import ARRAYS, GOLDEN, Export, ExportedComponent
 from edgectl_protos.domain.artifact import DType, TensorSpec
-from edgectl_protos.domain.policy import (
-    Anchor,
-    Call,
-    Feature,
-    FeatureKind,
-    Fit,
-    Normalise,
-    Policy,
-    Program,
-    Resize,
-)
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Anchor, Call, Fit, Normalise, Program, Resize
 from edgectl_testkit.bundles import (
     CAMERAS,
     STATE,

@@ -32,7 +32,8 @@ from edgectl_protos.domain.errors import (
     UsageError,
 )
 from edgectl_protos.domain.parity import Tolerance
-from edgectl_protos.domain.policy import FeatureKind, Generate, Step, Tokenise, flat_steps
+from edgectl_protos.domain.policy import FeatureKind
+from edgectl_protos.domain.program import Generate, Step, Tokenise, flat_steps
 
 DOCS = Path(__file__).parents[4] / "docs/policy-file.md"
 KINDS = {"f": TensorProto.FLOAT, "i": TensorProto.INT64, "b": TensorProto.BOOL}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgectl_converters.sources.schedules import alphas_of, ddim_rows, ddpm_rows, euler_rows
-from edgectl_protos.domain.policy import Prediction
+from edgectl_protos.domain.program import Prediction
 
 TIMES = [90, 80, 70, 60, 50, 40, 30, 20, 10, 0]
 

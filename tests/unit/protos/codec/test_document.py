@@ -22,7 +22,7 @@ from edgectl_protos.domain.artifact import Digest, FileEntry
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.errors import BundleError, BundlePathError, EdgectlError, LoopSpecError, ProgramError
 from edgectl_protos.domain.loop import LoopSpec
-from edgectl_protos.domain.policy import Integrate, Noise, Prediction, Program, Repeat
+from edgectl_protos.domain.program import Integrate, Noise, Prediction, Program, Repeat
 from edgectl_testkit.bundles import tiny_bundle, tiny_loop, tiny_program
 from edgectl_testkit.foreign import json_values, odd_bytes
 

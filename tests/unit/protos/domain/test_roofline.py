@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgectl_protos.domain.policy import Call, Generate, Program, Repeat
+from edgectl_protos.domain.program import Call, Generate, Program, Repeat
 from edgectl_protos.domain.roofline import Ceiling, Floor, Work, calls_of, floor_of, weight_bytes
 
 WORK = Work(operations=2_000_000_000, weights=10_000_000, port_bytes=1_000_000)

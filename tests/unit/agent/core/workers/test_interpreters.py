@@ -8,7 +8,7 @@ from edgectl_agent.core.store.store import parse_manifest
 from edgectl_agent.core.workers.interpreters import Interpreters, Seat, calls_of
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.bundle import MANIFEST_NAME
-from edgectl_protos.domain.policy import Generate, Program
+from edgectl_protos.domain.program import Generate, Program
 from edgectl_testkit.stub_bundles import Part, stub_bundle
 
 PYTHONS = Interpreters("/agent/python", {"tensorrt": "/jetpack/python", "executorch": "/torch/python"})

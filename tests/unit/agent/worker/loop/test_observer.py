@@ -10,7 +10,8 @@ from edgectl_agent.worker.program import Executor
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import ShapeError
 from edgectl_protos.domain.loop import OnEnd, SourceKind, SourceSpec
-from edgectl_protos.domain.policy import Feature, FeatureKind, Program, Unnormalise
+from edgectl_protos.domain.policy import Feature, FeatureKind
+from edgectl_protos.domain.program import Program, Unnormalise
 from edgectl_testkit.bundles import CAMERAS, STATE, tiny_policy
 from edgectl_testkit.video import write_image, write_video
 

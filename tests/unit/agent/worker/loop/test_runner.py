@@ -10,7 +10,8 @@ from edgectl_agent.worker.loop.summary import summarise
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import NonFiniteError
 from edgectl_protos.domain.loop import Deadlines, Execution, Limit, Metric, Mode, Overrun, SourceKind
-from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Policy, Program, Repeat, Unnormalise
+from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
+from edgectl_protos.domain.program import Call, Program, Repeat, Unnormalise
 from edgectl_testkit.bundles import ACTION_DIM, CHUNK, COMPONENT, STATE, tiny_component
 
 MS = 1_000_000

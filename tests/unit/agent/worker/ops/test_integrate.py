@@ -7,7 +7,7 @@ import pytest
 
 from edgectl_agent.worker.ops.integrate import integrator
 from edgectl_protos.domain.errors import ProgramError
-from edgectl_protos.domain.policy import Integrate, Prediction
+from edgectl_protos.domain.program import Integrate, Prediction
 
 SHAPE = (4, 3)
 # A product of (1 - beta) over the time steps, as every noise schedule gives one; the last step is the clean sample.

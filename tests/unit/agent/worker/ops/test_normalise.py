@@ -4,7 +4,7 @@ import pytest
 from edgectl_agent.worker.ops.normalise import normaliser, unnormaliser
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import ProgramError, StatisticsError
-from edgectl_protos.domain.policy import Normalise, Unnormalise
+from edgectl_protos.domain.program import Normalise, Unnormalise
 
 PLANES = Normalise("frame", "cam", "x", "pre.cam", planes=True)
 ELEMENTS = Normalise("state", "state", "x", "pre.state")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from edgectl_agent.worker.ops.resize import BilinearResizer, frame_resizer, placed
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import ProgramError
-from edgectl_protos.domain.policy import Anchor, Fit, Resize
+from edgectl_protos.domain.program import Anchor, Fit, Resize
 
 
 def by_hand(frame, height, width):

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from edgectl_agent.worker.ops.tokenise import tokeniser
 from edgectl_protos.domain.artifact import DType, TensorSpec
 from edgectl_protos.domain.errors import LoopSpecError, RuntimeMissingError, TokenizerError
-from edgectl_protos.domain.policy import Tokenise
+from edgectl_protos.domain.program import Tokenise
 
 WORDS = ["pick", "the", "red", "cube", "\n", "Task:", "State:", ";", *map(str, range(-1, 256))]
 IDS = {word: at + 1 for at, word in enumerate(WORDS)}

@@ -11,7 +11,8 @@ from onnx import helper
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import ProgramError, ShapeError, StatisticsError
 from edgectl_protos.domain.parity import Tolerance
-from edgectl_protos.domain.policy import Call, Integrate, Noise, Prediction, Program, Repeat, Unnormalise, waits_for
+from edgectl_protos.domain.program import Call, Integrate, Noise, Prediction, Program, Repeat, Unnormalise
+from edgectl_protos.domain.program_flow import waits_for
 from edgectl_testkit.flow_release import Maker, flow_golden, flow_release
 from edgectl_testkit.programs import component, graph_of, spec
 from edgectl_testkit.small_policies import ACTION, CHUNK, STATE_DIM, policy, random_normal, random_state

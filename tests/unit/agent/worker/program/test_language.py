@@ -7,7 +7,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from edgectl_agent.worker.spans import SpanTable
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import ProgramError, ShapeError
-from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Generate, Program, Tokenise
+from edgectl_protos.domain.policy import Feature, FeatureKind
+from edgectl_protos.domain.program import Call, Generate, Program, Tokenise
 from edgectl_testkit.programs import component, graph_of, language_component, language_graph, language_text, spec
 from edgectl_testkit.small_policies import ACTION, policy
 

@@ -7,7 +7,7 @@ import pytest
 from onnx import helper
 
 from edgectl_protos.domain.errors import ShapeError
-from edgectl_protos.domain.policy import Call, Ensemble, Normalise, Program, Resize, Slice
+from edgectl_protos.domain.program import Call, Ensemble, Normalise, Program, Resize, Slice
 from edgectl_testkit.programs import component, graph_of, spec
 from edgectl_testkit.small_policies import CHUNK, STATE_DIM, policy, random_frame, random_state, the_frame, the_state
 

@@ -6,7 +6,9 @@ from onnx import helper
 
 from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import ProgramError, ShapeError
-from edgectl_protos.domain.policy import Call, Feature, FeatureKind, Normalise, Program, Slice, waits_for
+from edgectl_protos.domain.policy import Feature, FeatureKind
+from edgectl_protos.domain.program import Call, Normalise, Program, Slice
+from edgectl_protos.domain.program_flow import waits_for
 from edgectl_testkit.programs import component, graph_of, spec
 from edgectl_testkit.small_policies import (
     HEIGHT,

@@ -5,7 +5,7 @@ import pytest
 from edgectl_converters.sources.lerobot.card import read_checkpoint
 from edgectl_converters.sources.lerobot.program import assemble, entering
 from edgectl_protos.domain.artifact import DType, TensorSpec
-from edgectl_protos.domain.policy import Anchor, Ensemble, Noise, Resize, Tokenise
+from edgectl_protos.domain.program import Anchor, Ensemble, Noise, Resize, Tokenise
 from edgectl_protos.domain.program_checks import check_program
 from edgectl_testkit.lerobot_dirs import diffusion_dir, language_dir
 
