@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from contracts.runtime import RuntimeContract
-from contracts.torch_chains import made
 from edgectl_agent.worker.runtimes.registry import create
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError, RuntimeMissingError
 from edgectl_testkit.bundles import tiny_component
+from edgectl_testkit.toolchains import toolchain_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -38,7 +38,7 @@ torch._inductor.aoti_compile_and_package(
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    return str(made("torch").python)
+    return str(toolchain_of("torch").python)
 
 
 @pytest.fixture(scope="module")

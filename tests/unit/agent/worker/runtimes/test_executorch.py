@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from contracts.runtime import RuntimeContract, expected_action, graph_inputs
-from contracts.torch_chains import made
 from edgectl_agent.worker.runtimes.registry import create
 from edgectl_protos.codec.pte import read_pte
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError, DocumentError, RuntimeMissingError
 from edgectl_testkit.bundles import tiny_component
+from edgectl_testkit.toolchains import toolchain_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -44,7 +44,7 @@ for name, ports in (("named", named), ("turned", turned), ("bare", None)):
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    return str(made("executorch").python)
+    return str(toolchain_of("executorch").python)
 
 
 @pytest.fixture(scope="module")
