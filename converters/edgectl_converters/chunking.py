@@ -51,8 +51,11 @@ def bundle_chunks(bundle: Path, manifest: Manifest, entry: FileEntry) -> ChunkLi
     with contextlib.suppress(OSError):
         kept.parent.mkdir(exist_ok=True)
         aside = kept.with_name(f".{kept.name}.{os.getpid()}")
-        aside.write_bytes(chunks_to_bytes(chunks))
-        aside.replace(kept)
+        try:
+            aside.write_bytes(chunks_to_bytes(chunks))
+            aside.replace(kept)
+        finally:
+            aside.unlink(missing_ok=True)
     return chunks
 
 

@@ -8,7 +8,6 @@ import queue
 import subprocess
 import sys
 from concurrent import futures
-from pathlib import Path
 
 import grpc
 import pytest
@@ -17,6 +16,7 @@ from edgectl_protos.agent.v1 import deployment_service_pb2
 from edgectl_protos.codec.status import error_from_rpc
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import BusyError, EdgectlError, UsageError
+from edgectl_testkit.footprint import memory_bytes
 from edgectl_testkit.raw_client import RawClient, manifest_bytes
 from edgectl_testkit.serve import serve, short_folder
 
@@ -114,9 +114,7 @@ def test_hostile_requests_leave_the_agent_small_and_serving(tmp_path, bundle):
                 attack(f"unix:{folder}/a", bundle)
                 with RawClient(f"unix:{folder}/a") as client:
                     assert client.hello()
-                status = Path(f"/proc/{process.pid}/status").read_text()
-                resident_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-                assert resident_kib * 1024 < 100e6
+                assert memory_bytes(process.pid) < 100e6
             finally:
                 process.kill()
 

@@ -161,6 +161,14 @@ def test_a_bundle_that_may_not_be_written_is_cut_all_the_same(bundle):
     assert bundle_chunks(folder, manifest, entry).size_bytes == MIB
 
 
+def test_a_list_that_cannot_be_kept_leaves_nothing_behind(bundle):
+    folder, manifest, entry = bundle
+    kept = folder / "chunks" / entry.digest.hex
+    kept.mkdir(parents=True)
+    assert bundle_chunks(folder, manifest, entry).size_bytes == MIB
+    assert list(kept.parent.iterdir()) == [kept]
+
+
 def test_a_blob_that_is_gone_is_named(bundle):
     folder, manifest, entry = bundle
     blob_path(folder, entry.digest).unlink()
