@@ -60,9 +60,18 @@ def _make_key(ask: MakeKey) -> MadeKey:
     )
 
 
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What the library raises of a certificate or key that is none, or of a kind that it does not know."""
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    of_extensions = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+    return (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, *of_extensions)
+
+
 def _check_certificate(ask: CheckCertificate) -> Checked:
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import serialization
 
     try:
@@ -80,7 +89,7 @@ def _check_certificate(ask: CheckCertificate) -> Checked:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except InvalidSignature:
         return Checked("the certificate is not from this authority")
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as exc:
+    except _unreadable() as exc:
         return Checked(f"it cannot be read: {exc}")
     identity = ask.identity or hashlib.sha256(spki).hexdigest()[:32]
     if x509.oid.ExtendedKeyUsageOID.SERVER_AUTH not in uses:
@@ -92,7 +101,7 @@ def _check_certificate(ask: CheckCertificate) -> Checked:
 
 def _check_host(ask: CheckHost) -> Checked:
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import serialization
 
     try:
@@ -104,7 +113,7 @@ def _check_host(ask: CheckHost) -> Checked:
         names = presented.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except InvalidSignature:
         return Checked("its certificate is not from its authority")
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as exc:
+    except _unreadable() as exc:
         return Checked(f"what it sent cannot be read: {exc}")
     # A device of the fleet has a certificate too, and must not enrol others.
     if ENROLMENT_SERVER not in names.get_values_for_type(x509.DNSName):
@@ -121,7 +130,7 @@ def _check_signatures(ask: CheckSignatures) -> Checked:
 
 def _is_right(signature: Signature) -> bool:
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -134,7 +143,9 @@ def _is_right(signature: Signature) -> bool:
             public.verify(mark, message, ec.ECDSA(hashes.SHA256()))
         else:
             ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(signature.key)).verify(mark, message)
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+    except InvalidSignature:
+        return False
+    except _unreadable():
         return False
     return True
 

@@ -52,7 +52,7 @@ DEVICE_S = 365 * DAY_S
 CLIENT_S = 90 * DAY_S
 _BEGINNING = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _SERIAL_BITS = 120
-_UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm)
+_UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion)
 """What the library says of bytes that are no key, request or certificate, or of a kind that it does not know."""
 
 
