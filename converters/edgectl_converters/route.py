@@ -69,13 +69,13 @@ class RoutePlan:
         """The first way.
 
         Raises:
-            RouteError: there is none; every rejection is listed.
+            RouteError: there is none; every rejection has a line.
         """
         if self.routes:
             return self.routes[0]
-        reasons = "; ".join(f"{r.assignment}: {r.reason}" for r in self.rejected)
+        reasons = "".join(f"\n  {r.assignment}: {r.reason}" for r in self.rejected)
         raise RouteError(
-            f"no way to {self.board}: {reasons or 'the board lists no runtime'}",
+            f"no way to {self.board}:{reasons or ' the board lists no runtime'}",
             hint="ask for another: --runtime, --scheme; what a board can do: edgectl doctor",
         )
 

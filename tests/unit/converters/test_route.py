@@ -61,8 +61,9 @@ def test_a_runtime_that_is_asked_for_is_the_only_one_considered():
 
 def test_fp16_on_x86_is_refused_with_what_there_is():
     plan = plan_routes(CARD, X86, FACTS, RouteRequest(Choice("onnxrt"), Choice("fp16")))
-    with pytest.raises(RouteError, match="onnxrt fp16: .*fp32, int8"):
+    with pytest.raises(RouteError, match="\n  onnxrt fp16: .*fp32, int8") as caught:
         plan.best()
+    assert len(caught.value.message.splitlines()) == 1 + len(plan.rejected)
 
 
 def test_a_checkpoint_without_a_form_that_a_target_reads_says_which_it_has():
