@@ -74,6 +74,10 @@ __all__ = ["Agent"]
 _LOG = logging.getLogger(__name__)
 
 _KEEP_ALIVE_MS = 60_000
+# Of each listener, 60 KB each: well below the 1,024 descriptors that a service has by default.
+_MAX_CONNECTIONS = 512
+_HANDSHAKE_TIMEOUT_MS = 10_000
+_MAX_IDLE_MS = 60_000
 
 
 class Agent:
@@ -206,6 +210,10 @@ class Agent:
                     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
                     # Two agents must never share a port, each answering some of the calls.
                     ("grpc.so_reuseport", 0),
+                    # Whoever only connects takes no descriptors that files and workers need, and not for long.
+                    ("grpc.max_allowed_incoming_connections", _MAX_CONNECTIONS),
+                    ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
+                    ("grpc.max_connection_idle_ms", _MAX_IDLE_MS),
                     # A host that is gone without a word gives its call's place back.
                     ("grpc.keepalive_time_ms", _KEEP_ALIVE_MS),
                     ("grpc.keepalive_timeout_ms", _KEEP_ALIVE_MS),

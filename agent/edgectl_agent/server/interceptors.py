@@ -12,15 +12,15 @@ from typing import Any
 
 import grpc
 
-from edgectl_agent.core.device.memory import give_back_memory
+from edgectl_agent.core.device.memory import MemoryRelief
 from edgectl_agent.core.failures import as_ours
-from edgectl_agent.server.limits import MethodLimit, Places, Stream, bounded, checked, limit_of
+from edgectl_agent.server.limits import Places, Stream, bounded, checked, limit_of
 from edgectl_protos.codec.status import details_of, metadata_of, status_of
 from edgectl_protos.domain.errors import EdgectlError
 
 __all__ = ["CallInterceptor"]
 
-_RELIEVED_AFTER_BYTES = 16 << 20
+_RELIEVED_AFTER_S = 2.0
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ class CallInterceptor(grpc.ServerInterceptor):
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._received_bytes = 0
+        self._relief = MemoryRelief(_RELIEVED_AFTER_S)
 
     def intercept_service(
         self, continuation: Callable[[Any], Any], handler_call_details: grpc.HandlerCallDetails
@@ -52,40 +52,36 @@ class CallInterceptor(grpc.ServerInterceptor):
         if handler is None:
             return None
         method = handler_call_details.method
-        limit = limit_of(method)
-        read = bounded(handler.request_deserializer, limit, self._count)
+        read = bounded(handler.request_deserializer, limit_of(method))
         kind, inner = _kind_of(handler)
         behaviour = self._streaming if handler.response_streaming else self._unary
-        return kind(behaviour(handler, inner, method, limit), read, handler.response_serializer)
-
-    def _count(self, size_bytes: int) -> None:
-        self._received_bytes += size_bytes
+        return kind(behaviour(handler, inner, method), read, handler.response_serializer)
 
     @contextlib.contextmanager
     def _relieved(self) -> Iterator[None]:
-        """After requests of some size their memory goes back: gRPC's buffers leave a heap full of holes."""
+        """Its memory goes back afterwards: gRPC's buffers and TLS handshakes leave a heap full of holes, and code that
+        ran once.
+        """
         try:
             yield
         finally:
-            if self._received_bytes > _RELIEVED_AFTER_BYTES:
-                self._received_bytes = 0
-                give_back_memory()
+            self._relief.worked()
 
-    def _unary(self, handler: Any, inner: Any, method: str, limit: MethodLimit) -> Any:
+    def _unary(self, handler: Any, inner: Any, method: str) -> Any:
         def behaviour(request: Any, context: grpc.ServicerContext) -> Any:
             with self._relieved(), _reported(context, method):
                 if not handler.request_streaming:
-                    return inner(checked(request, limit), context)
+                    return inner(checked(request), context)
                 with self._places.take(method, context.cancel) as stream:
-                    return inner(_heard(request, limit, stream), context)
+                    return inner(_heard(request, stream), context)
 
         return behaviour
 
-    def _streaming(self, handler: Any, inner: Any, method: str, limit: MethodLimit) -> Any:
+    def _streaming(self, handler: Any, inner: Any, method: str) -> Any:
         def behaviour(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             # The iteration is guarded too: a generator raises when it is asked, not when it is made.
             with self._relieved(), _reported(context, method), self._places.take(method, context.cancel) as stream:
-                asked = _heard(request, limit, stream) if handler.request_streaming else checked(request, limit)
+                asked = _heard(request, stream) if handler.request_streaming else checked(request)
                 for answer in inner(asked, context):
                     yield answer
                     stream.heard()
@@ -104,7 +100,7 @@ def _kind_of(handler: Any) -> tuple[Any, Any]:
     return grpc.unary_unary_rpc_method_handler, handler.unary_unary
 
 
-def _heard(requests: Iterator[Any], limit: MethodLimit, stream: Stream) -> Iterator[Any]:
+def _heard(requests: Iterator[Any], stream: Stream) -> Iterator[Any]:
     for request in requests:
         stream.heard()
-        yield checked(request, limit)
+        yield checked(request)

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from edgectl_protos.domain.bundle import MAX_MANIFEST_BYTES
 from edgectl_protos.domain.errors import BusyError, UsageError
 from edgectl_protos.domain.trust import MAX_TRUST_DOCUMENT_BYTES
@@ -61,34 +63,34 @@ def limit_of(method: str) -> MethodLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class _TooLong:
-    size_bytes: int
+class _Unread:
+    why: str
 
 
-def bounded(
-    deserialize: Callable[[bytes], Any] | None, limit: MethodLimit, count: Callable[[int], None]
-) -> Callable[[bytes], Any]:
-    """A deserializer that parses nothing longer than the limit; `checked` refuses what it gives instead. `count` is
-    told the size of each request.
+def bounded(deserialize: Callable[[bytes], Any] | None, limit: MethodLimit) -> Callable[[bytes], Any]:
+    """A deserializer that parses nothing longer than the limit, and never raises: gRPC would log a traceback for each
+    request. `checked` refuses what it gives instead.
     """
 
     def read(data: bytes) -> Any:
-        count(len(data))
         if len(data) > limit.request_bytes:
-            return _TooLong(len(data))
-        return data if deserialize is None else deserialize(data)
+            return _Unread(f"the request has {len(data):,} bytes; at most {limit.request_bytes:,} are read")
+        try:
+            return data if deserialize is None else deserialize(data)
+        except DecodeError:
+            return _Unread("the request is no message of its method")
 
     return read
 
 
-def checked(request: Any, limit: MethodLimit) -> Any:
-    """The request, if it was not too long.
+def checked(request: Any) -> Any:
+    """The request, if it was read.
 
     Raises:
-        UsageError: it was.
+        UsageError: it is too long, or no message.
     """
-    if isinstance(request, _TooLong):
-        raise UsageError(f"the request has {request.size_bytes:,} bytes; at most {limit.request_bytes:,} are read")
+    if isinstance(request, _Unread):
+        raise UsageError(request.why)
     return request
 
 

@@ -135,13 +135,18 @@ class OpenVinoTarget(Target):
         nodes = [node for names in layers.values() for node in names]
         quantised = None if weight_only else _quantise(model.clone(), seen, nodes)
 
-        def outputs_with(chosen: Sequence[str]) -> list[dict[str, Any]]:
+        def outputs_with(chosen: Sequence[str]) -> list[dict[str, Any]] | None:
             wanted = [node for name in chosen for node in layers[name]]
             if quantised is None:
-                return _outputs(compress(model.clone(), wanted), held)
-            trial = quantised.clone()
-            _keep_rounding(trial, set(wanted))
-            return _outputs(trial, held)
+                trial = compress(model.clone(), wanted)
+            else:
+                trial = quantised.clone()
+                _keep_rounding(trial, set(wanted))
+            try:
+                return _outputs(trial, held)
+            except RuntimeError:
+                # 2026.4 loses the stride of a ResNet's shortcut where only some of its convolutions are rounded.
+                return None
 
         return Ranking(rank_layers(tuple(layers), _outputs(model, held), outputs_with, progress))
 

@@ -55,16 +55,19 @@ def held_out(calls: Sequence[Any]) -> tuple[list[Any], list[Any]]:
 def rank_layers(
     layers: Sequence[str],
     exact: Outputs,
-    outputs_with: Callable[[Sequence[str]], Outputs],
+    outputs_with: Callable[[Sequence[str]], Outputs | None],
     progress: Callable[[str], None],
 ) -> tuple[str, ...]:
-    """Layers, the most sensitive first. `exact` are the outputs in fp32, `outputs_with` those with these in int8."""
+    """Layers, the most sensitive first. `exact` are the outputs in fp32, `outputs_with` those with these in int8; None:
+    the runtime does not run such a graph, so these are the first to be kept.
+    """
     size = math.ceil(len(layers) / TRIALS) or 1
     blocks = [layers[start : start + size] for start in range(0, len(layers), size)]
     found = []
     for index, block in enumerate(blocks):
         progress(f"measuring what rounding costs: {index + 1} of {len(blocks)}, {block[0]}")
-        found.append((damage(outputs_with(block), exact), block))
+        outputs = outputs_with(block)
+        found.append((math.inf if outputs is None else damage(outputs, exact), block))
     # Sorting is stable: layers that lose the same stay in their order.
     return tuple(name for _, block in sorted(found, key=lambda one: -one[0]) for name in block)
 

@@ -5,16 +5,26 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-__all__ = ["cpu_s", "memory_bytes", "rests_below"]
+__all__ = ["comes_below", "cpu_s", "memory_bytes", "rests_below"]
 
 _CPUCLOCK_SCHED = 2
 _WINDOW_S, _WINDOWS = 2.0, 8
+_LOOK_S, _LOOKS = 0.1, 200
 
 
 def memory_bytes(pid: int, what: str = "VmRSS") -> int:
     """What it holds now; `VmHWM`: at its highest."""
     (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(f"{what}:")]
     return int(line.split()[1]) * 1024
+
+
+def comes_below(pid: int, size_bytes: float) -> bool:
+    """Whether what it holds comes to be less than this, a while after its work."""
+    for _ in range(_LOOKS):
+        if memory_bytes(pid) < size_bytes:
+            return True
+        time.sleep(_LOOK_S)
+    return False
 
 
 def cpu_s(pid: int) -> float:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from edgectl_agent.core.deployments.deployer import Deployer
 from edgectl_agent.core.deployments.gates import check_loop
-from edgectl_agent.core.device.memory import give_back_memory
 from edgectl_agent.core.store.store import Store
 from edgectl_agent.core.store.upload import Upload
 from edgectl_protos.codec.transfer import Frame, chunks_from_bytes, frame_from_bytes
@@ -22,9 +21,6 @@ from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.errors import ProtocolError
 
 __all__ = ["Answer", "Intake"]
-
-_MANY_BYTES, _LONG_LIST_BYTES = 8 << 20, 1 << 19
-"""After a stream of more, and after a longer list, the heap is trimmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +60,7 @@ class Intake:
                 holder=deployment_id,
                 going_on=lambda: self._deployer.staging(deployment_id),
             )
-            answer = Answer(True) if upload is None else Answer(False, upload.have(), upload.name)
-        if len(chunks) > _LONG_LIST_BYTES:
-            give_back_memory()
-        return answer
+            return Answer(True) if upload is None else Answer(False, upload.have(), upload.name)
 
     def upload(self, frames: Iterable[bytes], end: Callable[[], object]) -> Iterator[int]:
         """Store frames of one upload; how many bytes of them are durable, again whenever that has grown.
@@ -105,8 +98,6 @@ class Intake:
                     upload.sync()
                 finally:
                     upload.leave(end)
-            if arrived_bytes > _MANY_BYTES:
-                give_back_memory()
         if waiting:
             yield arrived_bytes
 

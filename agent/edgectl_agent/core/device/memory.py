@@ -1,15 +1,17 @@
 """Keeps the daemon's heap small, where the C library can be told (glibc). Elsewhere nothing happens.
 
 Buffers of frames (1 MiB) stay in the heap while an upload runs: from the system, each would be zeroed page by page, 0.3
-CPU s a GiB. Afterwards the heap is trimmed.
+CPU s a GiB. A moment after the last of some work the heap is trimmed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import threading
+from collections.abc import Callable
 
-__all__ = ["give_back_memory", "keep_memory_small"]
+__all__ = ["MemoryRelief", "give_back_memory", "keep_memory_small"]
 
 # malloc.h
 _M_TRIM_THRESHOLD = -1
@@ -50,3 +52,28 @@ def give_back_memory() -> None:
             if mode == "r-xp" and inode != "0" and name:
                 begin, end = (int(at, 16) for at in where.split("-"))
                 libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _MADV_DONTNEED)
+
+
+class MemoryRelief:
+    """Gives memory back `after_s` after work; what is done meanwhile is covered by the same relief."""
+
+    def __init__(self, after_s: float, give_back: Callable[[], None] = give_back_memory) -> None:
+        self._after_s = after_s
+        self._give_back = give_back
+        self._lock = threading.Lock()
+        self._planned = False
+
+    def worked(self) -> None:
+        """Some work has been done."""
+        with self._lock:
+            if self._planned:
+                return
+            self._planned = True
+        timer = threading.Timer(self._after_s, self._relieve)
+        timer.daemon = True
+        timer.start()
+
+    def _relieve(self) -> None:
+        with self._lock:
+            self._planned = False
+        self._give_back()

@@ -62,12 +62,18 @@ def test_a_request_over_its_limit_is_never_parsed():
         assert len(data) <= 10
         return "parsed"
 
-    sizes = []
-    read = bounded(parse, limit, sizes.append)
-    assert checked(read(b"x" * 10), limit) == "parsed"
+    read = bounded(parse, limit)
+    assert checked(read(b"x" * 10)) == "parsed"
     with pytest.raises(UsageError, match="has 11 bytes; at most 10 are read"):
-        checked(read(b"x" * 11), limit)
-    assert sizes == [10, 11]
+        checked(read(b"x" * 11))
+
+
+def test_a_request_that_is_no_message_is_refused_and_raises_nothing_where_grpc_would_log_it():
+    read = bounded(deployment_service_pb2.GetRequest.FromString, MethodLimit())
+    assert checked(read(b"")) == deployment_service_pb2.GetRequest()
+    refused = read(b"\xff\xff\xff")
+    with pytest.raises(UsageError, match="no message of its method"):
+        checked(refused)
 
 
 def test_each_method_has_a_limit_and_an_unknown_one_the_smallest():

@@ -33,6 +33,11 @@ def test_layers_are_ranked_by_what_each_alone_does_to_the_outputs():
     assert tried == [("a",), ("b",), ("c",), ("d",)]
 
 
+def test_layers_that_the_runtime_does_not_run_rounded_are_kept_first():
+    outputs = {"a": off_by(0.1), "b": None, "c": off_by(0.2)}
+    assert rank_layers(("a", "b", "c"), EXACT, lambda layers: outputs[layers[0]], lambda text: None) == ("b", "c", "a")
+
+
 def test_layers_that_lose_the_same_stay_in_their_order():
     assert rank_layers(("a", "b", "c"), EXACT, lambda layers: off_by(0.1), lambda text: None) == ("a", "b", "c")
 
