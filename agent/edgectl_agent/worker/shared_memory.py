@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgectl_agent.reserve import reserve
 from edgectl_agent.worker.release import Array
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.bundle import Component
@@ -46,8 +47,7 @@ def make_memory(component: Component) -> Path:
 def _reserved(folder: Path, size: int) -> Path:
     handle, name = tempfile.mkstemp(prefix="edgectl-", dir=folder)
     try:
-        # Truncating makes a hole, and writing into one that finds no room kills the process.
-        os.posix_fallocate(handle, 0, size)
+        reserve(handle, size)
     except OSError:
         os.unlink(name)
         raise

@@ -7,7 +7,6 @@ chunks that another blob or upload holds are copied, each once it was checked th
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgectl_agent.core.store.atomic import Disk, names_in, room
 from edgectl_agent.core.store.blobs import Blobs
 from edgectl_agent.core.store.chunk_lists import ChunkLists, Listed, Place, find, read_list
 from edgectl_agent.core.store.upload import Partial, SyncRule, Upload
+from edgectl_agent.reserve import reserve
 from edgectl_protos.codec.transfer import FRAME_BYTES, chunks_to_bytes
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.chunks import ChunkList
@@ -155,8 +155,7 @@ class Uploads:
 
     def _reserve(self, data: Path, size_bytes: int) -> None:
         with room(data), data.open("wb") as file:
-            if size_bytes:
-                os.posix_fallocate(file.fileno(), 0, size_bytes)
+            reserve(file.fileno(), size_bytes)
 
     def _copy_from_here(self, upload: Upload, going_on: Callable[[], object]) -> None:
         """Take chunks from other files of this device; one that is not there what its list says stays missing."""
