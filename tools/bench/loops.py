@@ -31,6 +31,7 @@ PARTS = (
     ("openvino", "bf16"),
     ("openvino", "prefix=int8,vision=int8,fp32"),
     ("openvino", "prefix=int8,vision=int8,bf16"),
+    ("onnxrt", "int8"),
 )
 FAMILIES = (
     ("onnxrt", "fp32"),
