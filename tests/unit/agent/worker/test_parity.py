@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgectl_agent.worker.parity import run_parity, run_trace
+from edgectl_agent.worker.parity import run_trace
 from edgectl_agent.worker.release import read_release
-from edgectl_agent.worker.trace import write_trace
 from edgectl_converters.targets.registry import target
 from edgectl_protos.domain.artifact import Digest, DType, FileEntry
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError, NonFiniteError, ShapeError
@@ -20,6 +18,17 @@ from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
 from edgectl_protos.domain.program import Call, Generate, Program, Unnormalise
 from edgectl_testkit.bundles import STATE, release_dir, tiny_bundle, tiny_golden, tiny_graph
 from edgectl_testkit.flow_release import Maker, flow_release
+from edgectl_testkit.parity_reports import (
+    failing,
+    figure_of,
+    ignore,
+    parity,
+    rewritten,
+    subjects,
+    traced,
+    with_manifest,
+    with_trace,
+)
 from edgectl_testkit.programs import (
     VOCABULARY,
     component,
@@ -31,51 +40,6 @@ from edgectl_testkit.programs import (
 )
 
 FP32, INT8 = (target("onnxrt").tolerance(scheme) for scheme in ("fp32", "int8"))
-BOTH = pytest.mark.parametrize("tolerance", [FP32, INT8], ids=["fp32", "int8"])
-
-
-def ignore(share):
-    pass
-
-
-def parity(release, maker=None, seen=None):
-    return run_parity(release, maker or Maker(release), ignore if seen is None else seen.append)
-
-
-def with_manifest(release, **changes):
-    return replace(release, manifest=replace(release.manifest, **changes))
-
-
-def rewritten(release, **arrays):
-    np.savez(release.path("golden.npz"), **(tiny_golden() | arrays))
-    return release
-
-
-def with_trace(release, arrays):
-    write_trace(release.path("trace.npz"), arrays)
-    manifest = release.manifest
-    data = release.path("trace.npz").read_bytes()
-    entry = FileEntry("trace.npz", len(data), Digest(hashlib.sha256(data).hexdigest()))
-    files = (*(file for file in manifest.files if file.path != "trace.npz"), entry)
-    return with_manifest(release, files=files, golden=replace(manifest.golden, trace="trace.npz"))
-
-
-def traced(release):
-    """The release with the trace that an oracle over its own graphs writes."""
-    return with_trace(release, run_trace(release, Maker(release), ignore)[1])
-
-
-def subjects(report):
-    return [figure.subject for figure in report.figures]
-
-
-def figure_of(report, subject, statistic=""):
-    found = [figure for figure in report.figures if figure.subject == subject]
-    return next(figure for figure in found if not statistic or figure.statistic == statistic)
-
-
-def failing(report):
-    return {figure.subject for figure in report.failures}
 
 
 # --- without a trace -------------------------------------------------------------------------------------------------
@@ -228,140 +192,6 @@ def test_an_integer_that_differs_is_not_hidden_by_numbers_that_nearly_do(tmp_pat
     assert figure_of(parity(with_trace(two, trace)), "act").passed
     trace["0.out.best"][0, 0] += 1
     assert not figure_of(parity(with_trace(two, trace)), "act", "unequal").passed
-
-
-# --- faults, at both tolerances --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def broken(tmp_path):
-    """The report on a release, of which the trace was written before this was changed in it."""
-
-    def make(tolerance, *, arrays=None, program=None, spoil=None, golden=None):
-        release = traced(flow_release(tmp_path, tolerance))
-        release = replace(release, arrays=release.arrays | (arrays or {}))
-        if program is not None:
-            release = with_manifest(release, program=program(release.manifest.program))
-        maker = Maker(release)
-        if spoil is not None:
-            spoil(maker.graphs)
-        return parity(release, maker)
-
-    return make
-
-
-def step_of(program, id_):
-    return next(step for step in program.steps if step.id == id_)
-
-
-def changed_step(program, id_, **changes):
-    steps = (replace(step, **changes) if step.id == id_ else step for step in program.steps)
-    return replace(program, steps=tuple(steps))
-
-
-@BOTH
-def test_a_stale_cache_is_refused_where_it_is(broken, tolerance):
-    def stale(graphs):
-        infer, first = graphs["prefix"].infer, {}
-
-        def remembered(feeds):
-            if not first:
-                first.update({port: values.copy() for port, values in infer(feeds).items()})
-            return first
-
-        graphs["prefix"].infer = remembered
-
-    report = broken(tolerance, spoil=stale)
-    assert {"prefix", "executed"} <= failing(report)
-    assert figure_of(report, "processing").passed
-
-
-@BOTH
-def test_exchanged_cameras_are_refused_by_that_name(broken, tolerance):
-    def exchanged(program):
-        inputs = {"top": "wrist.tokens", "wrist": "top.tokens", "seen": "seen"}
-        return changed_step(program, "prefix", inputs=inputs)
-
-    report = broken(tolerance, program=exchanged)
-    assert {"taken for top and wrist exchanged", "prefix"} <= failing(report)
-    assert figure_of(report, "taken for top and wrist exchanged", "share").value == pytest.approx(1, abs=0.1)
-
-
-@BOTH
-def test_exchanged_frames_are_refused_as_processing(broken, tolerance):
-    def exchanged(program):
-        return changed_step(changed_step(program, "norm.top", input="wrist"), "norm.wrist", input="top")
-
-    report = broken(tolerance, program=exchanged)
-    assert {"taken for top and wrist exchanged", "processing"} <= failing(report)
-
-
-@BOTH
-@pytest.mark.parametrize("part", [1.02, 1.15])
-def test_a_state_normalised_with_a_wrong_deviation_is_refused_at_the_precision_of_floats(broken, tolerance, part):
-    scale = np.array([40, 30 * part, 0.03], np.float32)
-    report = broken(tolerance, arrays={"pre.state.scale": scale})
-    figure = figure_of(report, "processing")
-    assert (figure.passed, figure.at) == (False, "input seen of prefix")
-
-
-@BOTH
-@pytest.mark.parametrize(("index", "name"), [(1, "lift"), (2, "gripper")])
-@pytest.mark.parametrize("factor", [1.02, 1.15, -1.0])
-def test_one_dimension_that_is_scaled_after_the_components_is_refused_by_name(broken, tolerance, index, name, factor):
-    scale = np.array([40, 30, 0.03], np.float32)
-    scale[index] *= factor
-    report = broken(tolerance, arrays={"post.scale": scale})
-    figure = next(figure for figure in report.failures if figure.subject == "processing")
-    assert figure.at == name
-
-
-@BOTH
-def test_a_joint_that_is_not_normalised_is_refused(broken, tolerance):
-    arrays = {
-        "post.scale": np.array([40, 1, 0.03], np.float32),
-        "post.offset": np.array([10, 0, 0.04], np.float32),
-    }
-    report = broken(tolerance, arrays=arrays)
-    assert {"executed", "rest of the chunk", "processing"} <= failing(report)
-    assert report.worst.name == "lift"
-
-
-@BOTH
-def test_one_denoising_step_too_few_is_refused(broken, tolerance):
-    def fewer(program):
-        return changed_step(program, "flow", times=3)
-
-    euler = np.array([[0, 0, 0, 1, -1 / 3, 0]] * 3, np.float32)
-    times = np.array([[1], [2 / 3], [1 / 3]], np.float32)
-    report = broken(tolerance, program=fewer, arrays={"euler": euler, "times": times})
-    assert "processing" in failing(report)
-    assert figure_of(report, "processing").value > 0.05
-
-
-@BOTH
-def test_the_times_of_the_denoising_steps_are_part_of_the_processing(broken, tolerance):
-    times = np.linspace(1, 0.25, 4, dtype=np.float32)[::-1, None].copy()
-    report = broken(tolerance, arrays={"times": times})
-    assert not figure_of(report, "processing").passed
-    assert "input t of step" in figure_of(report, "processing").at
-
-
-@BOTH
-def test_a_denoiser_that_is_wrong_in_its_last_pass_is_named_with_the_pass(broken, tolerance):
-    def late(graphs):
-        infer, calls = graphs["step"].infer, [0]
-
-        def wrong(feeds):
-            calls[0] += 1
-            found = infer(feeds)
-            return {"v": -found["v"]} if calls[0] % 4 == 0 else found
-
-        graphs["step"].infer = wrong
-
-    report = broken(tolerance, spoil=late)
-    assert "step 4/4" in failing(report)
-    assert not {"step 1/4", "step 2/4", "step 3/4", "processing"} & failing(report)
 
 
 # --- programs that generate ------------------------------------------------------------------------------------------
