@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Until everything is imported, an interrupt ends the process as it ends any other: without a traceback.
+    # Until there is someone to catch it, an interrupt ends the process as it ends any other: without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import io
@@ -19,8 +19,6 @@ from edgectl_host.config import HostConfig
 
 def main() -> int:
     """Run one command; the exit code."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show `≤` shows `?` instead of ending the command.

@@ -29,6 +29,31 @@ IMPORTED = {
 """Modules of each command, in the order in which they are imported: moments that no clock has to meet."""
 
 
+@pytest.mark.parametrize("event", ["call", "return"])
+@pytest.mark.parametrize("function", ["main", "from_environment", "run", "guarded"])
+def test_an_interrupt_at_any_step_of_the_entry_point_shows_no_traceback(folder, function, event):
+    # The process interrupts itself, so that the moment is exact.
+    code = f"""
+import os, signal, sys
+from edgectl_host.__main__ import main
+
+def trace(frame, event, _):
+    if event == "{event}" and frame.f_code.co_name == "{function}" and "edgectl_host" in frame.f_code.co_filename:
+        print("now", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.argv = ["edgectl", "runs"]
+sys.setprofile(trace)
+sys.exit(main())
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, env={"HOME": str(folder), "PATH": ""}
+    )
+    assert "now" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode in (130, -signal.SIGINT)
+
+
 @pytest.mark.parametrize(
     ("command", "module"), [(command, module) for command, modules in IMPORTED.items() for module in modules]
 )

@@ -5,12 +5,14 @@ The only place that catches every EdgectlError. With `--json` the error is a doc
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -25,8 +27,9 @@ _INTERRUPTED = 130
 def guarded(command: Callable[[], int], *, json_mode: bool, log_dir: Path) -> int:
     """The exit code of the command, whatever happens in it."""
     try:
-        code = command()
-        sys.stdout.flush()
+        with _interrupts_raised():
+            code = command()
+            sys.stdout.flush()
         return code
     except EdgectlError as exc:
         return _report(exc, json_mode)
@@ -48,6 +51,22 @@ def guarded(command: Callable[[], int], *, json_mode: bool, log_dir: Path) -> in
         return _report(_of_the_system(exc), json_mode)
     except Exception as exc:  # noqa: BLE001 - the boundary of the process: a defect, told without a traceback
         return _report(_defect(exc, log_dir), json_mode)
+
+
+@contextlib.contextmanager
+def _interrupts_raised() -> Iterator[None]:
+    """KeyboardInterrupt where the entry point has put the system's own handler, which ends the process at once.
+
+    Only in here is there someone who catches it; before and after, Python would show a traceback.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        yield
+        return
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def error_document(error: EdgectlError) -> dict[str, object]:
