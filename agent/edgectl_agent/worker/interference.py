@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgectl_agent.worker.process import temperature_c
-from edgectl_protos.domain.run import Interference
+from edgectl_protos.domain.interference import Interference
 
 __all__ = ["Watch"]
 

@@ -7,8 +7,10 @@ import math
 from edgectl_host.quantities import share_words, time_words
 from edgectl_host.report.figures import age_name, device_words
 from edgectl_host.runs.record import RunRecord
+from edgectl_protos.domain.interference import Disturbance
 from edgectl_protos.domain.loop import Limit, LoopSpec, Metric
-from edgectl_protos.domain.run import SAMPLE_FLOORS, Check, Disturbance, Outcome, Percentiles, Verdict
+from edgectl_protos.domain.run import SAMPLE_FLOORS, Percentiles
+from edgectl_protos.domain.verdict import Check, Outcome, Verdict
 
 __all__ = ["cures", "verdict_parts"]
 

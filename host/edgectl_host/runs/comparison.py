@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgectl_protos.domain.errors import UsageError
-from edgectl_protos.domain.run import SAMPLE_FLOORS, Outcome
+from edgectl_protos.domain.run import SAMPLE_FLOORS
+from edgectl_protos.domain.verdict import Outcome
 
 __all__ = ["MIN_BLOCKS", "THRESHOLD", "Change", "Ratio", "compare", "outcome_of"]
 

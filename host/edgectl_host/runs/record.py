@@ -9,7 +9,8 @@ from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.deployment import Deployment
 from edgectl_protos.domain.loop import Mode
 from edgectl_protos.domain.newer import is_newer
-from edgectl_protos.domain.run import Outcome, RunSummary, Verdict, judge
+from edgectl_protos.domain.run import RunSummary
+from edgectl_protos.domain.verdict import Outcome, Verdict, judge
 
 __all__ = ["CAPACITY", "RunRecord", "worst_exit_code"]
 

@@ -23,7 +23,8 @@ from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.deployment import Deployment
 from edgectl_protos.domain.errors import EdgectlError, RunsError
-from edgectl_protos.domain.run import RunSummary, Verdict
+from edgectl_protos.domain.run import RunSummary
+from edgectl_protos.domain.verdict import Verdict
 
 __all__ = ["RunRow", "RunStore"]
 

@@ -27,17 +27,10 @@ from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.errors import EdgectlError, UsageError
+from edgectl_protos.domain.interference import Interference
 from edgectl_protos.domain.loop import Deadlines, Limit, LoopOverrides, Metric
-from edgectl_protos.domain.run import (
-    SAMPLE_FLOORS,
-    Exceedances,
-    Interference,
-    Misses,
-    Percentiles,
-    RunSummary,
-    Verdict,
-    judge,
-)
+from edgectl_protos.domain.run import SAMPLE_FLOORS, Exceedances, Misses, Percentiles, RunSummary
+from edgectl_protos.domain.verdict import Verdict, judge
 
 __all__ = ["Blocks", "Contestant", "Pooled", "bring", "conditions_of", "pool", "take_turns"]
 

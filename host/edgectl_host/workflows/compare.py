@@ -20,7 +20,7 @@ from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.errors import RouteError, StateError, UsageError
 from edgectl_protos.domain.loop import LoopOverrides
-from edgectl_protos.domain.run import Outcome
+from edgectl_protos.domain.verdict import Outcome
 
 __all__ = ["ON_DEVICE", "Comparison", "Side", "run_compare"]
 

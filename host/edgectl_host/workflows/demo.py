@@ -27,7 +27,7 @@ from edgectl_protos.domain.bundle import Manifest
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import EdgectlError, UsageError
 from edgectl_protos.domain.loop import LoopOverrides
-from edgectl_protos.domain.run import Outcome
+from edgectl_protos.domain.verdict import Outcome
 
 __all__ = ["DEMO_BLOCKS", "DEMO_SCHEMES", "DEMO_STATISTIC", "DemoResult", "DemoRow", "find_example", "run_demo"]
 

@@ -26,7 +26,7 @@ from edgectl_protos.agent.v1 import (
     trust_service_pb2,
 )
 from edgectl_protos.common.v1 import device_pb2, failure_pb2, loop_pb2
-from edgectl_protos.domain import artifact, deployment, device, loop, parity, run, trust
+from edgectl_protos.domain import artifact, deployment, device, interference, loop, parity, run, trust
 from edgectl_protos.domain.errors import EdgectlError, ProtocolError
 from edgectl_protos.domain.newer import is_newer, kept, newer
 
@@ -42,6 +42,7 @@ MESSAGES: dict[type, Any] = {
     device.DeviceFacts: device_pb2.DeviceFacts,
     device.HelloReply: info_service_pb2.HelloReply,
     device.RuntimeFacts: device_pb2.RuntimeFacts,
+    interference.Interference: profile_service_pb2.Interference,
     loop.Deadlines: loop_pb2.Deadlines,
     loop.Execution: loop_pb2.Execution,
     loop.Limit: loop_pb2.Limit,
@@ -54,7 +55,6 @@ MESSAGES: dict[type, Any] = {
     run.ColdStart: profile_service_pb2.ColdStart,
     run.Exceedances: profile_service_pb2.Exceedances,
     run.Generation: profile_service_pb2.Generation,
-    run.Interference: profile_service_pb2.Interference,
     run.MemoryReads: profile_service_pb2.MemoryReads,
     run.Misses: profile_service_pb2.Misses,
     run.Percentiles: profile_service_pb2.Percentiles,

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.device import ComponentFacts, DeviceFacts, RuntimeFacts
+from edgectl_protos.domain.interference import Interference
 from edgectl_protos.domain.loop import Deadlines
 from edgectl_protos.domain.run import (
     ColdStart,
     Exceedances,
-    Interference,
     Misses,
     Percentiles,
     Rates,

@@ -27,7 +27,8 @@ from edgectl_protos.domain.device import HelloReply
 from edgectl_protos.domain.errors import ProtocolError
 from edgectl_protos.domain.loop import LoopOverrides
 from edgectl_protos.domain.newer import is_newer
-from edgectl_protos.domain.run import Exceedances, Outcome, RunEvent, RunPhase
+from edgectl_protos.domain.run import Exceedances, RunEvent, RunPhase
+from edgectl_protos.domain.verdict import Outcome
 from edgectl_testkit.runs import counted, device_facts, run_summary
 
 NEWER = 99

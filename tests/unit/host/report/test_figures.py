@@ -17,8 +17,9 @@ from edgectl_host.report.figures import (
 from edgectl_host.report.provenance import provenance
 from edgectl_host.report.verdict_words import verdict_parts
 from edgectl_host.runs.record import RunRecord
+from edgectl_protos.domain.interference import Interference
 from edgectl_protos.domain.loop import Mode
-from edgectl_protos.domain.run import Interference, Percentiles
+from edgectl_protos.domain.run import Percentiles
 from edgectl_testkit.runs import run_summary
 
 

@@ -8,8 +8,10 @@ from edgectl_host.report.figures import outcome_word
 from edgectl_host.report.provenance import provenance
 from edgectl_host.report.verdict_words import cures, verdict_parts
 from edgectl_host.runs.record import RunRecord
+from edgectl_protos.domain.interference import Disturbance, Interference
 from edgectl_protos.domain.loop import Deadlines, Limit, Metric
-from edgectl_protos.domain.run import Disturbance, Exceedances, Interference, Misses, judge
+from edgectl_protos.domain.run import Exceedances, Misses
+from edgectl_protos.domain.verdict import judge
 from edgectl_testkit.runs import counted, run_summary
 
 

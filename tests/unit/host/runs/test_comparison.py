@@ -7,7 +7,7 @@ import pytest
 
 from edgectl_host.runs.comparison import Change, compare, outcome_of
 from edgectl_protos.domain.errors import UsageError
-from edgectl_protos.domain.run import Outcome
+from edgectl_protos.domain.verdict import Outcome
 
 
 def blocks(seed, *, rounds=5, size=100, median_s=0.010, drift=0.0, spread=0.02):

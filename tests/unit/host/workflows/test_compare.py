@@ -14,7 +14,7 @@ from edgectl_host.workflows.plan import Way
 from edgectl_host.workflows.progress import silent
 from edgectl_protos.domain.errors import ProtocolError, SourceError, StateError, UsageError
 from edgectl_protos.domain.loop import LoopOverrides
-from edgectl_protos.domain.run import Outcome
+from edgectl_protos.domain.verdict import Outcome
 from edgectl_testkit.fake_device import IMPATIENT, FakeDevice
 
 

@@ -13,8 +13,10 @@ from edgectl_host.workflows.plan import Way
 from edgectl_host.workflows.progress import silent
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import ParityError, RunsError, SourceError, UnreachableError, UsageError
+from edgectl_protos.domain.interference import Disturbance, Interference
 from edgectl_protos.domain.loop import LoopOverrides
-from edgectl_protos.domain.run import Disturbance, Exceedances, Interference, Misses, Outcome
+from edgectl_protos.domain.run import Exceedances, Misses
+from edgectl_protos.domain.verdict import Outcome
 from edgectl_testkit.fake_device import IMPATIENT, FakeDevice
 from edgectl_testkit.runs import counted
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgectl_agent.worker.loop.statistics import dispersion
-from edgectl_protos.domain.run import Exceedances, Outcome, judge
+from edgectl_protos.domain.run import Exceedances
+from edgectl_protos.domain.verdict import Outcome, judge
 from edgectl_testkit.runs import counted, run_summary
 
 RUNS = 200
