@@ -6,22 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from edgectl_protos.domain.artifact import DType
 from edgectl_protos.domain.errors import ProgramError
-from edgectl_protos.domain.policy import Dimension, Feature, FeatureKind, Policy
-
-POLICY = Policy(
-    type="denoiser",
-    observations=(
-        Feature("left", FeatureKind.VISUAL, DType.UINT8, (4, 4, 3)),
-        Feature("right", FeatureKind.VISUAL, DType.UINT8, (4, 4, 3)),
-        Feature("state", FeatureKind.STATE, DType.FLOAT32, (6,)),
-        Feature("task", FeatureKind.LANGUAGE, DType.TEXT, ()),
-    ),
-    action=Feature("action", FeatureKind.ACTION, DType.FLOAT32, (6,)),
-    chunk_size=5,
-    n_action_steps=5,
-)
+from edgectl_protos.domain.policy import Dimension
+from edgectl_testkit.checked_program import POLICY
 
 
 @pytest.mark.parametrize(
