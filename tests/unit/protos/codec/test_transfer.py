@@ -118,3 +118,7 @@ def test_any_bytes_are_a_bitmap_of_so_many_or_refused(bitmap, count):
         assert len(bitmap) != -(-count // 8)
     else:
         assert all(0 <= part.start < part.stop <= count for part in missing)
+
+
+def test_digests_of_half_the_length_name_a_chunk():
+    assert len(chunk_digest(b"x")) == CHUNK_DIGEST_BYTES
