@@ -56,11 +56,12 @@ def inspect(
     if inside is not None:
         card = inspect(inside, sha256, declared, footage)
         return replace(card, notes=(f"read from {inside.relative_to(path)}", *card.notes))
-    what = "directory without a config.json" if path.is_dir() else f"file ending in {path.suffix or 'nothing'!r}"
+    ends = f"ends in {path.suffix}" if path.suffix else "has no ending"
+    what = "is a directory without a config.json or a policy.yaml" if path.is_dir() else ends
     raise CheckpointFormatError(
-        f"{path} is a {what}; edgectl reads LeRobot policy directories, ONNX graphs, torch "
-        "programs and language models",
-        hint="point at the folder that holds config.json and model.safetensors, or at an .onnx, .pt2 or .gguf file",
+        f"{path} {what}; edgectl reads LeRobot policies and language models, each a directory with its config.json, "
+        "policies in parts with their policy.yaml, and files of the kinds .onnx, .pt2, .gguf, .tflite and .pte",
+        hint="name the directory that holds config.json and model.safetensors, or one of those files",
     )
 
 

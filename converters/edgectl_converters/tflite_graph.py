@@ -167,7 +167,7 @@ def read_tflite(path: Path) -> TfliteGraph:
         ) from exc
     except _UNREADABLE as exc:
         raise CheckpointCorruptError(
-            f"{path.name} is not whole: {type(exc).__name__}: {' '.join(str(exc).split())[:200]}", hint="copy it again"
+            f"{path.name} cannot be read: the file is damaged or cut off", hint="copy the file again"
         ) from exc
 
 

@@ -19,11 +19,19 @@ from edgectl_host.config import HostConfig
 
 def main() -> int:
     """Run one command; the exit code."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show `≤` shows `?` instead of ending the command.
             stream.reconfigure(errors="replace")
     return run(sys.argv[1:], Wiring(HostConfig.from_environment(os.environ, uid=os.getuid())))
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream that the caller closed is /dev/null: in Python it is none, and its number the next file's."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the process lives
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from edgectl_protos.domain.errors import UsageError
@@ -61,9 +62,12 @@ def long_words(seconds: float | None) -> str:
 
 
 def share_words(share: float) -> str:
-    """A percentage with two significant digits at least; all digits of a small one would be noise."""
+    """A percentage with one decimal, or two of less than one percent; what is not 0 never reads as 0."""
     percent = 100 * share
-    return f"{percent:.{0 if percent in (0, 100) else 2 if percent < 0.95 else 1}f} %"
+    if percent in (0, 100):
+        return f"{percent:.0f} %"
+    decimals = 1 if percent >= 0.95 else 2 if percent >= 0.005 else -math.floor(math.log10(percent))
+    return f"{percent:.{decimals}f} %"
 
 
 def parse_share(text: str) -> float:

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -34,18 +35,18 @@ def guarded(command: Callable[[], int], *, json_mode: bool, log_dir: Path) -> in
     except EdgectlError as exc:
         return _report(exc, json_mode)
     except click.exceptions.NoArgsIsHelpError as exc:
-        sys.stdout.write(exc.format_message() + "\n")
+        _say(sys.stdout, exc.format_message() + "\n")
         return UsageError.exit_code
     except click.ClickException as exc:
         return _report(_usage(exc), json_mode)
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("\ninterrupted\n")
+        _say(sys.stderr, "\ninterrupted\n")
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader has seen enough. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough.
+        _say(sys.stdout, "")
         return 0
     except OSError as exc:
         return _report(_of_the_system(exc), json_mode)
@@ -82,16 +83,20 @@ def error_document(error: EdgectlError) -> dict[str, object]:
 
 
 def _report(error: EdgectlError, json_mode: bool) -> int:
-    try:
-        if json_mode:
-            sys.stdout.write(json.dumps(error_document(error), indent=2) + "\n")
-            sys.stdout.flush()
-        sys.stderr.write(f"error[{error.reason}]: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _say(sys.stdout, json.dumps(error_document(error), indent=2) + "\n" if json_mode else "")
+    hint = f"hint: {error.hint}\n" if error.hint else ""
+    _say(sys.stderr, f"error[{error.reason}]: {error.message}\n{hint}")
     return error.exit_code
+
+
+def _say(stream: TextIO, text: str) -> None:
+    """A last word, and whatever is still to be written before it; nobody may be there to read it, or no room for it."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        # What is left goes nowhere: Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _usage(exc: click.ClickException) -> UsageError:

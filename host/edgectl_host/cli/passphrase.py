@@ -65,7 +65,7 @@ def _from_descriptor(number: int) -> bytes:
     """Its first line, in however many pieces it comes."""
     data = b""
     try:
-        while b"\n" not in data and (piece := os.read(number, _MAX_BYTES)):
+        while b"\n" not in data and len(data) <= _MAX_BYTES and (piece := os.read(number, _MAX_BYTES)):
             data += piece
     except OSError as exc:
         raise UsageError(f"file descriptor {number} cannot be read: {exc.strerror}") from exc

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgectl_host.quantities import bytes_words, parse_byte_rate, parse_share, time_words
+from edgectl_host.quantities import bytes_words, parse_byte_rate, parse_share, share_words, time_words
 from edgectl_protos.domain.errors import UsageError
 
 
@@ -45,6 +45,17 @@ def test_the_words_say_the_duration_to_within_two_percent(seconds):
 @pytest.mark.parametrize(("text", "share"), [("2%", 0.02), ("0.5 %", 0.005), ("100%", 1.0)])
 def test_a_share_is_written_in_percent(text, share):
     assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        *((0, "0 %"), (1, "100 %"), (0.5, "50.0 %"), (0.0123, "1.2 %"), (0.002, "0.20 %"), (0.00007, "0.01 %")),
+        *((0.00001, "0.001 %"), (1 / 27_000, "0.004 %"), (3e-8, "0.000003 %")),
+    ],
+)
+def test_a_share_that_is_not_nothing_never_reads_as_nothing(share, words):
+    assert share_words(share) == words
 
 
 @pytest.mark.parametrize("text", ["", "2", "0%", "101%", "-1%", "%", "2kg"])

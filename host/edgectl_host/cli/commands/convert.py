@@ -104,7 +104,7 @@ def _one(console: Console, subject: Subject, board: str, output: Path | None, *,
             bundle = run_workflow(subject.bundle(way.assignment, progress))
             bundle = copied(bundle, output) if output is not None else bundle
     if dry_run:
-        console.show(human_conversions(plans, console.width), human_floors([way]))
+        console.show(human_conversions(plans, console.width), human_floors([way], console.width))
         console.show_json(json_conversions(plans, [way]))
         return
     console.show(human_bundle(bundle))
@@ -147,7 +147,7 @@ def _many(
     if dry_run:
         distinct = dict.fromkeys(way.assignment for way in ways)
         plans = tuple(filter(None, (subject.steps(assignment) for assignment in distinct)))
-        console.show(human_conversions(plans, console.width), human_floors(ways))
+        console.show(human_conversions(plans, console.width), human_floors(ways, console.width))
         console.show_json(json_conversions(plans, ways))
     else:
         console.show(human_rows(rows))

@@ -20,6 +20,7 @@ __all__ = ["human_conversions", "human_floors", "json_assignment", "json_convers
 
 _KEY_LENGTH = 8
 _WIDTH_FOR_KEYS = 90
+_WIDTH_FOR_COSTS = 76
 
 
 def human_conversions(plans: Sequence[ConversionPlan], width: int) -> RenderableType:
@@ -29,19 +30,23 @@ def human_conversions(plans: Sequence[ConversionPlan], width: int) -> Renderable
     parts: list[RenderableType] = []
     for plan in plans:
         parts += [Text()] if parts else []
-        parts += [_title(plan), _table(plan, keys=width >= _WIDTH_FOR_KEYS)]
+        parts += [_title(plan), _table(plan, width)]
     return Group(*parts)
 
 
-def human_floors(ways: Sequence[Way]) -> RenderableType:
+def human_floors(ways: Sequence[Way], width: int) -> RenderableType:
     """What each component takes at least on each board; known from the first export on."""
+    work = width >= _WIDTH_FOR_COSTS
     rows = [
-        (way.board, one.component.name, *_work_cells(one), *_floor_cells(one)) for way in ways for one in way.floors
+        (way.board, one.component.name, *(_work_cells(one) if work else ()), *_floor_cells(one))
+        for way in ways
+        for one in way.floors
     ]
     if not rows:
         return Text("floors: known from the first export on", style="dim")
-    columns = ("board", "component", "calls", "operations", "weights", "floor", "bound by")
-    return Group(Text(), rows_table(columns, rows, right=("calls", "operations", "weights", "floor")))
+    numbers = ("calls", "operations", "weights") if work else ()
+    columns = ("board", "component", *numbers, "floor", "bound by")
+    return Group(Text(), rows_table(columns, rows, right=(*numbers, "floor")))
 
 
 def json_floors(floors: Sequence[ComponentFloor]) -> list[dict[str, Any]]:
@@ -110,21 +115,24 @@ def _title(plan: ConversionPlan) -> Text:
     return Text.assemble((str(plan.request.assignment), "bold"), f"  {', '.join(costs)}")
 
 
-def _table(plan: ConversionPlan, *, keys: bool) -> RenderableType:
-    columns = ["step", "of", "tool", "toolchain", *(["key"] if keys else []), "time", "disk", "memory", "note"]
+def _table(plan: ConversionPlan, width: int) -> RenderableType:
+    keys, costs = width >= _WIDTH_FOR_KEYS, width >= _WIDTH_FOR_COSTS
+    where = [*(["toolchain"] if costs else []), *(["key"] if keys else [])]
+    sizes = ["disk", "memory"] if costs else []
+    columns = ["step", "of", "tool", *where, "time", *sizes, "note"]
     rows = [
         [
             step.kind,
             step.subject,
             step.tool,
-            step.toolchain or "–",
+            *([step.toolchain or "–"] if costs else []),
             *([step.key[:_KEY_LENGTH] or "–"] if keys else []),
-            *_costs(step),
+            *_costs(step)[: 1 + len(sizes)],
             Text(step.note, style="dim"),
         ]
         for step in plan.steps
     ]
-    return rows_table(columns, rows, right=("time", "disk", "memory"), wraps=("of", "tool"))
+    return rows_table(columns, rows, right=("time", *sizes), wraps=("of", "tool"))
 
 
 def _costs(step: PlannedStep) -> tuple[RenderableType, ...]:

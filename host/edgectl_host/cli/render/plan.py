@@ -39,7 +39,7 @@ def human_plan(plan: DeployPlan, width: int) -> RenderableType:
         parts += [Text(), human_conversions(plan.conversions, width)]
     ways = {(row.way.board, row.way.assignment): row.way for row in plan.rows if row.way is not None}
     if any(way.floors for way in ways.values()):
-        parts.append(human_floors(list(ways.values())))
+        parts.append(human_floors(list(ways.values()), width))
     failures = [(row.device.name, row.failure) for row in plan.rows if row.failure]
     return Group(*parts, Text(), human_failures(failures)) if failures else Group(*parts)
 

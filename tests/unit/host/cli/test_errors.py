@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -65,3 +68,36 @@ def test_a_defect_is_told_even_where_nothing_can_be_written(tmp_path, capsys):
 
 def test_the_code_of_a_command_is_passed_on(tmp_path):
     assert guarded(lambda: 4, json_mode=False, log_dir=tmp_path) == 4
+
+
+def command(tmp_path, arguments, **streams):
+    environ = {**os.environ, "EDGECTL_HOME": str(tmp_path)}
+    return subprocess.run([sys.executable, "-m", "edgectl_host", *arguments], env=environ, text=True, **streams)
+
+
+FULL = "error[disk_full]: No space left on device, here on the host\nhint: make room, then see: edgectl doctor\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["cache"], 53, FULL),
+        (["cache", "--json"], 53, FULL),
+        (["nothing", "--json"], 2, "error[usage]: there is no command 'nothing'.\nhint: edgectl --help\n"),
+        ([], 2, ""),
+    ],
+)
+def test_output_that_has_no_room_is_told_in_a_line(tmp_path, arguments, code, said):
+    with open("/dev/full", "w") as full:
+        done = command(tmp_path, arguments, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["cache"], 0), (["cache", "--json"], 0), (["nothing"], 2)])
+def test_streams_that_the_caller_closed_end_no_command(tmp_path, arguments, code):
+    def close():
+        for number in (0, 1, 2):
+            os.close(number)
+
+    assert command(tmp_path, arguments, preexec_fn=close).returncode == code
+    assert not list(tmp_path.rglob("crash.log"))

@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from edgectl_converters.assignment import Assignment
+from edgectl_converters.floors import ComponentFloor, CountedComponent
 from edgectl_converters.plan import ConversionPlan, ConvertRequest, PlannedStep
 from edgectl_host.cli.render.checkpoint import human_bundle, json_bundle
-from edgectl_host.cli.render.conversion import human_conversions, json_conversions
+from edgectl_host.cli.render.conversion import human_conversions, human_floors, json_conversions
 from edgectl_host.cli.render.demo import human_demo, json_demo
 from edgectl_host.cli.render.plan import human_plan
 from edgectl_host.cli.render.runs import human_runs
@@ -28,6 +29,7 @@ from edgectl_protos.codec.document import from_bytes
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.bundle import MANIFEST_NAME, GateResult, Manifest
 from edgectl_protos.domain.deployment import Failure
+from edgectl_protos.domain.roofline import Work
 from edgectl_testkit.runs import run_summary
 from edgectl_testkit.stub_bundles import Part, stub_bundle
 
@@ -64,6 +66,20 @@ def test_a_plan_shows_every_step_with_its_cost_and_fits(width):
     assert "≈ 95" not in rows["build"]
     assert "≈ 2 min" in rows["build"]
     assert "2.4 GB" in rows["build"]
+
+
+def test_a_plan_on_a_narrow_terminal_breaks_no_word():
+    lines = printed(human_conversions([plan(*STEPS)], 60), 60)
+    assert max(map(len, lines)) <= 60
+    assert lines[-5].split() == ["export", "smolvla_base_finetuned", "lerobot", "cached"]
+
+
+@pytest.mark.parametrize("width", [100, 60])
+def test_what_bounds_a_floor_is_seen_at_every_width(width):
+    component = ComponentFloor(CountedComponent("act", 1, Work(1_360_000_000, 11_700_000, 0)), None)
+    ways = [Way("generic-x86_64", Assignment.of("openvino", "fp32"), floors=(component,))]
+    text = " ".join(" ".join(printed(human_floors(ways, width), width)).split())
+    assert text.endswith("neither rate nor bandwidth is known")
 
 
 def test_a_plan_of_which_everything_is_cached_says_so():

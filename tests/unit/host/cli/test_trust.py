@@ -76,6 +76,12 @@ def test_a_passphrase_comes_from_a_descriptor_and_is_needed_to_sign(cli):
     assert cli("trust", "issue", "bob", "--role", "view", "--passphrase-fd", pieces(b"hor", b"se\n")).code == 0
 
 
+def test_a_passphrase_that_does_not_end_is_refused(cli):
+    endless = cli("ca", "init", "--passphrase-fd", os.open("/dev/zero", os.O_RDONLY))
+    assert endless.code == 2
+    assert "longer than 1024 bytes" in endless.err
+
+
 def test_no_passphrase_is_asked_for_where_nobody_can_answer(cli, home, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("horse\nhorse\n"))
     refused = cli("ca", "init", "--encrypt")
