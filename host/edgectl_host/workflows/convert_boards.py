@@ -14,7 +14,7 @@ import os
 import signal
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -37,7 +37,9 @@ Command = Callable[[str, Assignment], list[str]]
 _PROCESS_BYTES = 300 << 20
 """What the processes of a conversion were seen to hold beside the policy: interpreters and libraries."""
 _GRACE_S = 5.0
-_LINE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 16
+_LINE_BYTES = 4 << 10
+"""What is kept of a line: libraries print arrays and graphs in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,20 +161,32 @@ async def _convert(job: _Job, command: list[str], progress: Progress) -> _Ended:
     started_s = time.monotonic()
     # In a session of its own: what it starts in turn ends with it.
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True, limit=_LINE_BYTES
+        *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True
     )
     assert process.stdout is not None
     assert process.stderr is not None
     output = asyncio.create_task(process.stdout.read())
     try:
-        async for line in process.stderr:
-            _pass_on(line.decode(errors="replace"), job, progress)
+        async for line in _lines(process.stderr):
+            _pass_on(line, job, progress)
         text = (await output).decode(errors="replace")
         return _Ended(await process.wait(), text, time.monotonic() - started_s)
     finally:
         await _end(process)
         # To their ends, which close them.
         await asyncio.gather(output, process.stderr.read(), return_exceptions=True)
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """The lines of a stream, each cut where it is longer than `_LINE_BYTES`."""
+    line = b""
+    while piece := await stream.read(_PIECE_BYTES):
+        *ended, rest = piece.split(b"\n")
+        for part in ended:
+            yield (line + part)[:_LINE_BYTES].decode(errors="replace")
+            line = b""
+        line = (line + rest)[:_LINE_BYTES]
+    yield line.decode(errors="replace")
 
 
 def _pass_on(line: str, job: _Job, progress: Progress) -> None:

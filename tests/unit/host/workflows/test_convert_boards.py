@@ -133,6 +133,17 @@ def test_one_that_fails_costs_its_own_boards_only_and_says_why(subject):
     assert (rows[0].failure.message, rows[0].failure.hint) == ("no Foo", "leave it")
 
 
+def test_a_line_of_mebibytes_is_cut_and_the_conversion_goes_on(subject):
+    said = []
+    body = "print('one: ' + 'x' * (3 << 20), file=sys.stderr); print('two: after it', file=sys.stderr)\n" + MAKE
+    (row,) = convert(subject, ["rpi5"], body, progress=said.append)
+    assert (row.bundle, row.failure) == (subject.bundle, None)
+    _, long, after, _ = (update.text for update in said)
+    assert "xxx" in long
+    assert len(long) < 5000
+    assert after.endswith(": after it")
+
+
 def test_a_process_that_is_killed_is_a_failure_with_its_signal(subject):
     (row,) = convert(subject, ["rpi5"], "os.kill(os.getpid(), 9)")
     assert row.failure is not None
