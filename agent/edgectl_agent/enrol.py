@@ -73,7 +73,7 @@ class Enroller:
             return self._install(canonical_bytes(self._ask(invitation).granted()), how)
 
     def _install(self, data: bytes, how: str) -> str:
-        self._membership.install(data, renewal=False)
+        self._membership.enrol(data)
         now = self._membership.describe()
         self._audit.changed("enrol", None, f"{how}, as {now.name}, {now.identity}")
         return f"enrolled as {now.name}, device {now.identity}"

@@ -35,7 +35,7 @@ class TrustServicer(trust_service_pb2_grpc.TrustServiceServicer):
 
     def InstallCertificate(self, request: Any, context: grpc.ServicerContext) -> Any:
         """The new key's certificate."""
-        self._membership.install(request.enrolment, renewal=True)
+        self._membership.renew(request.enrolment)
         return to_wire(self._membership.describe())
 
     def Revoke(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -20,7 +20,7 @@ from edgectl_protos.codec.document import from_bytes, to_document
 from edgectl_protos.domain.address import DEFAULT_PORT
 from edgectl_protos.domain.errors import DocumentError, FleetError, UsageError
 
-__all__ = ["Home", "Registered", "Registry", "check_name", "parse_labels"]
+__all__ = ["Home", "Registered", "Registry", "check_device_name", "parse_labels"]
 
 FILE_NAME = "devices.json"
 _MAX_BYTES = 8 << 20
@@ -158,7 +158,7 @@ class Registry:
         replace_file(self.path, text.encode())
 
 
-def check_name(name: str) -> str:
+def check_device_name(name: str) -> str:
     """The name of a device, which stands in files, certificates and commands.
 
     Raises:

@@ -23,7 +23,7 @@ from edgectl_host.trust.releases import ReleaseKeyFile, ReleaseSigner
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
 from edgectl_protos.domain.errors import EnrolmentError, TrustError, UsageError
 from edgectl_protos.domain.invitation import fingerprint_of
-from edgectl_protos.domain.trust import Enrolment, Purpose, Revocations, Role, Signed, check_name
+from edgectl_protos.domain.trust import Enrolment, Purpose, Revocations, Role, Signed, check_member_name
 
 __all__ = ["Authority", "Grant", "Issued", "belongs", "has_authority", "nobody_to_ask"]
 
@@ -175,7 +175,7 @@ class Authority:
         if self.register.is_revoked(identity):
             raise EnrolmentError(f"the device {identity} was revoked", hint="it joins again with a new key only")
         made = certificates.device_certificate(
-            self.signing(), public, name=check_name(name), identity=identity, now_s=self._now()
+            self.signing(), public, name=check_member_name(name), identity=identity, now_s=self._now()
         )
         with self._folder.locked():
             self.register.add(_holding(name, DEVICE, made, identity))

@@ -24,7 +24,7 @@ from edgectl_protos.domain.trust import (
     ROLE_URI,
     SERIAL_URI,
     Role,
-    check_name,
+    check_member_name,
     server_name,
 )
 
@@ -156,7 +156,9 @@ def device_certificate(
 ) -> Made:
     """What a device presents to hosts."""
     names: list[x509.GeneralName] = [x509.DNSName(server_name(identity))]
-    return _leaf(issuer, public, check_name(name), names, x509.oid.ExtendedKeyUsageOID.SERVER_AUTH, now_s, DEVICE_S)
+    return _leaf(
+        issuer, public, check_member_name(name), names, x509.oid.ExtendedKeyUsageOID.SERVER_AUTH, now_s, DEVICE_S
+    )
 
 
 def enrolment_certificate(issuer: Issuer, public: ec.EllipticCurvePublicKey, *, now_s: int) -> Made:
@@ -176,7 +178,9 @@ def client_certificate(
 ) -> Made:
     """What a person's or a machine's edgectl presents to devices."""
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(ROLE_URI + role.value)]
-    return _leaf(issuer, public, check_name(name), names, x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH, now_s, life_s)
+    return _leaf(
+        issuer, public, check_member_name(name), names, x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH, now_s, life_s
+    )
 
 
 def _leaf(

@@ -33,7 +33,7 @@ from edgectl_protos.domain.trust import (
     MAX_TRUST_DOCUMENT_BYTES,
     EnrolmentAnswer,
     EnrolmentRequest,
-    check_name,
+    check_member_name,
 )
 
 __all__ = ["Enrolled", "Invitations", "own_address"]
@@ -102,7 +102,7 @@ class Invitations:
             EnrolmentError: nobody came in time.
             AddressError: the port cannot be used.
         """
-        check_name(name)
+        check_member_name(name)
         context, presented = self._context()
         with _listening(port) as listening:
             address = str(TlsAddress(host, listening.getsockname()[1]))

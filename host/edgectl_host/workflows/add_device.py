@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgectl_converters.targets.registry import TARGETS
-from edgectl_host.fleet.registry import Registered, Registry, check_name
+from edgectl_host.fleet.registry import Registered, Registry, check_device_name
 from edgectl_host.provision.plan import (
     SYSTEM,
     USER_PREFIX,
@@ -121,7 +121,7 @@ async def look_and_plan(
     survey = parse_survey(said)
     python = choose_python(survey, wishes.python)
     target = target_of(survey, python)
-    name = check_name(wishes.name or survey.host.lower().partition(".")[0])
+    name = check_device_name(wishes.name or survey.host.lower().partition(".")[0])
     place = choose_place(survey, ssh.destination, ssh.options, service=wishes.service)
     board = wishes.board or survey.profile
     if unknown := sorted({*wishes.runtimes, *wishes.extras} - set(extras)):

@@ -17,7 +17,7 @@ __all__ = [
     "Digest",
     "FileEntry",
     "TensorSpec",
-    "check_name",
+    "check_printable_name",
     "check_scheme",
     "integer_weight_bits",
     "precision_of",
@@ -112,7 +112,7 @@ def check_shape(shape: tuple[int, ...], what: str) -> None:
         raise BundleError(f"{what[:80]!r} cannot have the shape {list(shape)[: _MAX_RANK + 1]}")
 
 
-def check_name(name: str, what: str) -> str:
+def check_printable_name(name: str, what: str) -> str:
     """The name, if a line of a terminal can show it.
 
     Raises:

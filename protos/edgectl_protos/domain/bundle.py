@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 
-from edgectl_protos.domain.artifact import Digest, FileEntry, TensorSpec, check_name, check_scheme
+from edgectl_protos.domain.artifact import Digest, FileEntry, TensorSpec, check_printable_name, check_scheme
 from edgectl_protos.domain.errors import BundleError
 from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.policy import Policy
@@ -82,8 +82,8 @@ class Component:
     work: Work | None = None
 
     def __post_init__(self) -> None:
-        check_name(self.name, "a component")
-        check_name(self.runtime, "a runtime")
+        check_printable_name(self.name, "a component")
+        check_printable_name(self.runtime, "a runtime")
         check_scheme(self.scheme)
         inputs, outputs = ({spec.name: spec for spec in specs} for specs in (self.inputs, self.outputs))
         for port, source in self.states.items():
@@ -181,7 +181,7 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise BundleError(f"bundle schema {self.schema!r} is not {SCHEMA!r}", hint="convert again: edgectl convert")
-        check_name(self.name, "a release")
+        check_printable_name(self.name, "a release")
         paths = {entry.path for entry in self.files}
         if len(paths) != len(self.files):
             raise BundleError("bundle lists the same path twice")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from edgectl_protos.domain.address import TlsAddress, parse_address
 from edgectl_protos.domain.errors import EdgectlError, EnrolmentError
-from edgectl_protos.domain.trust import check_name
+from edgectl_protos.domain.trust import check_member_name
 
 __all__ = ["ENROLMENT_SERVER", "MAX_CODE_CHARACTERS", "Invitation", "fingerprint_of"]
 
@@ -42,7 +42,7 @@ class Invitation:
     secret: bytes
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_member_name(self.name)
         if not isinstance(parse_address(self.address), TlsAddress):
             raise EnrolmentError(f"the code names {self.address}, which is no address on a network")
         if len(self.secret) != _SECRET_BYTES or len(bytes.fromhex(self.fingerprint)) != hashlib.sha256().digest_size:

@@ -32,7 +32,7 @@ __all__ = [
     "Role",
     "Signed",
     "SignedRelease",
-    "check_name",
+    "check_member_name",
     "server_name",
 ]
 
@@ -48,8 +48,8 @@ MAX_TRUST_DOCUMENT_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,62}")
 
 
-def check_name(text: str) -> str:
-    """Refuse a name that a certificate and a terminal cannot both carry.
+def check_member_name(text: str) -> str:
+    """Refuse a name of a device or a person that a certificate and a terminal cannot both carry.
 
     Raises:
         UsageError: it is empty, longer than 63, or has other characters than letters, digits and `._@+-`.

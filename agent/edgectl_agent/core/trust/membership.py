@@ -25,7 +25,7 @@ from edgectl_protos.domain.trust import (
     Purpose,
     Revocations,
     Signed,
-    check_name,
+    check_member_name,
 )
 
 __all__ = ["Membership"]
@@ -67,7 +67,7 @@ class Membership:
 
     def request(self, name: str) -> str:
         """Make a key for this name and keep it; the request for its certificate, PEM."""
-        made = self._keyring.make_key(check_name(name))
+        made = self._keyring.make_key(check_member_name(name))
         with self._folder.locked():
             self._folder.save(Pending(name, made.key))
         return made.csr
@@ -80,35 +80,22 @@ class Membership:
         """
         return self.request(self._enrolled().name)
 
-    def install(self, data: bytes, *, renewal: bool) -> None:
-        """Take the certificate of the key that was made last.
+    def enrol(self, data: bytes) -> None:
+        """Take the certificate of the key that was made last, from whichever fleet and as whichever device.
 
         Raises:
-            EnrolmentError: it does not fit: another key, device, fleet, or a time before the one that is known.
+            EnrolmentError: it is not for that key or name, or what comes with it is not from its fleet.
         """
-        if len(data) > MAX_TRUST_DOCUMENT_BYTES:
-            raise EnrolmentError(f"the enrolment has {len(data):,} bytes", hint=_AGAIN)
-        given = from_bytes(Enrolment, data, what="enrolment")
-        with self._folder.locked():
-            pending, known = self._folder.pending(), self._enrolled() if renewal else None
-            if pending is None:
-                raise EnrolmentError("no key waits for a certificate here", hint=_AGAIN)
-            if given.name != pending.name:
-                raise EnrolmentError(f"the certificate is for {given.name}, not for {pending.name}", hint=_AGAIN)
-            if known is not None and (given.authority, given.identity) != (known.authority, known.identity):
-                raise EnrolmentError("the certificate is from another fleet, or for another device", hint=_AGAIN)
-            checked = self._keyring.check_certificate(
-                CheckCertificate(pending.key, given.certificate, given.authority, known.identity if known else "")
-            )
-            if checked.wrong or checked.identity != given.identity:
-                raise EnrolmentError(checked.wrong or "the certificate has another identity", hint=_AGAIN)
-            accepted = self._folder.accepted() if known is not None else self._begin(given)
-            # First what is accepted: an identity without it trusts nobody.
-            self._folder.save(replace(accepted, time_s=max(accepted.time_s, given.issued_s)))
-            self._folder.save(
-                Identity(given.name, given.identity, pending.key, given.certificate, given.authority, given.expires_s)
-            )
-            self._folder.drop_pending()
+        self._take(data, lambda: None)
+
+    def renew(self, data: bytes) -> None:
+        """Take the certificate of the key that was made last, as the device that this one is.
+
+        Raises:
+            StateError: it was never enrolled.
+            EnrolmentError: it is not for that key or name, or from another fleet, or for another device.
+        """
+        self._take(data, self._enrolled)
 
     def revoke(self, data: bytes) -> frozenset[str]:
         """Take a newer list of revoked certificates; those that it adds. An older list changes nothing.
@@ -151,6 +138,32 @@ class Membership:
     def revoked(self) -> tuple[str, ...]:
         """Serial numbers that are worth nothing any more."""
         return self._folder.accepted().revocations.serials
+
+    def _take(self, data: bytes, enrolled: Callable[[], Identity | None]) -> None:
+        """`enrolled` is what the device must go on being."""
+        if len(data) > MAX_TRUST_DOCUMENT_BYTES:
+            raise EnrolmentError(f"the enrolment has {len(data):,} bytes", hint=_AGAIN)
+        given = from_bytes(Enrolment, data, what="enrolment")
+        with self._folder.locked():
+            pending, known = self._folder.pending(), enrolled()
+            if pending is None:
+                raise EnrolmentError("no key waits for a certificate here", hint=_AGAIN)
+            if given.name != pending.name:
+                raise EnrolmentError(f"the certificate is for {given.name}, not for {pending.name}", hint=_AGAIN)
+            if known is not None and (given.authority, given.identity) != (known.authority, known.identity):
+                raise EnrolmentError("the certificate is from another fleet, or for another device", hint=_AGAIN)
+            checked = self._keyring.check_certificate(
+                CheckCertificate(pending.key, given.certificate, given.authority, known.identity if known else "")
+            )
+            if checked.wrong or checked.identity != given.identity:
+                raise EnrolmentError(checked.wrong or "the certificate has another identity", hint=_AGAIN)
+            accepted = self._folder.accepted() if known is not None else self._begin(given)
+            # First what is accepted: an identity without it trusts nobody.
+            self._folder.save(replace(accepted, time_s=max(accepted.time_s, given.issued_s)))
+            self._folder.save(
+                Identity(given.name, given.identity, pending.key, given.certificate, given.authority, given.expires_s)
+            )
+            self._folder.drop_pending()
 
     def _enrolled(self) -> Identity:
         identity = self._folder.identity()

@@ -11,7 +11,7 @@ from edgectl_host.cli.loop import run_workflow
 from edgectl_host.cli.options import AGE, everywhere_options, fleet_options, json_option
 from edgectl_host.cli.passphrase import passphrase_option, reader
 from edgectl_host.cli.wiring import Wiring
-from edgectl_protos.domain.trust import Role, check_name
+from edgectl_protos.domain.trust import Role, check_member_name
 
 
 @click.group("trust", invoke_without_command=True)
@@ -66,7 +66,7 @@ def issue(
     from edgectl_host.trust.grants import write_grant
 
     authority = wiring.authority(reader(passphrase_fd))
-    path = output or Path(f"{check_name(name)}.edgectl-key.json")
+    path = output or Path(f"{check_member_name(name)}.edgectl-key.json")
     grant = write_grant(path, lambda: authority.issue_client(name, Role(role), life_s=int(valid_s)))
     console = wiring.console(json_mode=json_mode)
     console.show(human_grant(grant, path))

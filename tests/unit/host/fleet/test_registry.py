@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgectl_host.fleet.inventory import LOCAL, load_inventory, parse_inventory
-from edgectl_host.fleet.registry import Home, Registered, Registry, check_name, parse_labels
+from edgectl_host.fleet.registry import Home, Registered, Registry, check_device_name, parse_labels
 from edgectl_host.fleet.selectors import parse_selector, select
 from edgectl_protos.domain.errors import FleetError, UsageError
 
@@ -76,7 +76,7 @@ def test_an_unknown_device_is_named_with_those_that_are_known(tmp_path):
 @pytest.mark.parametrize("name", ["", "local", "all", "Orin", "a b", "-a", "a/b", "ä", "a" * 64, "a\n"])
 def test_names_that_files_and_certificates_do_not_take_are_refused(name):
     with pytest.raises(UsageError, match="no name for a device"):
-        check_name(name)
+        check_device_name(name)
 
 
 def test_labels_are_groups_or_pairs():

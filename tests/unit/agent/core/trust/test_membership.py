@@ -56,7 +56,7 @@ class Device:
 
     def join(self, fleet, name="bench"):
         issued = fleet.authority.issue_device(self.membership.request(name), name)
-        self.membership.install(issued.document, renewal=False)
+        self.membership.enrol(issued.document)
         return issued
 
 
@@ -144,15 +144,15 @@ def test_a_certificate_of_another_key_name_or_fleet_is_refused(fleet, device, tm
     ]
     for enrolment in wrong:
         with pytest.raises(EnrolmentError):
-            device.membership.install(canonical_bytes(enrolment), renewal=False)
+            device.membership.enrol(canonical_bytes(enrolment))
     assert device.folder.identity() is None
-    device.membership.install(canonical_bytes(right), renewal=False)
+    device.membership.enrol(canonical_bytes(right))
 
 
 def test_a_certificate_is_installed_once(fleet, device):
     issued = device.join(fleet)
     with pytest.raises(EnrolmentError, match="no key waits"):
-        device.membership.install(issued.document, renewal=False)
+        device.membership.enrol(issued.document)
 
 
 def test_a_renewal_keeps_the_identity_and_changes_the_key(fleet, device):
@@ -161,7 +161,7 @@ def test_a_renewal_keeps_the_identity_and_changes_the_key(fleet, device):
     csr = device.membership.request_again()
     assert device.folder.identity() == before
     again = fleet.authority.issue_device(csr, "bench", identity=first.identity)
-    device.membership.install(again.document, renewal=True)
+    device.membership.renew(again.document)
     after = device.folder.identity()
     assert (after.identity, after.name) == (before.identity, before.name)
     assert after.key != before.key
@@ -177,7 +177,7 @@ def test_a_renewal_by_another_fleet_or_for_another_device_is_refused(fleet, devi
         fleet.authority.issue_device(csr, "bench"),
     ):
         with pytest.raises(EnrolmentError, match="another fleet, or for another device"):
-            device.membership.install(issued.document, renewal=True)
+            device.membership.renew(issued.document)
     assert device.folder.identity() == before
 
 
@@ -376,4 +376,4 @@ def test_an_enrolment_document_that_is_none_is_refused(device):
     device.membership.request("bench")
     for data in (b"", b"[", b"x" * (1 << 20) + b"y", b'"\\ud800"'):
         with pytest.raises(EdgectlError):
-            device.membership.install(data, renewal=False)
+            device.membership.enrol(data)
