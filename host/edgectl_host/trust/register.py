@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from edgectl_host.trust.folder import TrustFolder
 
-__all__ = ["Holding", "Register", "renewal_due_s"]
+__all__ = ["Holding", "Member", "Register", "members_of", "renewal_due_s"]
 
 _FILE = "issued.json"
 DEVICE = "device"
@@ -34,6 +34,17 @@ class Holding:
     def holds(self, now_s: float) -> bool:
         """Whether it is worth anything now."""
         return not self.revoked_s and now_s < self.expires_s
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A device, or a name in one role. `holding` is its certificate that is worth something longest, among `issued`, of
+    which `revoked` are worth nothing any more.
+    """
+
+    holding: Holding
+    issued: int
+    revoked: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,23 @@ class Register:
     def is_revoked(self, identity: str) -> bool:
         """Whether a device was revoked."""
         return any(each.identity == identity and each.revoked_s for each in self.all())
+
+
+def members_of(holdings: Iterable[Holding], now_s: float) -> tuple[Member, ...]:
+    """The members of a fleet, in the order in which they came. Another role, or another identity of the same name, is
+    another member, so that none that holds is hidden behind one that does not.
+    """
+    found: dict[tuple[str, str, str], list[Holding]] = {}
+    for each in holdings:
+        found.setdefault((each.name, each.role, each.identity), []).append(each)
+    return tuple(
+        Member(
+            max(own, key=lambda each: (each.holds(now_s), each.expires_s)),
+            len(own),
+            sum(bool(each.revoked_s) for each in own),
+        )
+        for own in found.values()
+    )
 
 
 def renewal_due_s(newest: Holding) -> float:

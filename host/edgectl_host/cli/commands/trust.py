@@ -27,7 +27,10 @@ def command(context: click.Context, json_mode: bool) -> None:
 @json_option
 @click.pass_obj
 def show(wiring: Wiring, json_mode: bool) -> None:
-    """What was issued, to whom, until when, and what is worth nothing any more."""
+    """Who holds a certificate, in which role, until when, and what is worth nothing any more.
+
+    One row a member, however often its certificate was renewed; --json has every certificate.
+    """
     from edgectl_host.cli.render.trust import human_trust, json_trust
 
     console = wiring.console(json_mode=json_mode)

@@ -14,7 +14,7 @@ from edgectl_host.cli.render.layout import facts_table, human_failures, rows_tab
 from edgectl_host.trust.authority import Authority, Grant
 from edgectl_host.trust.folder import Credentials, TrustFolder
 from edgectl_host.trust.invitation import Enrolled
-from edgectl_host.trust.register import Holding
+from edgectl_host.trust.register import Holding, Member, members_of
 from edgectl_host.trust.upkeep import Kept
 from edgectl_host.workflows.ask import Answer
 from edgectl_host.workflows.trust import Log
@@ -72,19 +72,22 @@ def json_own(folder: TrustFolder, authority: Authority | None) -> dict[str, Any]
 
 
 def human_trust(folder: TrustFolder, authority: Authority | None) -> RenderableType:
-    """This host, and a row for each certificate that its authority issued."""
+    """This host, and a row for each member of the fleet."""
     own = human_own(folder, authority)
     if authority is None:
         return Group(own, Text(), Text("what was issued is known to the host that has the authority"))
     now_s = time.time()
     table = rows_table(
-        ("name", "role", "issued", "until", "now", "device"),
-        [
-            (each.name, each.role, _day(each.issued_s), _day(each.expires_s), _standing(each, now_s), each.identity)
-            for each in authority.register.all()
-        ],
+        ("name", "role", "issued", "until", "now", "certificates", "device"),
+        [_row(member, now_s) for member in members_of(authority.register.all(), now_s)],
     )
     return Group(own, Text(), table)
+
+
+def _row(member: Member, now_s: float) -> tuple[str, ...]:
+    own = member.holding
+    count = f"{member.issued}, {member.revoked} revoked" if member.revoked else str(member.issued)
+    return own.name, own.role, _day(own.issued_s), _day(own.expires_s), _standing(own, now_s), count, own.identity
 
 
 def json_trust(folder: TrustFolder, authority: Authority | None) -> dict[str, Any]:

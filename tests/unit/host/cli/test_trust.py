@@ -36,6 +36,22 @@ def test_a_fleet_is_made_and_shown(cli):
     assert again.document["error"]["reason"] == "usage"
 
 
+def test_a_member_is_one_row_however_often_it_was_renewed(cli, fleet, tmp_path):
+    def issue(role):
+        key = tmp_path / "key.json"
+        key.unlink(missing_ok=True)
+        assert cli("trust", "issue", "bob", "--role", role, "-o", str(key)).code == 0
+
+    for _ in range(3):
+        issue("view")
+    cli("trust", "revoke", "bob")
+    issue("view")
+    issue("admin")
+    rows = [line.split() for line in cli("trust").out.splitlines() if line.startswith("bob")]
+    assert [(row[1], *row[4:]) for row in rows] == [("view", "holds", "4,", "3", "revoked"), ("admin", "holds", "1")]
+    assert [each["name"] for each in cli("trust", "--json").document["issued"]].count("bob") == 5
+
+
 def test_without_a_fleet_the_command_that_makes_one_is_named(cli):
     shown = cli("trust")
     assert shown.code == 80
