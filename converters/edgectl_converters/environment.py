@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgectl_converters.brake import Brake
+from edgectl_converters.pip_words import no_room_words, why
 from edgectl_converters.recipe import Recipe
 from edgectl_protos.codec.document import from_bytes
-from edgectl_protos.domain.errors import EdgectlError, ToolchainError
+from edgectl_protos.domain.errors import DiskFullError, EdgectlError, ToolchainError
 
 __all__ = ["Probed", "make_environment", "missing_packages", "probe", "versions_in"]
 
@@ -27,7 +29,6 @@ for name in sys.argv[1:]:
 print(json.dumps({"versions": found, "paths": [path for path in sys.path if path]}))
 """
 _PROBE_TIMEOUT_S = 60.0
-_TAIL_LINES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +74,18 @@ def make_environment(
 
     Raises:
         ToolchainError: a step of the installation failed.
+        DiskFullError: the disk of the folder, or that of temporary files, has no room for it.
         CancelledError: the brake was pulled.
     """
     shutil.rmtree(folder, ignore_errors=True)
     try:
         progress(f"{recipe.name} toolchain: making the environment with {base}")
-        _run(recipe, [str(base), "-m", "venv", str(folder)], brake)
+        _run(recipe, [str(base), "-m", "venv", str(folder)], folder, brake)
         python = folder / "bin" / "python"
         pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         for what, options in recipe.steps:
             progress(f"{recipe.name} toolchain: {what}")
-            _run(recipe, [*pip, *options], brake)
+            _run(recipe, [*pip, *options], folder, brake)
         for packages in folder.glob("lib/python*/site-packages"):
             (packages / "edgectl.pth").write_text(f"{bridge}\n")
         found = probe(python, recipe.probe)
@@ -96,7 +98,7 @@ def make_environment(
     return found.versions
 
 
-def _run(recipe: Recipe, command: list[str], brake: Brake) -> None:
+def _run(recipe: Recipe, command: list[str], folder: Path, brake: Brake) -> None:
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
     except OSError as exc:
@@ -111,8 +113,12 @@ def _run(recipe: Recipe, command: list[str], brake: Brake) -> None:
             raise
     brake.check()
     if process.returncode != 0:
-        lines = (errors or output).strip().splitlines()[-_TAIL_LINES:]
+        if words := no_room_words(f"{output}\n{errors}"):
+            raise DiskFullError(
+                f"{folder}: no room for the {recipe.name} toolchain, which takes {recipe.takes}: {words}",
+                hint=f"make room: df -h {folder.parent} {tempfile.gettempdir()}; edgectl cache shows what it holds",
+            )
         raise ToolchainError(
-            f"making the {recipe.name} toolchain failed: {' | '.join(lines)}",
+            f"making the {recipe.name} toolchain failed: {why(errors if errors.strip() else output)}",
             hint=f"take an environment of your own: edgectl toolchain use {recipe.name} --python PATH",
         )

@@ -176,6 +176,7 @@ class Toolchains:
 
         Raises:
             ToolchainError: it is not known, or cannot be made.
+            DiskFullError: there is no room for it.
             CancelledError: the brake was pulled meanwhile.
         """
         found = self.find(name)

@@ -64,7 +64,7 @@ def installs(monkeypatch, bases):
     base(bases)
     commands = []
 
-    def run(recipe, command, brake):
+    def run(recipe, command, folder, brake):
         commands.append(command)
         if "venv" in command:
             team(Path(command[-1]) / "bin")
@@ -186,10 +186,10 @@ def test_it_is_made_once_in_the_stated_order(toolchains, installs):
 def test_a_failure_at_any_step_leaves_nothing_half(toolchains, installs, monkeypatch, tmp_path, broken, error):
     run = environment._run
 
-    def interrupted(recipe, command, brake):
+    def interrupted(recipe, command, folder, brake):
         if len(installs) == broken:
             raise error
-        run(recipe, command, brake)
+        run(recipe, command, folder, brake)
 
     monkeypatch.setattr(environment, "_run", interrupted)
     with pytest.raises((KeyboardInterrupt, ToolchainError)):
