@@ -27,10 +27,11 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from edgectl_converters.pip_words import no_index_words, why
 from edgectl_host.provision.survey import Libc
 from edgectl_host.replace_file import replace_file
 from edgectl_protos.codec.document import from_bytes, to_document
-from edgectl_protos.domain.errors import DocumentError, InstallError
+from edgectl_protos.domain.errors import DocumentError, InstallError, WheelMissingError
 
 __all__ = ["AGENT", "INSTALLER", "Target", "Wheel", "WheelStore", "extras_of_agent", "requirements_of"]
 
@@ -43,7 +44,6 @@ _OLDEST_MANYLINUX = {"x86_64": 5, "aarch64": 17}
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _PIECE_BYTES = 1 << 20
 _MAX_ROUNDS = 5
-_TAIL_LINES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,8 @@ class WheelStore:
         """Everything that these requirements need on that target, from the cache where it was resolved before.
 
         Raises:
-            InstallError: there is no wheel for it, or the index cannot be reached.
+            WheelMissingError: there is no wheel for it.
+            InstallError: the index cannot be reached, or pip failed otherwise.
         """
         wanted = sorted(set(requirements))
         record = self._record(target, wanted)
@@ -322,18 +323,18 @@ def _project_of(path: Path) -> str:
 
 
 def _refusal(said: str, target: Target, wheelhouse: Path | None) -> InstallError:
-    lines = [line.strip().removeprefix("ERROR: ") for line in said.splitlines() if line.strip()]
-    none = next((line for line in lines if "No matching distribution found for" in line), "")
-    if none:
+    none = next((line.strip() for line in said.splitlines() if "No matching distribution found for" in line), "")
+    # Out of reach it finds nothing either: what is there on another day must not be taken for what never is.
+    unreached = no_index_words(said)
+    if none and not unreached:
         what = none.rpartition(" for ")[2]
         place = f" in {wheelhouse}" if wheelhouse else ""
-        return InstallError(
+        return WheelMissingError(
             f"there is no wheel of {what} for {target}{place}",
             hint="leave that runtime out: edgectl device add … --runtime NAME",
         )
-    tail = " | ".join(lines[-_TAIL_LINES:]) or "it said nothing"
     return InstallError(
-        f"pip could not fetch wheels for {target}: {tail}",
+        f"pip could not fetch wheels for {target}: {unreached or why(said)}",
         hint="without a network here, take the folder that `make dist` wrote: --wheelhouse DIR",
     )
 

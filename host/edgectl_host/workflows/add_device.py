@@ -34,7 +34,7 @@ from edgectl_host.workflows.connections import Connect
 from edgectl_host.workflows.progress import Progress, Update
 from edgectl_protos.domain.address import DEFAULT_PORT
 from edgectl_protos.domain.device import DeviceFacts, HelloReply
-from edgectl_protos.domain.errors import IdentityError, InstallError, UnreachableError
+from edgectl_protos.domain.errors import IdentityError, InstallError, UnreachableError, WheelMissingError
 
 __all__ = ["Added", "Clock", "Wishes", "add_device", "look_and_plan", "put"]
 
@@ -188,7 +188,7 @@ async def _choose_runtimes(
             break
         try:
             wheels = await fetched([*(one.runtime for one in chosen if not one.own), offer.runtime])
-        except InstallError as exc:
+        except WheelMissingError as exc:
             if asked:
                 raise
             refused[offer.runtime] = exc.message

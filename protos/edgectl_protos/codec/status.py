@@ -63,6 +63,7 @@ STATUS: dict[type[errors.EdgectlError], grpc.StatusCode] = {
     errors.ProtocolError: _Code.FAILED_PRECONDITION,
     errors.BuildError: _Code.FAILED_PRECONDITION,
     errors.InstallError: _Code.FAILED_PRECONDITION,
+    errors.WheelMissingError: _Code.FAILED_PRECONDITION,
     errors.LoopError: _Code.FAILED_PRECONDITION,
     errors.SourceError: _Code.FAILED_PRECONDITION,
     errors.ShapeError: _Code.INVALID_ARGUMENT,

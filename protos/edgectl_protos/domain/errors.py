@@ -288,6 +288,13 @@ class InstallError(DeviceError):
     exit_code = 67
 
 
+class WheelMissingError(InstallError):
+    """The package index, or the wheelhouse, has no wheel of something for a device."""
+
+    reason = "wheel_missing"
+    exit_code = 68
+
+
 # --- the loop ------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,10 @@ own_state() {
 }
 
 # A process of that number may be another one by now, or have ended and wait for its parent: then it has no command line.
-agent_runs() { tr '\000' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q edgectl_agent; }
+# On its way to the agent it is the script that starts it, then that of its version.
+agent_runs() {
+  tr '\000' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -qF -e edgectl_agent -e "$prefix/start" -e "$prefix/current/run"
+}
 
 stop_agent() {
   case "$service" in

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -72,10 +73,16 @@ def device(tmp_path):
         asyncio.run(made.steps.remove())
 
 
-def runs(pid: str) -> bool:
+def command_of(pid: str) -> bytes:
     """One that ended and that nobody waited for has no command line any more."""
-    place = Path("/proc", pid.strip(), "cmdline")
-    return place.exists() and b"edgectl_agent" in place.read_bytes()
+    try:
+        return Path("/proc", pid.strip(), "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def runs(pid: str) -> bool:
+    return b"edgectl_agent" in command_of(pid)
 
 
 def store(folder: Path, **contents: bytes) -> tuple[tuple[Wheel, ...], dict[str, Path]]:
@@ -121,6 +128,22 @@ def test_starting_twice_leaves_one_process_and_removing_leaves_nothing(device, t
     assert not device.prefix.exists()
     assert not runs(second)
     asyncio.run(device.steps.remove())
+
+
+def test_an_agent_on_its_way_is_ended_too(device, tmp_path):
+    """A loaded machine takes its time from the script that starts an agent to the agent."""
+    device.add_version("old", lives=True)
+    device.point("old")
+    os.mkfifo(tmp_path / "load")
+    (device.prefix / "versions/old/run").write_text(f"#!/bin/sh\nread -r _ <{tmp_path}/load\n")
+    asyncio.run(device.steps.start("/usr/bin/python3"))
+    first = (device.prefix / "agent.pid").read_text()
+    asyncio.run(device.steps.start("/usr/bin/python3"))
+    second = (device.prefix / "agent.pid").read_text()
+    assert first != second
+    assert not command_of(first)
+    asyncio.run(device.steps.remove())
+    assert not command_of(second)
 
 
 def test_an_agent_that_does_not_start_shows_its_last_words(device):

@@ -12,7 +12,7 @@ import pytest
 from edgectl_host.provision import wheels
 from edgectl_host.provision.survey import Libc
 from edgectl_host.provision.wheels import Target, WheelStore, extras_of_agent, pack_installed, requirements_of
-from edgectl_protos.domain.errors import InstallError
+from edgectl_protos.domain.errors import InstallError, WheelMissingError
 from edgectl_protos.version import VERSION
 
 ORIN = Target("aarch64", Libc("glibc", 2, 35), "3.10")
@@ -113,7 +113,7 @@ def test_a_set_that_is_never_complete_ends(tmp_path, pip):
 def test_a_wheel_that_does_not_exist_is_named_with_its_target(tmp_path, pip):
     pip.says = "ERROR: Could not find a version\nERROR: No matching distribution found for onnxruntime>=9"
     with pytest.raises(
-        InstallError, match=r"no wheel of onnxruntime>=9 for aarch64, glibc 2.35, Python 3.10"
+        WheelMissingError, match=r"no wheel of onnxruntime>=9 for aarch64, glibc 2.35, Python 3.10"
     ) as caught:
         WheelStore(tmp_path).fetch(ORIN, ("onnxruntime>=9",))
     assert "--runtime" in caught.value.hint
@@ -124,6 +124,14 @@ def test_without_a_network_the_wheelhouse_is_named(tmp_path, pip):
     with pytest.raises(InstallError, match="Could not connect") as caught:
         WheelStore(tmp_path).fetch(ORIN, ("grpcio",))
     assert "--wheelhouse DIR" in caught.value.hint
+
+
+def test_what_an_index_out_of_reach_did_not_give_is_not_said_to_be_missing(tmp_path, pip):
+    retrying = "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'ReadTimeoutError'"
+    pip.says = f"{retrying}\nERROR: No matching distribution found for onnxruntime>=9"
+    with pytest.raises(InstallError, match="could not fetch wheels for .*ReadTimeoutError") as caught:
+        WheelStore(tmp_path).fetch(ORIN, ("onnxruntime>=9",))
+    assert not isinstance(caught.value, WheelMissingError)
 
 
 def test_a_wheelhouse_takes_the_place_of_the_index(tmp_path, pip):

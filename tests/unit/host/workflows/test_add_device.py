@@ -17,7 +17,7 @@ from edgectl_host.provision.wheels import Wheel
 from edgectl_host.workflows.add_device import Wishes, add_device, look_and_plan
 from edgectl_host.workflows.keep_device import forget_device, list_devices, remove_device, update_device
 from edgectl_host.workflows.progress import silent
-from edgectl_protos.domain.errors import IdentityError, InstallError, UnreachableError, UsageError
+from edgectl_protos.domain.errors import IdentityError, InstallError, UnreachableError, UsageError, WheelMissingError
 from edgectl_testkit.fake_device import FakeDevice
 
 SURVEY = """\
@@ -117,11 +117,12 @@ class Login:
 
 
 class Store:
-    """Wheels in a folder; `lacks` are projects for which there are none."""
+    """Wheels in a folder; `lacks` is a project for which there are none, `fails` one that cannot be fetched now."""
 
     def __init__(self, folder: Path, lacks: str = "") -> None:
         self.folder = folder
         self.lacks = lacks
+        self.fails = ""
 
     def _wheel(self, name: str) -> Wheel:
         data = name.encode() * 100
@@ -134,7 +135,9 @@ class Store:
     def fetch(self, target, requirements, progress=silent) -> tuple[Wheel, ...]:
         names = [re.split(r"[^\w-]", text)[0] for text in requirements]
         if self.lacks in names:
-            raise InstallError(f"there is no wheel of {self.lacks} for {target}")
+            raise WheelMissingError(f"there is no wheel of {self.lacks} for {target}")
+        if self.fails in names:
+            raise InstallError(f"pip could not fetch wheels for {target}: the index timed out")
         return tuple(self._wheel(f"{name}-1-{target.python}.whl") for name in names)
 
     def path(self, wheel: Wheel) -> Path:
@@ -216,6 +219,12 @@ async def test_what_its_maker_brings_is_taken_and_the_first_runtime_that_has_whe
     _, plan = await look_and_plan(Login(Board()), Wishes(), bench.store, bench.preferred, silent)
     assert plan.runtimes == ("tensorrt", "openvino")
     assert "no wheel of onnxruntime" in plan.refused["onnxrt"]
+
+
+async def test_an_index_that_fails_for_a_moment_does_not_choose_another_runtime(bench):
+    bench.store.fails = "onnxruntime"
+    with pytest.raises(InstallError, match="the index timed out"):
+        await look_and_plan(Login(Board()), Wishes(), bench.store, bench.preferred, silent)
 
 
 async def test_a_runtime_that_was_asked_for_and_is_not_to_be_had_is_an_error(bench):
