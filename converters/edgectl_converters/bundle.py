@@ -19,6 +19,7 @@ from edgectl_protos.domain.errors import BundleCorruptError, BundleError, Bundle
 __all__ = [
     "add_files",
     "blob_path",
+    "check_place",
     "copy_bundle",
     "is_bundle",
     "lay_out_bundle",
@@ -64,6 +65,16 @@ def add_files(bundle: Path, files: Mapping[str, Path], *, owned: Path | None = N
     return tuple(entries)
 
 
+def check_place(out: Path) -> None:
+    """Refuse a place where a bundle is to go, before anything is made for it.
+
+    Raises:
+        BundleError: something is there already.
+    """
+    if out.exists():
+        raise BundleError(f"{out} exists already", hint="name another folder: --output DIR")
+
+
 def copy_bundle(bundle: Path, out: Path) -> None:
     """Copy a bundle to where the user wants it, whole or not at all.
 
@@ -72,8 +83,7 @@ def copy_bundle(bundle: Path, out: Path) -> None:
     """
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        if out.exists():
-            raise BundleError(f"{out} exists already", hint="name another folder: --output DIR")
+        check_place(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(bundle, aside)
         aside.rename(out)

@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from edgectl_converters.bundle import is_bundle
 from edgectl_converters.card import CheckpointCard, Declared, Sha256, sha256_of
 from edgectl_converters.sources.lerobot.foreign import refuse_pointer
 from edgectl_converters.sources.registry import sources
@@ -42,7 +43,7 @@ def inspect(
     Raises:
         CheckpointError: there is nothing at this path, or it cannot be read as what it claims to be.
         CheckpointCorruptError: a file is a Git LFS pointer, or damaged.
-        CheckpointFormatError: no source reads it, or there are several policies inside.
+        CheckpointFormatError: no source reads it, it is a bundle, or there are several policies inside.
         UsageError: what is declared does not fit it.
     """
     if not path.exists():
@@ -56,6 +57,11 @@ def inspect(
     if inside is not None:
         card = inspect(inside, sha256, declared, footage)
         return replace(card, notes=(f"read from {inside.relative_to(path)}", *card.notes))
+    if is_bundle(path):
+        raise CheckpointFormatError(
+            f"{path} is a bundle, what a checkpoint was converted into",
+            hint=f"what is in it: edgectl convert {path}; onto a device: edgectl deploy {path}",
+        )
     ends = f"ends in {path.suffix}" if path.suffix else "has no ending"
     what = "is a directory without a config.json or a policy.yaml" if path.is_dir() else ends
     raise CheckpointFormatError(

@@ -9,7 +9,7 @@ import pytest
 
 from edgectl_converters.inspect import inspect
 from edgectl_protos.domain.errors import CheckpointCorruptError, CheckpointError, CheckpointFormatError
-from edgectl_testkit.bundles import tiny_graph
+from edgectl_testkit.bundles import tiny_bundle, tiny_graph
 
 
 def test_a_path_with_nothing_is_named(tmp_path):
@@ -20,6 +20,13 @@ def test_a_path_with_nothing_is_named(tmp_path):
 def test_a_directory_without_config_is_no_known_format(tmp_path):
     with pytest.raises(CheckpointFormatError, match=r"without a config\.json"):
         inspect(tmp_path)
+
+
+def test_a_bundle_is_told_from_what_nobody_knows(tmp_path):
+    folder = tiny_bundle(tmp_path / "made")[0]
+    with pytest.raises(CheckpointFormatError, match="is a bundle") as caught:
+        inspect(folder)
+    assert caught.value.hint.endswith(f"edgectl deploy {folder}")
 
 
 def test_a_file_of_another_kind_is_no_known_format(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from edgectl_host.cli.options import AGE, SIZE, json_option
@@ -46,6 +48,8 @@ def trim(wiring: Wiring, older_than_s: float | None, keep_bytes: int | None, yes
         chosen = stale(list_entries(wiring.config.cache_dir), older_than_s=older_than_s, keep_bytes=keep_bytes)
     size = bytes_words(sum(entry.size_bytes for entry in chosen))
     if chosen and not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"there is no terminal to ask whether {len(chosen)} entries may go, {size}", hint="--yes")
         click.confirm(f"remove {len(chosen)} entries, {size}?", abort=True, err=True)
     with console.progress() as progress:
         removed = remove(wiring.config.cache_dir, chosen, progress)

@@ -91,11 +91,14 @@ def command(
 
 
 def _one(console: Console, subject: Subject, board: str, output: Path | None, *, dry_run: bool) -> None:
+    from edgectl_converters.bundle import check_place
     from edgectl_host.cli.render.checkpoint import human_bundle, json_bundle
     from edgectl_host.cli.render.conversion import human_conversions, human_floors, json_conversions
     from edgectl_host.fleet.inventory import Device
     from edgectl_host.workflows.convert import copied
 
+    if output is not None:
+        check_place(output)
     with console.progress() as progress:
         way = subject.way(Device("this machine", board=board), None)
         if dry_run:
@@ -121,6 +124,7 @@ def _many(
     *,
     dry_run: bool,
 ) -> None:
+    from edgectl_converters.bundle import check_place
     from edgectl_host.cli.render.boards import human_rows, json_rows
     from edgectl_host.cli.render.conversion import human_conversions, human_floors, json_conversions
     from edgectl_host.machine import free_memory_bytes
@@ -134,6 +138,9 @@ def _many(
 
     with console.progress() as progress:
         rows = plan_boards(subject, boards)
+        if output is not None:
+            for row in rows:
+                check_place(output / row.board)
         if not dry_run:
             budget = memory_bytes if memory_bytes is not None else free_memory_bytes()
             jobs = os.cpu_count() or 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 
 import pytest
 
+from edgectl_converters.steps import StepCache
+from edgectl_protos.domain.artifact import Digest
 from edgectl_testkit.bundles import tiny_bundle
 
 
@@ -44,6 +47,15 @@ def test_the_plan_for_several_boards_has_each_conversion_once(cli, graph):
     assert result.out.count("onnxrt fp32") >= 1
     assert "floors: known from the first export on" in result.out
     assert len(cli("convert", graph, "--for", "rpi5,rk3588", "--dry-run", "--json").document) == 1
+
+
+@pytest.mark.parametrize(("boards", "taken"), [("rpi5", "out"), ("rpi5,rk3588", "out/raspberry-pi-5")])
+def test_a_place_that_is_taken_is_refused_before_anything_is_converted(cli, graph, tmp_path, boards, taken):
+    (tmp_path / taken).mkdir(parents=True)
+    result = cli("convert", graph, "--for", boards, "-o", tmp_path / "out")
+    assert result.code == 40
+    assert f"{tmp_path / taken} exists already" in result.err
+    assert cli("cache", "--json").document["entries"] == []
 
 
 def test_an_unknown_board_among_several_is_refused(cli, graph):
@@ -90,6 +102,16 @@ def test_the_cache_of_a_fresh_home_is_empty(cli):
     assert "empty" in cli("cache").out
     assert cli("cache", "--json").document["entries"] == []
     assert cli("cache", "trim", "--older-than", "30d", "--yes", "--json").document["removed"] == []
+
+
+def test_nothing_is_trimmed_where_nobody_can_be_asked(cli, home, monkeypatch):
+    names = {"kind": "build", "subject": "x", "tool": "y"}
+    entry = StepCache(home.cache_dir).make("ab" * 32, Digest, lambda _: Digest("0" * 64), weight=1, **names)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    refused = cli("cache", "trim", "--keep", "0B")
+    assert refused.code == 2
+    assert "hint: --yes" in refused.err
+    assert entry.folder.exists()
 
 
 @pytest.mark.parametrize("options", [(), ("--older-than", "30"), ("--keep", "10"), ("--keep", "lots")])
