@@ -37,8 +37,8 @@ def inspect(
 ) -> CheckpointCard:
     """The card of a checkpoint, by the first source that knows it; `sha256` may remember digests of big files.
 
-    `declared` and `footage` say what a bare graph leaves open. A folder around one policy stands for it: the card's
-    path is then the policy's own.
+    `declared` and `footage` say what a bare graph leaves open. A folder around one policy, or around one file of a
+    kind that is read, stands for it: the card's path is then the policy's own.
 
     Raises:
         CheckpointError: there is nothing at this path, or it cannot be read as what it claims to be.
@@ -53,15 +53,15 @@ def inspect(
     for source in sources():
         if source.sniff(path):
             return source.declared_card(path, sha256, declared, footage)
-    inside = _policy_inside(path) if path.is_dir() else None
-    if inside is not None:
-        card = inspect(inside, sha256, declared, footage)
-        return replace(card, notes=(f"read from {inside.relative_to(path)}", *card.notes))
     if is_bundle(path):
         raise CheckpointFormatError(
             f"{path} is a bundle, what a checkpoint was converted into",
             hint=f"what is in it: edgectl convert {path}; onto a device: edgectl deploy {path}",
         )
+    inside = _policy_inside(path) if path.is_dir() else None
+    if inside is not None:
+        card = inspect(inside, sha256, declared, footage)
+        return replace(card, notes=(f"read from {inside.relative_to(path)}", *card.notes))
     ends = f"ends in {path.suffix}" if path.suffix else "has no ending"
     what = "is a directory without a config.json or a policy.yaml" if path.is_dir() else ends
     raise CheckpointFormatError(
@@ -81,7 +81,16 @@ def _policy_inside(path: Path) -> Path | None:
             )
         if found:
             return max(found, key=_step)
-    return None
+    # What a YAML file of any name is for, nobody knows: only policy.yaml is taken from a directory.
+    files = sorted(file for file in path.iterdir() if file.is_file() and file.suffix not in (".yaml", ".yml"))
+    files = [file for file in files if any(known.sniff(file) for known in sources())]
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise CheckpointFormatError(
+            f"{path} holds {len(files)} files that each could be meant: {names[:400]}",
+            hint=f"name one: edgectl inspect {files[0]}; a policy in several: docs/policy-file.md",
+        )
+    return files[0] if files else None
 
 
 def _step(folder: Path) -> int:

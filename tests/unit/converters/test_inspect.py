@@ -22,6 +22,22 @@ def test_a_directory_without_config_is_no_known_format(tmp_path):
         inspect(tmp_path)
 
 
+def test_a_directory_around_one_graph_stands_for_it(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(tiny_graph())
+    (tmp_path / "README.md").write_text("a net")
+    (tmp_path / "fleet.yaml").write_text("devices: {}")
+    card = inspect(tmp_path)
+    assert (card.source, card.path) == ("onnx", tmp_path / "net.onnx")
+    assert "read from net.onnx" in card.notes
+
+
+def test_a_directory_around_several_graphs_names_them(tmp_path):
+    for name in ("actor", "critic"):
+        (tmp_path / f"{name}.onnx").write_bytes(tiny_graph())
+    with pytest.raises(CheckpointFormatError, match=r"2 files that each could be meant: actor\.onnx, critic\.onnx"):
+        inspect(tmp_path)
+
+
 def test_a_bundle_is_told_from_what_nobody_knows(tmp_path):
     folder = tiny_bundle(tmp_path / "made")[0]
     with pytest.raises(CheckpointFormatError, match="is a bundle") as caught:
