@@ -21,7 +21,7 @@ from edgectl_converters.stages import Stages
 from edgectl_converters.toolchain import Toolchains
 from edgectl_converters.workshop import Workshop
 from edgectl_protos.domain.errors import ParityError, ToolchainError
-from edgectl_testkit import fault_record, injected, lerobot_policies, policy_faults, small_denoiser
+from edgectl_testkit import fault_record, injected, lerobot_policies, policy_faults, vla_denoiser
 from edgectl_testkit.bundles import release_dir
 from edgectl_testkit.documents import check_section
 from edgectl_testkit.fault_record import GATES
@@ -122,8 +122,8 @@ def converted(checkpoint: Path, folder: Path, toolchains: Toolchains, **options)
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Subject:
     folder = tmp_path_factory.mktemp("small")
-    fp32 = small_denoiser.lay_out_fp32(folder)
-    releases = {"fp32": fp32, "int8": small_denoiser.lay_out_int8(fp32, folder)}
+    fp32 = vla_denoiser.lay_out_fp32(folder)
+    releases = {"fp32": fp32, "int8": vla_denoiser.lay_out_int8(fp32, folder)}
     faults = OF_ANY | OF_DENOISERS | OF_LANGUAGE | OF_RESIZED | OF_GRIPPERS
     return Subject("a small policy of random weights", releases, faults)
 

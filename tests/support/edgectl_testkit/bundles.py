@@ -15,13 +15,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgectl_protos.codec.document import canonical_bytes, from_bytes
-from edgectl_protos.domain.artifact import Digest, DType, TensorSpec
-from edgectl_protos.domain.bundle import MANIFEST_NAME, BuildRecipe, Component, Golden, Manifest, Provenance
+from edgectl_protos.domain.artifact import DType, TensorSpec
+from edgectl_protos.domain.bundle import MANIFEST_NAME, BuildRecipe, Component, Golden, Manifest
 from edgectl_protos.domain.loop import Deadlines, Execution, LoopSpec, OnEnd, SourceKind, SourceSpec
 from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
 from edgectl_protos.domain.program import Call, Normalise, Program, Unnormalise
-from edgectl_testkit.stub_bundles import write_blobs
+from edgectl_testkit.stub_bundles import write_bundle
 
 CAMERAS = ("observation.images.top", "observation.images.wrist")
 STATE = "observation.state"
@@ -195,19 +195,9 @@ def tiny_bundle(
         "loop.json": canonical_bytes(loop or tiny_loop()),
         **(extra or {}),
     }
-    manifest = Manifest(
-        name=name,
-        policy=tiny_policy(),
-        program=program,
-        components=(component,),
-        files=write_blobs(folder, files),
-        loop="loop.json",
-        golden=Golden("golden.npz", 3, "numpy", "synthetic"),
-        gates=(),
-        provenance=Provenance(Digest("0" * 64), "testkit", ()),
-    )
-    data = canonical_bytes(manifest)
-    (folder / MANIFEST_NAME).write_bytes(data)
+    golden = Golden("golden.npz", 3, "numpy", "synthetic")
+    policy = tiny_policy()
+    data = write_bundle(folder, files, name=name, policy=policy, program=program, components=[component], golden=golden)
     return folder, data
 
 

@@ -14,7 +14,7 @@ from edgectl_agent.worker.trace import write_trace
 from edgectl_protos.domain.artifact import Digest, FileEntry
 from edgectl_protos.domain.parity import DimensionFigure, ParityFigure, ParityReport
 from edgectl_testkit.bundles import tiny_golden
-from edgectl_testkit.flow_release import Maker
+from edgectl_testkit.executors import ExecutorMaker
 
 __all__ = [
     "failing",
@@ -33,9 +33,9 @@ def ignore(share: float) -> None:
     """Progress that nobody looks at."""
 
 
-def parity(release: Release, maker: Maker | None = None, seen: list[float] | None = None) -> Any:
+def parity(release: Release, maker: ExecutorMaker | None = None, seen: list[float] | None = None) -> Any:
     """The gate's report; None where there are no golden cases."""
-    return run_parity(release, maker or Maker(release), ignore if seen is None else seen.append)
+    return run_parity(release, maker or ExecutorMaker(release), ignore if seen is None else seen.append)
 
 
 def with_manifest(release: Release, **changes: Any) -> Release:
@@ -62,7 +62,7 @@ def with_trace(release: Release, arrays: dict[str, Any]) -> Release:
 
 def traced(release: Release) -> Release:
     """The release with the trace that an oracle over its own graphs writes."""
-    return with_trace(release, run_trace(release, Maker(release), ignore)[1])
+    return with_trace(release, run_trace(release, ExecutorMaker(release), ignore)[1])
 
 
 def subjects(report: ParityReport) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
 from edgectl_protos.domain.program import Call, Program, Repeat, Step
 
-__all__ = ["Part", "stub_bundle", "stub_loop", "stub_policy", "stub_program", "write_blobs"]
+__all__ = ["Part", "stub_bundle", "stub_loop", "stub_policy", "stub_program", "write_blobs", "write_bundle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +94,43 @@ def stub_bundle(
         "stub.json": json.dumps(wishes or {}).encode(),
         **(extra or {}),
     }
-    manifest = Manifest(
+    write_bundle(
+        folder,
+        files,
         name=name,
         policy=stub_policy(),
         program=stub_program(parts),
-        components=tuple(_component(part) for part in parts),
+        components=[_component(part) for part in parts],
+        golden=Golden("golden.npz", 3, "testkit", "synthetic") if golden else None,
+    )
+    return folder
+
+
+def write_bundle(
+    folder: Path,
+    files: Mapping[str, bytes],
+    *,
+    name: str,
+    policy: Policy,
+    program: Program,
+    components: Sequence[Component],
+    golden: Golden | None,
+) -> bytes:
+    """Write a bundle of these files, `loop.json` among them; the bytes of its manifest."""
+    manifest = Manifest(
+        name=name,
+        policy=policy,
+        program=program,
+        components=tuple(components),
         files=write_blobs(folder, files),
         loop="loop.json",
-        golden=Golden("golden.npz", 3, "testkit", "synthetic") if golden else None,
+        golden=golden,
         gates=(),
         provenance=Provenance(Digest("0" * 64), "testkit", ()),
     )
-    (folder / MANIFEST_NAME).write_bytes(canonical_bytes(manifest))
-    return folder
+    data = canonical_bytes(manifest)
+    (folder / MANIFEST_NAME).write_bytes(data)
+    return data
 
 
 def write_blobs(folder: Path, files: Mapping[str, bytes]) -> tuple[FileEntry, ...]:

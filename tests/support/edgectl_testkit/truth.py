@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgectl_protos.codec.document import canonical_bytes
-from edgectl_protos.domain.artifact import Digest, DType, TensorSpec
-from edgectl_protos.domain.bundle import MANIFEST_NAME, Component, Manifest, Provenance, folder_of
+from edgectl_protos.domain.artifact import DType, TensorSpec
+from edgectl_protos.domain.bundle import Component, folder_of
 from edgectl_protos.domain.loop import LoopOverrides, LoopSpec, OnEnd, SourceKind, SourceSpec
 from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
@@ -32,7 +32,7 @@ from edgectl_protos.worker.process import WorkerProcess
 from edgectl_testkit import truth_worker
 from edgectl_testkit.bundles import npz_bytes, release_dir
 from edgectl_testkit.runs import device_facts
-from edgectl_testkit.stub_bundles import write_blobs
+from edgectl_testkit.stub_bundles import write_bundle
 
 __all__ = ["NEAR_S", "Truth", "agrees", "measured", "nearest_rank", "numbered", "scripted_release"]
 
@@ -64,7 +64,9 @@ def scripted_release(folder: Path, loop: LoopSpec, sleeps_s: Sequence[float], *,
         "loop.json": canonical_bytes(loop),
     }
     bundle = folder / "bundle"
-    manifest = Manifest(
+    write_bundle(
+        bundle,
+        files,
         name="scripted",
         policy=Policy("scripted", (state,), action, chunk, 1),
         program=Program(
@@ -72,14 +74,9 @@ def scripted_release(folder: Path, loop: LoopSpec, sleeps_s: Sequence[float], *,
             (Call("full", "full", {"x": _FEATURE}, {"y": "action"}),),
             "action",
         ),
-        components=(component,),
-        files=write_blobs(bundle, files),
-        loop="loop.json",
+        components=[component],
         golden=None,
-        gates=(),
-        provenance=Provenance(Digest("0" * 64), "testkit", ()),
     )
-    (bundle / MANIFEST_NAME).write_bytes(canonical_bytes(manifest))
     return release_dir(bundle, folder / "release")
 
 

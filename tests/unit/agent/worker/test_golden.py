@@ -14,8 +14,9 @@ from edgectl_protos.domain.errors import BundleCorruptError, BundleError, ShapeE
 from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.policy import Dimension, Feature, FeatureKind, Policy
 from edgectl_protos.domain.program import Ensemble, Program, Unnormalise
+from edgectl_testkit import numpy_denoiser
 from edgectl_testkit.bundles import CAMERAS, STATE, STATE_DIM, tiny_golden
-from edgectl_testkit.flow_release import DIMENSIONS, Maker, flow_golden, flow_release
+from edgectl_testkit.executors import ExecutorMaker
 from edgectl_testkit.programs import spec
 
 
@@ -62,8 +63,8 @@ def test_an_empty_file_has_nothing(release):
 
 
 def test_cases_without_the_noise_of_their_reference_prove_nothing_and_are_refused(tmp_path):
-    release = flow_release(tmp_path, Tolerance(0.0, 0.0, 0.0, 0.0))
-    arrays = {key: value for key, value in flow_golden().items() if key != "in.x"}
+    release = numpy_denoiser.lay_out(tmp_path, Tolerance(0.0, 0.0, 0.0, 0.0))
+    arrays = {key: value for key, value in numpy_denoiser.golden().items() if key != "in.x"}
     with pytest.raises(BundleError, match=r"has no in\.x"):
         read_golden(with_golden(release, 6, **arrays))
 
@@ -141,7 +142,7 @@ def case(index):
 
 @pytest.fixture
 def tiny(release):
-    return Log(Maker(release)())
+    return Log(ExecutorMaker(release)())
 
 
 def test_each_case_begins_anew_and_the_actions_come_in_the_order_of_cases(release, tiny):
@@ -169,9 +170,9 @@ def test_an_observation_of_another_shape_is_refused_by_its_name(release, tiny):
 
 
 def test_each_case_has_its_own_noise(tmp_path):
-    release = flow_release(tmp_path, Tolerance(0.0, 0.0, 0.0, 0.0))
+    release = numpy_denoiser.lay_out(tmp_path, Tolerance(0.0, 0.0, 0.0, 0.0))
     golden = read_golden(release)
-    found = golden.run(Maker(release)(), observations=(golden.observations[0],) * 6)
+    found = golden.run(ExecutorMaker(release)(), observations=(golden.observations[0],) * 6)
     assert len(np.unique(found[:, 0, 0])) == 6
 
 
@@ -204,7 +205,7 @@ def test_cases_of_a_program_that_remembers_are_one_sequence_also_backwards(relea
     changed = remembering(release)
     golden = read_golden(changed)
     assert golden.sequence
-    log = Log(Maker(changed)())
+    log = Log(ExecutorMaker(changed)())
     np.testing.assert_array_equal(log.noted(golden, backwards=backwards), golden.expected["action"])
     assert log.lines == ["reset", *case(0)[1:], *case(1)[1:], *case(2)[1:], "reset"]
 
@@ -212,7 +213,7 @@ def test_cases_of_a_program_that_remembers_are_one_sequence_also_backwards(relea
 def test_at_the_end_of_a_case_a_state_is_what_it_left(release):
     changed = remembering(release)
     golden = read_golden(changed)
-    executor: Executor = Maker(changed)()
+    executor: Executor = ExecutorMaker(changed)()
     left = []
     golden.run(executor, end=lambda index: left.append(executor.values["kept"].copy()))
     np.testing.assert_array_equal(left, golden.expected["kept"])
@@ -232,11 +233,11 @@ def test_a_program_that_ensembles_remembers_too(release):
 
 
 def test_what_is_expected_is_a_chunk_of_rows_with_the_names_of_the_policy(tmp_path):
-    release = flow_release(tmp_path, Tolerance(0.0, 0.0, 0.0, 0.0))
+    release = numpy_denoiser.lay_out(tmp_path, Tolerance(0.0, 0.0, 0.0, 0.0))
     other = {"another state": np.zeros((4, 5, 3))}
     expected = read_golden(release).wanted(release, other)
     assert expected.actions.shape == (6, 5, 3)
-    assert expected.dimensions == tuple(Dimension(name) for name in DIMENSIONS)
+    assert expected.dimensions == tuple(Dimension(name) for name in numpy_denoiser.DIMENSIONS)
     assert (expected.use, expected.drawn) == (2, True)
     assert expected.contrasts is other
 

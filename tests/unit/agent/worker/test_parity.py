@@ -16,8 +16,9 @@ from edgectl_protos.domain.artifact import Digest, DType, FileEntry
 from edgectl_protos.domain.errors import BundleCorruptError, BundleError, NonFiniteError, ShapeError
 from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
 from edgectl_protos.domain.program import Call, Generate, Program, Unnormalise
+from edgectl_testkit import numpy_denoiser
 from edgectl_testkit.bundles import STATE, release_dir, tiny_bundle, tiny_golden, tiny_graph
-from edgectl_testkit.flow_release import Maker, flow_release
+from edgectl_testkit.executors import ExecutorMaker
 from edgectl_testkit.parity_reports import (
     failing,
     figure_of,
@@ -105,7 +106,7 @@ def test_a_golden_value_that_is_not_finite_is_an_error_and_no_pass(release, valu
 
 
 def test_what_depends_on_the_case_before_is_refused_where_it_should_begin_anew(release):
-    maker = Maker(release)
+    maker = ExecutorMaker(release)
     (graph,) = maker.graphs.values()
     infer, last = graph.infer, [0.0]
 
@@ -125,12 +126,12 @@ def test_what_depends_on_the_case_before_is_refused_where_it_should_begin_anew(r
 
 @pytest.fixture
 def flow(tmp_path):
-    return flow_release(tmp_path, FP32)
+    return numpy_denoiser.lay_out(tmp_path, FP32)
 
 
 def test_a_trace_is_what_the_oracle_did_with_the_golden_cases_and_for_other_observations(flow):
     seen = []
-    report, trace = run_trace(flow, Maker(flow), seen.append)
+    report, trace = run_trace(flow, ExecutorMaker(flow), seen.append)
     assert (report.cases, report.failures) == (6, ())
     contrasts = {"another observation", "another top", "another wrist", "another state", "top and wrist exchanged"}
     assert {key[len("contrast.") :] for key in trace if key.startswith("contrast.")} == contrasts
@@ -142,14 +143,14 @@ def test_a_trace_is_what_the_oracle_did_with_the_golden_cases_and_for_other_obse
 def test_an_oracle_that_does_not_do_what_the_reference_does_says_by_how_much(tmp_path):
     bundle, _ = tiny_bundle(tmp_path / "b", golden_shift=0.1)
     release = read_release(release_dir(bundle, tmp_path / "r"))
-    report, trace = run_trace(release, Maker(release), ignore)
+    report, trace = run_trace(release, ExecutorMaker(release), ignore)
     assert "executed" in failing(report)
     assert "0.out.action" in trace
 
 
 def test_a_release_without_golden_cases_cannot_be_traced(release):
     with pytest.raises(BundleError, match="no golden cases to trace"):
-        run_trace(with_manifest(release, golden=None), Maker(release), ignore)
+        run_trace(with_manifest(release, golden=None), ExecutorMaker(release), ignore)
 
 
 def test_every_call_and_the_processing_are_compared_with_the_trace(flow):
@@ -163,9 +164,9 @@ def test_every_call_and_the_processing_are_compared_with_the_trace(flow):
 
 
 def test_weights_in_integers_pass_at_the_tolerance_of_integers_and_not_at_that_of_floats(tmp_path):
-    exact = flow_release(tmp_path / "exact", FP32)
-    trace = run_trace(exact, Maker(exact), ignore)[1]
-    coarse = {t: flow_release(tmp_path / str(t.rmse), t, coarse=1 / 80) for t in (FP32, INT8)}
+    exact = numpy_denoiser.lay_out(tmp_path / "exact", FP32)
+    trace = run_trace(exact, ExecutorMaker(exact), ignore)[1]
+    coarse = {t: numpy_denoiser.lay_out(tmp_path / str(t.rmse), t, coarse=1 / 80) for t in (FP32, INT8)}
     report = parity(with_trace(coarse[INT8], trace))
     assert report.failures == ()
     assert 5e-3 < figure_of(report, "executed").value < 0.1
@@ -187,7 +188,7 @@ def test_an_integer_that_differs_is_not_hidden_by_numbers_that_nearly_do(tmp_pat
     call = replace(call, outputs={**call.outputs, "best": "best"})
     program = replace(program, tensors=(*program.tensors, best), steps=(*before, call, post))
     two = with_manifest(found, program=program, components=(replace(act, outputs=(*act.outputs, best)),))
-    trace = run_trace(two, Maker(two), ignore)[1]
+    trace = run_trace(two, ExecutorMaker(two), ignore)[1]
     trace["0.out.action"] += 0.6 * FP32.inner * trace["0.out.action"].std()
     assert figure_of(parity(with_trace(two, trace)), "act").passed
     trace["0.out.best"][0, 0] += 1
@@ -246,8 +247,8 @@ def test_what_is_generated_is_no_processing_and_nothing_stands_in_for_it(release
 
 
 def test_a_trace_that_lacks_a_call_leaves_it_out(flow):
-    trace = run_trace(flow, Maker(flow), ignore)[1]
-    del trace["2.out.cache"], trace["6.out.v"]
+    trace = run_trace(flow, ExecutorMaker(flow), ignore)[1]
+    del trace["2.out.cache"], trace["6.out.velocity"]
     report = parity(with_trace(flow, trace))
     assert report.failures == ()
     assert not {"prefix", "step 4/4", "processing"} & set(subjects(report))
@@ -268,19 +269,19 @@ def bent(trace, key, change):
         ("contrast.another top", lambda rows: rows[:, :2]),
         ("contrast.another top", lambda rows: np.full_like(rows, np.nan)),
         ("contrast.another observation", lambda rows: np.full_like(rows, np.inf)),
-        ("6.out.v", lambda rows: rows[:, :, :2]),
+        ("6.out.velocity", lambda rows: rows[:, :, :2]),
         ("actions", lambda rows: rows[:, :2]),
         ("actions", lambda rows: np.full_like(rows, np.nan)),
     ],
 )
 def test_a_trace_of_another_shape_is_refused(flow, key, change):
-    trace = run_trace(flow, Maker(flow), ignore)[1]
+    trace = run_trace(flow, ExecutorMaker(flow), ignore)[1]
     with pytest.raises((BundleError, ShapeError, NonFiniteError)):
         parity(with_trace(flow, bent(trace, key, change)))
 
 
 def test_the_processing_is_compared_with_what_the_oracle_did_and_not_with_the_reference(flow):
-    trace = run_trace(flow, Maker(flow), ignore)[1]
+    trace = run_trace(flow, ExecutorMaker(flow), ignore)[1]
     assert "processing" in failing(parity(with_trace(flow, bent(trace, "actions", lambda rows: rows * 1.01))))
     rewritten = flow.path(flow.manifest.golden.path)
     golden = dict(np.load(rewritten))
@@ -290,8 +291,8 @@ def test_the_processing_is_compared_with_what_the_oracle_did_and_not_with_the_re
 
 
 def test_a_trace_of_values_in_another_order_fails_and_breaks_nothing(flow):
-    trace = run_trace(flow, Maker(flow), ignore)[1]
-    turned = bent(trace, "6.out.v", lambda rows: rows.transpose(0, 1, 3, 2).astype(np.float64))
+    trace = run_trace(flow, ExecutorMaker(flow), ignore)[1]
+    turned = bent(trace, "6.out.velocity", lambda rows: rows.transpose(0, 1, 3, 2).astype(np.float64))
     assert {"step 4/4", "processing"} <= failing(parity(with_trace(flow, turned)))
 
 

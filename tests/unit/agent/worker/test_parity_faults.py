@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgectl_converters.targets.registry import target
-from edgectl_testkit.flow_release import Maker, flow_release
+from edgectl_testkit import numpy_denoiser
+from edgectl_testkit.executors import ExecutorMaker
 from edgectl_testkit.parity_reports import (
     failing,
     figure_of,
@@ -26,11 +27,11 @@ def broken(tmp_path):
     """The report on a release, of which the trace was written before this was changed in it."""
 
     def make(tolerance, *, arrays=None, program=None, spoil=None, golden=None):
-        release = traced(flow_release(tmp_path, tolerance))
+        release = traced(numpy_denoiser.lay_out(tmp_path, tolerance))
         release = replace(release, arrays=release.arrays | (arrays or {}))
         if program is not None:
             release = with_manifest(release, program=program(release.manifest.program))
-        maker = Maker(release)
+        maker = ExecutorMaker(release)
         if spoil is not None:
             spoil(maker.graphs)
         return parity(release, maker)
@@ -67,7 +68,7 @@ def test_a_stale_cache_is_refused_where_it_is(broken, tolerance):
 @BOTH
 def test_exchanged_cameras_are_refused_by_that_name(broken, tolerance):
     def exchanged(program):
-        inputs = {"top": "wrist.tokens", "wrist": "top.tokens", "seen": "seen"}
+        inputs = {"top": "wrist.tokens", "wrist": "top.tokens", "felt": "felt"}
         return changed_step(program, "prefix", inputs=inputs)
 
     report = broken(tolerance, program=exchanged)
@@ -90,7 +91,7 @@ def test_a_state_normalised_with_a_wrong_deviation_is_refused_at_the_precision_o
     scale = np.array([40, 30 * part, 0.03], np.float32)
     report = broken(tolerance, arrays={"pre.state.scale": scale})
     figure = figure_of(report, "processing")
-    assert (figure.passed, figure.at) == (False, "input seen of prefix")
+    assert (figure.passed, figure.at) == (False, "input felt of prefix")
 
 
 @BOTH
@@ -99,7 +100,7 @@ def test_a_state_normalised_with_a_wrong_deviation_is_refused_at_the_precision_o
 def test_one_dimension_that_is_scaled_after_the_components_is_refused_by_name(broken, tolerance, index, name, factor):
     scale = np.array([40, 30, 0.03], np.float32)
     scale[index] *= factor
-    report = broken(tolerance, arrays={"post.scale": scale})
+    report = broken(tolerance, arrays={"post.action.scale": scale})
     figure = next(figure for figure in report.failures if figure.subject == "processing")
     assert figure.at == name
 
@@ -107,8 +108,8 @@ def test_one_dimension_that_is_scaled_after_the_components_is_refused_by_name(br
 @BOTH
 def test_a_joint_that_is_not_normalised_is_refused(broken, tolerance):
     arrays = {
-        "post.scale": np.array([40, 1, 0.03], np.float32),
-        "post.offset": np.array([10, 0, 0.04], np.float32),
+        "post.action.scale": np.array([40, 1, 0.03], np.float32),
+        "post.action.offset": np.array([10, 0, 0.04], np.float32),
     }
     report = broken(tolerance, arrays=arrays)
     assert {"executed", "rest of the chunk", "processing"} <= failing(report)
@@ -118,7 +119,7 @@ def test_a_joint_that_is_not_normalised_is_refused(broken, tolerance):
 @BOTH
 def test_one_denoising_step_too_few_is_refused(broken, tolerance):
     def fewer(program):
-        return changed_step(program, "flow", times=3)
+        return changed_step(program, "denoise", times=3)
 
     euler = np.array([[0, 0, 0, 1, -1 / 3, 0]] * 3, np.float32)
     times = np.array([[1], [2 / 3], [1 / 3]], np.float32)
@@ -132,7 +133,7 @@ def test_the_times_of_the_denoising_steps_are_part_of_the_processing(broken, tol
     times = np.linspace(1, 0.25, 4, dtype=np.float32)[::-1, None].copy()
     report = broken(tolerance, arrays={"times": times})
     assert not figure_of(report, "processing").passed
-    assert "input t of step" in figure_of(report, "processing").at
+    assert "input time of step" in figure_of(report, "processing").at
 
 
 @BOTH
@@ -143,7 +144,7 @@ def test_a_denoiser_that_is_wrong_in_its_last_pass_is_named_with_the_pass(broken
         def wrong(feeds):
             calls[0] += 1
             found = infer(feeds)
-            return {"v": -found["v"]} if calls[0] % 4 == 0 else found
+            return {"velocity": -found["velocity"]} if calls[0] % 4 == 0 else found
 
         graphs["step"].infer = wrong
 

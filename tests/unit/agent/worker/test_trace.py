@@ -18,20 +18,21 @@ from edgectl_protos.domain.errors import DiskFullError, WorkerError
 from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.policy import Feature, FeatureKind, Policy
 from edgectl_protos.domain.program import Call, Program
+from edgectl_testkit import numpy_denoiser
 from edgectl_testkit.bundles import tiny_program
-from edgectl_testkit.flow_release import Maker, flow_arrays, flow_golden, flow_release
+from edgectl_testkit.executors import ExecutorMaker
 
 LIKE_FP32 = Tolerance(5e-3, 2.5e-2, 5e-3, 0.0)
 
 
 @pytest.fixture
 def flow(tmp_path):
-    return flow_release(tmp_path, LIKE_FP32)
+    return numpy_denoiser.lay_out(tmp_path, LIKE_FP32)
 
 
 def recorded(release, **options):
     recording = Recording(calls_of(release.manifest.program))
-    actions = read_golden(release).run(Maker(release)(recording), begin=recording.begin, **options)
+    actions = read_golden(release).run(ExecutorMaker(release)(recording), begin=recording.begin, **options)
     return actions, recording.arrays()
 
 
@@ -49,9 +50,9 @@ def test_calls_are_in_the_order_of_one_run_with_the_pass_of_each(flow):
 def test_a_call_says_what_the_programs_own_steps_made_and_what_they_read(flow):
     top, _, prefix, step, *_ = calls_of(flow.manifest.program)
     assert (top.made, top.whole) == ({"image"}, set())
-    assert (prefix.made, prefix.whole) == ({"seen"}, set())
+    assert (prefix.made, prefix.whole) == ({"felt"}, set())
     # The time of a pass is a row of an array of the release, the cache another component's.
-    assert (step.made, step.whole) == ({"x", "t"}, {"v"})
+    assert (step.made, step.whole) == ({"x", "time"}, {"velocity"})
 
 
 def test_what_is_observed_and_goes_straight_into_a_component_counts_as_made():
@@ -72,28 +73,28 @@ def test_an_action_that_a_component_makes_itself_is_read():
 
 def test_what_enters_and_leaves_each_call_is_kept_by_case(flow):
     _, trace = recorded(flow)
-    golden = flow_golden()
+    golden = numpy_denoiser.golden()
     assert {key: rows.shape for key, rows in trace.items() if key[0] in "0123"} == {
         "0.in.image": (6, 3 * 6 * 8),
         "0.out.tokens": (6, 3),
         "1.in.image": (6, 3 * 6 * 8),
         "1.out.tokens": (6, 3),
-        "2.in.seen": (6, 3),
+        "2.in.felt": (6, 3),
         "2.out.cache": (6, 6),
         "3.in.x": (6, 15),
-        "3.in.t": (6, 1),
-        "3.out.v": (6, 1, 5, 3),
+        "3.in.time": (6, 1),
+        "3.out.velocity": (6, 1, 5, 3),
     }
     tokens = (golden["in.top"].astype(np.float64) - 127.5).mean(axis=(1, 2)) / 20
     np.testing.assert_allclose(trace["0.out.tokens"], tokens, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(trace["3.in.x"], golden["in.x"].reshape(6, 15))
-    np.testing.assert_array_equal(trace["5.in.t"], np.full((6, 1), flow_arrays()["times"][2]))
+    np.testing.assert_array_equal(trace["5.in.time"], np.full((6, 1), numpy_denoiser.arrays()["times"][2]))
 
 
 def test_buffers_that_are_used_again_do_not_change_what_was_kept(flow):
     _, trace = recorded(flow)
     # x is updated in place from pass to pass.
-    euler = trace["3.in.x"] - trace["3.out.v"].reshape(6, 15) / 4
+    euler = trace["3.in.x"] - trace["3.out.velocity"].reshape(6, 15) / 4
     np.testing.assert_allclose(trace["4.in.x"], euler, rtol=1e-5, atol=1e-6)
 
 
@@ -152,7 +153,7 @@ def stand_in(release, trace):
 def test_the_trace_in_the_place_of_all_components_gives_the_same_actions_and_runs_none(flow):
     actions, trace = recorded(flow)
     hook, recording = stand_in(flow, trace)
-    maker = Maker(flow)
+    maker = ExecutorMaker(flow)
     for graph in maker.graphs.values():
         graph.infer = None
     np.testing.assert_array_equal(read_golden(flow).run(maker(hook), begin=hook.begin), actions)
@@ -164,8 +165,8 @@ def test_the_trace_in_the_place_of_all_components_gives_the_same_actions_and_run
 
 def test_only_what_the_program_reads_is_taken_from_the_trace(flow):
     actions, trace = recorded(flow)
-    hook, _ = stand_in(flow, {key: rows for key, rows in trace.items() if key.endswith(".out.v")})
-    np.testing.assert_array_equal(read_golden(flow).run(Maker(flow)(hook), begin=hook.begin), actions)
+    hook, _ = stand_in(flow, {key: rows for key, rows in trace.items() if key.endswith(".out.velocity")})
+    np.testing.assert_array_equal(read_golden(flow).run(ExecutorMaker(flow)(hook), begin=hook.begin), actions)
 
 
 def test_what_only_components_read_is_zeros_of_their_shape(flow):

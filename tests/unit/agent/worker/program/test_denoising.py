@@ -13,7 +13,8 @@ from edgectl_protos.domain.errors import ProgramError, ShapeError, StatisticsErr
 from edgectl_protos.domain.parity import Tolerance
 from edgectl_protos.domain.program import Call, Integrate, Noise, Prediction, Program, Repeat, Unnormalise
 from edgectl_protos.domain.program_flow import waits_for
-from edgectl_testkit.flow_release import Maker, flow_golden, flow_release
+from edgectl_testkit import numpy_denoiser
+from edgectl_testkit.executors import ExecutorMaker
 from edgectl_testkit.programs import component, graph_of, spec
 from edgectl_testkit.small_policies import ACTION, CHUNK, STATE_DIM, policy, random_normal, random_state
 
@@ -216,7 +217,7 @@ def test_a_component_that_nobody_runs_or_nobody_has_is_refused(build):
 
 @pytest.fixture
 def flow(tmp_path):
-    return flow_release(tmp_path, Tolerance(0.0, 0.0, 0.0, 0.0))
+    return numpy_denoiser.lay_out(tmp_path, Tolerance(0.0, 0.0, 0.0, 0.0))
 
 
 def observed(golden, case):
@@ -224,7 +225,7 @@ def observed(golden, case):
 
 
 def test_two_cameras_a_prefix_that_is_computed_once_and_four_euler_steps(flow):
-    executor, golden = Maker(flow)(), flow_golden()
+    executor, golden = ExecutorMaker(flow)(), numpy_denoiser.golden()
     for case in (1, 0):
         found = executor.run(observed(golden, case), given={"x": golden["in.x"][case]})
         np.testing.assert_allclose(found, golden["out.action"][case], rtol=1e-4, atol=1e-4)
@@ -236,12 +237,12 @@ def test_both_cameras_may_be_seen_side_by_side_and_the_prefix_waits_for_both(flo
     assert waiting["see.wrist"] == ("norm.wrist",)
     assert set(waiting["prefix"]) == {"see.top", "see.wrist", "norm.state"}
     assert waiting["noise"] == ()
-    assert set(waiting["flow"]) == {"prefix", "noise"}
+    assert set(waiting["denoise"]) == {"prefix", "noise"}
 
 
 def test_the_second_call_of_a_component_does_not_overwrite_the_first(flow):
-    executor = Maker(flow)()
-    executor.run(observed(flow_golden(), 0))
+    executor = ExecutorMaker(flow)()
+    executor.run(observed(numpy_denoiser.golden(), 0))
     top, wrist = (executor.values[f"{camera}.tokens"] for camera in ("top", "wrist"))
     assert not np.shares_memory(top, wrist)
     assert (top != wrist).all()
