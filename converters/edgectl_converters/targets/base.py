@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from edgectl_converters.targets.sensitivity import KEEP_VARIANTS, is_keep
 from edgectl_protos.domain.artifact import TensorSpec, integer_weight_bits, precision_of
 from edgectl_protos.domain.bundle import BuildRecipe, GateResult
 from edgectl_protos.domain.parity import Tolerance
@@ -99,6 +100,9 @@ class Target(abc.ABC):
     reads: ClassVar[tuple[str, ...]]
     """Forms of a component that it takes, in order of preference: onnx, pt2 …"""
     schemes: ClassVar[tuple[str, ...]]
+    searched: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """The schemes that are calibrated and built in several ways: these, and then with the most sensitive layers kept as
+    they are."""
     reads_options: ClassVar[tuple[str, ...]] = ()
     """What it has to know of the board, by the names in its profile: another value is another artifact."""
     takes_bytes: ClassVar[bool] = True
@@ -114,15 +118,15 @@ class Target(abc.ABC):
 
     def variants(self, scheme: str) -> tuple[str, ...]:
         """Ways to build this scheme, the fastest artifact first; the first that passes its gate is taken."""
-        return ("default",)
+        return (*self.searched[scheme], *KEEP_VARIANTS) if scheme in self.searched else ("default",)
 
     def needs_calibration(self, scheme: str) -> bool:
-        """Whether the build looks at what enters the component."""
-        return False
+        """Whether the build looks at what enters the component, for ranges or to rank layers by."""
+        return scheme in self.searched
 
     def needs_ranking(self, variant: str) -> bool:
         """Whether the build of this variant keeps the most sensitive layers as they are."""
-        return False
+        return is_keep(variant)
 
     def rank(self, request: BuildRequest, progress: Callable[[str], None]) -> Ranking:
         """Measure which layers are the most sensitive; asked once for all variants that need it."""

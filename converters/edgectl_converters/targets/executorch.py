@@ -19,14 +19,12 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from edgectl_converters.targets.base import BuildRequest, Built, Ranking, Target
 from edgectl_converters.targets.calibration import read_calibration
 from edgectl_converters.targets.sensitivity import (
-    KEEP_VARIANTS,
     held_out,
-    is_keep,
     kept,
     kept_settings,
     rank_layers,
@@ -76,19 +74,8 @@ class ExecutorchTarget(Target):
     reads = ("pt2", "pte")
     takes_bytes = False
     schemes = ("fp32", _STATIC, _DYNAMIC, _FOUR_BITS)
+    searched: ClassVar = {_STATIC: tuple(_KINDS), _FOUR_BITS: ("default",)}
     packages = ("executorch", "torch", "torchao", "numpy")
-
-    def variants(self, scheme: str) -> tuple[str, ...]:
-        """With fixed ranges: every layer with weights, convolutions only, all but the most sensitive layers."""
-        return {_STATIC: (*_KINDS, *KEEP_VARIANTS), _FOUR_BITS: ("default", *KEEP_VARIANTS)}.get(scheme, ("default",))
-
-    def needs_ranking(self, variant: str) -> bool:
-        """Those that keep layers in fp32."""
-        return is_keep(variant)
-
-    def needs_calibration(self, scheme: str) -> bool:
-        """Fixed ranges are those of what was seen; layers are ranked by it."""
-        return scheme in (_STATIC, _FOUR_BITS)
 
     def build(self, request: BuildRequest, progress: Callable[[str], None]) -> Built:
         """Lower the program, load it in a fresh process, and read back what is in it.

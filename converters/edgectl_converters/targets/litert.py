@@ -13,15 +13,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from edgectl_converters.card import PT2
 from edgectl_converters.targets.base import BuildRequest, Built, Ranking, Target
 from edgectl_converters.targets.calibration import read_calibration
 from edgectl_converters.targets.sensitivity import (
-    KEEP_VARIANTS,
     held_out,
-    is_keep,
     kept,
     kept_settings,
     rank_layers,
@@ -68,19 +66,8 @@ class LiteRtTarget(Target):
     reads = (PT2, TFLITE)
     takes_bytes = False
     schemes = ("fp32", "w16/a32", "int8", "int8-dynamic", "w4a8-dynamic")
+    searched: ClassVar = {"int8": ("default",)}
     packages = ("litert-torch", "ai-edge-quantizer", "ai-edge-litert", "torch", "numpy")
-
-    def variants(self, scheme: str) -> tuple[str, ...]:
-        """For static int8: every layer with weights, all but the most sensitive layers."""
-        return ("default", *KEEP_VARIANTS) if scheme == "int8" else ("default",)
-
-    def needs_ranking(self, variant: str) -> bool:
-        """Those that keep layers in fp32."""
-        return is_keep(variant)
-
-    def needs_calibration(self, scheme: str) -> bool:
-        """Static int8 needs the ranges of activations."""
-        return scheme == "int8"
 
     def build(self, request: BuildRequest, progress: Callable[[str], None]) -> Built:
         """Convert and quantise; a file that is LiteRT's already is copied.

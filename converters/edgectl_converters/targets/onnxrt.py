@@ -23,9 +23,7 @@ from edgectl_converters.targets.onnx_constants import fold_constants
 from edgectl_converters.targets.onnx_files import copy_graph
 from edgectl_converters.targets.onnx_quantizer import WITH_WEIGHTS, Prepared, outputs_of
 from edgectl_converters.targets.sensitivity import (
-    KEEP_VARIANTS,
     held_out,
-    is_keep,
     kept,
     kept_settings,
     rank_layers,
@@ -37,7 +35,6 @@ __all__ = ["OnnxRuntimeTarget"]
 
 _QUANTISED = {"default": WITH_WEIGHTS, "convolutions": ("Conv",)}
 _WEIGHT_ONLY = f"w{BITS}g{BLOCK}/a32"
-_SEARCHED = ("int8", _WEIGHT_ONLY)
 _PROVIDER = "provider"
 _ONE_FILE = 2**31 - 2**20
 """More bytes than these are no protobuf message."""
@@ -49,23 +46,10 @@ class OnnxRuntimeTarget(Target):
     name = "onnxrt"
     reads = ("onnx",)
     schemes = ("fp32", "fp16", "int8", _WEIGHT_ONLY)
+    searched: ClassVar = {"int8": tuple(_QUANTISED), _WEIGHT_ONLY: ("default",)}
     reads_options = (_PROVIDER,)
     oracle: ClassVar = {"graph_optimization_level": "disabled"}
     packages = ("onnx", "onnxruntime", "numpy")
-
-    def variants(self, scheme: str) -> tuple[str, ...]:
-        """Every layer with weights; for int8 convolutions only; all but the most sensitive layers."""
-        if scheme == _WEIGHT_ONLY:
-            return ("default", *KEEP_VARIANTS)
-        return (*_QUANTISED, *KEEP_VARIANTS) if scheme == "int8" else ("default",)
-
-    def needs_ranking(self, variant: str) -> bool:
-        """Those that keep layers in fp32."""
-        return is_keep(variant)
-
-    def needs_calibration(self, scheme: str) -> bool:
-        """Static int8 needs the ranges of activations, and the search for sensitive layers something to measure on."""
-        return scheme in _SEARCHED
 
     def build(self, request: BuildRequest, progress: Callable[[str], None]) -> Built:
         """Copy the graph, halve it, or quantise it.

@@ -19,7 +19,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from edgectl_converters.targets.base import BuildRequest, Built, Ranking, Target
 from edgectl_converters.targets.calibration import read_calibration
@@ -33,9 +33,7 @@ from edgectl_converters.targets.ir_weights import (
 )
 from edgectl_converters.targets.onnx_files import external_files
 from edgectl_converters.targets.sensitivity import (
-    KEEP_VARIANTS,
     held_out,
-    is_keep,
     kept,
     kept_settings,
     rank_layers,
@@ -56,7 +54,6 @@ _PASSED_THROUGH = ("Parameter", "Constant", "Result", "Relu", "MaxPool")
 _MOVING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Concat", "Split", "VariadicSplit"})
 _FAKE_QUANTIZE = "FakeQuantize"
 _HALVES, _WEIGHT_ONLY = "w16/a32", f"w4g{GROUP}/a32"
-_SEARCHED = ("int8", _WEIGHT_ONLY)
 _DEVICE = "device"
 
 
@@ -66,22 +63,9 @@ class OpenVinoTarget(Target):
     name = "openvino"
     reads = ("onnx",)
     schemes = ("fp32", "bf16", _HALVES, "int8", _WEIGHT_ONLY)
+    searched: ClassVar = {"int8": tuple(_QUANTISED), _WEIGHT_ONLY: ("default",)}
     reads_options = (_DEVICE,)
     packages = ("openvino", "nncf", "numpy")
-
-    def variants(self, scheme: str) -> tuple[str, ...]:
-        """Every layer with weights; for int8 convolutions only; all but the most sensitive layers."""
-        if scheme == _WEIGHT_ONLY:
-            return ("default", *KEEP_VARIANTS)
-        return (*_QUANTISED, *KEEP_VARIANTS) if scheme == "int8" else ("default",)
-
-    def needs_ranking(self, variant: str) -> bool:
-        """Those that keep layers in fp32."""
-        return is_keep(variant)
-
-    def needs_calibration(self, scheme: str) -> bool:
-        """NNCF needs the ranges of activations, and the search for sensitive layers something to measure on."""
-        return scheme in _SEARCHED
 
     def build(self, request: BuildRequest, progress: Callable[[str], None]) -> Built:
         """Write IR, quantised for int8, its weights compressed where the scheme says so.

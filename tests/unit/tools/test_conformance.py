@@ -1,6 +1,5 @@
 import os
 import signal
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 TOOL = Path(__file__).parents[3] / "tools" / "conformance"
-
-
-@pytest.fixture(autouse=True)
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(TOOL))
-    yield
-    for name in [
-        name for name, module in sys.modules.items() if TOOL in Path(getattr(module, "__file__", None) or ".").parents
-    ]:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("tool")
 
 
 def case(name, kind=TensorProto.FLOAT, value=0.0):

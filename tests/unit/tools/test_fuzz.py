@@ -19,13 +19,10 @@ NAMES = (
 
 
 @pytest.fixture
-def parsers(monkeypatch):
-    monkeypatch.syspath_prepend(str(TOOL))
+def parsers(tool):
     from parsers import PARSERS
 
-    yield PARSERS
-    for name in ("parsers", "run"):
-        sys.modules.pop(name, None)
+    return PARSERS
 
 
 def test_every_parser_is_fuzzed_and_has_a_kept_corpus(parsers):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,7 @@ from edgectl_testkit.documents import check_section
 
 ROOT = Path(__file__).resolve().parents[3]
 TOOL = ROOT / "tools" / "matrix"
-
-
-@pytest.fixture(autouse=True)
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(TOOL))
-    yield
-    for name in [
-        name for name, module in sys.modules.items() if TOOL in Path(getattr(module, "__file__", None) or ".").parents
-    ]:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("tool")
 
 
 def entry(**changes):

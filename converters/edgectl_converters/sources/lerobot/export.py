@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgectl_converters.sources.base import ARRAYS, GOLDEN, Export, ExportedComponent, ExportRequest
-from edgectl_converters.sources.lerobot import parts_act, parts_diffusion, parts_pi, parts_smolvla
+from edgectl_converters.sources.lerobot import flow_parts, parts_act, parts_diffusion, parts_pi, parts_smolvla
 from edgectl_converters.sources.lerobot.card import TASK, Checkpoint, read_checkpoint
 from edgectl_converters.sources.lerobot.golden import (
     Predict,
@@ -51,9 +51,9 @@ class _PolicyType:
 _TYPES = {
     "act": _PolicyType(parts_act.predict, parts_act.split),
     "diffusion": _PolicyType(parts_diffusion.predict, parts_diffusion.split),
-    "smolvla": _PolicyType(parts_smolvla.predict, parts_smolvla.split),
-    "pi0": _PolicyType(parts_pi.predict, parts_pi.split),
-    "pi05": _PolicyType(parts_pi.predict, parts_pi.split),
+    "smolvla": _PolicyType(flow_parts.predict, parts_smolvla.split),
+    "pi0": _PolicyType(flow_parts.predict, parts_pi.split),
+    "pi05": _PolicyType(flow_parts.predict, parts_pi.split),
 }
 
 

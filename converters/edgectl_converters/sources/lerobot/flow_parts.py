@@ -20,7 +20,7 @@ from edgectl_converters.sources.lerobot.program import entering
 from edgectl_protos.domain.artifact import TensorSpec
 from edgectl_protos.domain.program import Call, Integrate, Noise, Prediction, Repeat, Slice
 
-__all__ = ["Flow", "flow_split", "tokens_of"]
+__all__ = ["Flow", "flow_split", "predict", "tokens_of"]
 
 _TOKENS, _TOKEN_MASK = "observation.language.tokens", "observation.language.attention_mask"
 
@@ -47,6 +47,12 @@ class Flow:
     state_in: str
     prefix_within: Within
     step_within: Within
+
+
+def predict(loaded: Loaded, batches: list[dict[str, Any]], noise: dict[str, Any]) -> Any:
+    """LeRobot's own chunk [1, chunk, action], normalised."""
+    loaded.policy.reset()
+    return loaded.policy.predict_action_chunk(dict(batches[-1]), noise=noise["sample"][None])
 
 
 def flow_split(loaded: Loaded, checkpoint: Checkpoint, flow: Flow, images: list[Any], tokens: tuple[Any, Any]) -> Split:

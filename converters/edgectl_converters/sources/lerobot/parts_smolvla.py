@@ -21,13 +21,7 @@ from edgectl_converters.sources.lerobot.smolvla_patches import (
     time_table,
 )
 
-__all__ = ["predict", "split"]
-
-
-def predict(loaded: Loaded, batches: list[dict[str, Any]], noise: dict[str, Any]) -> Any:
-    """LeRobot's own chunk [1, chunk, action], normalised."""
-    loaded.policy.reset()
-    return loaded.policy.predict_action_chunk(dict(batches[-1]), noise=noise["sample"][None])
+__all__ = ["split"]
 
 
 @contextmanager

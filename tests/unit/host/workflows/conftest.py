@@ -51,3 +51,14 @@ class Bench:
 @pytest.fixture
 def bench():
     return Bench
+
+
+@pytest.fixture
+def fake() -> FakeDevice:
+    return FakeDevice("nuc")
+
+
+@pytest.fixture
+async def client(fake: FakeDevice):
+    async with await fake.connect() as client:
+        yield client

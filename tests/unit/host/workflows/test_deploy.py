@@ -23,17 +23,6 @@ from edgectl_protos.domain.errors import (
 from edgectl_testkit.fake_device import IMPATIENT, FakeDevice
 
 
-@pytest.fixture
-def fake():
-    return FakeDevice("nuc")
-
-
-@pytest.fixture
-async def client(fake):
-    async with await fake.connect() as client:
-        yield client
-
-
 async def put(client, bundle, progress=silent, patience=IMPATIENT):
     return await install(client, bundle, owner="me@here", patience=patience, progress=progress)
 

@@ -12,20 +12,8 @@ from edgectl_host.workflows.rate_limit import RateLimit
 from edgectl_host.workflows.send import STREAMS, Sent, send
 from edgectl_protos.domain.errors import BundleCorruptError, StateError
 from edgectl_testkit.fake_client import FakeClient
-from edgectl_testkit.fake_device import FakeDevice
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def fake():
-    return FakeDevice("nuc")
-
-
-@pytest.fixture
-async def client(fake):
-    async with await fake.connect() as client:
-        yield client
 
 
 async def put(client, bundle, progress=silent, **options):

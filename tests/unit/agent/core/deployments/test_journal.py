@@ -9,7 +9,6 @@ import pytest
 
 from edgectl_agent.core.deployments.journal import Journal, Record
 from edgectl_agent.core.store.atomic import Disk
-from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.releases import Links
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.deployment import Deployment, DeploymentEvent, Failure, State
@@ -38,13 +37,6 @@ def record(deployment_id: str = "d-1", *, created_s: float = 1.0) -> Record:
     )
     event = DeploymentEvent(7, deployment_id, State.FAILED, 2.0, "why", failure)
     return Record(deployment, event, started=True, restore=Links(Digest("bb" * 32), None))
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path)
-    layout.make()
-    return layout
 
 
 def test_a_record_comes_back_as_it_was(layout):

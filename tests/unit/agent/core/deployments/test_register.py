@@ -10,20 +10,12 @@ from edgectl_agent.core.deployments.journal import Journal
 from edgectl_agent.core.deployments.lifecycle import Done, Failed
 from edgectl_agent.core.deployments.outbox import Outbox
 from edgectl_agent.core.deployments.register import Register
-from edgectl_agent.core.store.layout import Layout
 from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.deployment import Deployment, Failure, State
 from edgectl_protos.domain.errors import DeviceError
 from edgectl_testkit.faults import FailingDisk
 
 FAILED = Failed(Failure("device_failed", "the disk failed"))
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path)
-    layout.make()
-    return layout
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 
 from edgectl_agent.core.store.atomic import Disk
 from edgectl_agent.core.store.blobs import digest_of
-from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.store.releases import Links
 from edgectl_agent.core.store.store import Store, parse_manifest
 from edgectl_agent.core.store.upload import SyncRule
@@ -24,13 +23,6 @@ from edgectl_protos.domain.errors import (
 )
 from edgectl_testkit.raw_client import chunks_of
 from edgectl_testkit.stub_bundles import stub_bundle
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "state")
-    layout.make()
-    return layout
 
 
 @pytest.fixture

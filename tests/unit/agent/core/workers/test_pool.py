@@ -12,18 +12,10 @@ import pytest
 
 from edgectl_agent.config import SandboxConfig
 from edgectl_agent.core.store.atomic import Disk
-from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.workers.pool import WorkerPool
 from edgectl_agent.core.workers.sandbox import Sandbox
 from edgectl_protos.domain.errors import CancelledError, WorkerError
 from edgectl_testkit import stub_worker
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "state")
-    layout.make()
-    return layout
 
 
 @pytest.fixture
