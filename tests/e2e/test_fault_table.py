@@ -198,7 +198,7 @@ def die(source: Daemons, workers: tuple[str, ...], state: Path, way: str, index:
             if source.wait_ready(pid):
                 with contextlib.suppress(EdgectlError), RawClient(f"unix:{folder}/s") as client:
                     WAYS[way](client, prepared().bundles)
-            assert wait_end(pid, 5), "it went the whole way"
+            assert wait_end(pid, 60), "it went the whole way"
         finally:
             end(pid)
 

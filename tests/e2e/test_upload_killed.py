@@ -114,7 +114,7 @@ def test_an_upload_goes_on_where_a_killed_agent_stood(tmp_path, source, write, w
             if source.wait_ready(pid):
                 with contextlib.suppress(EdgectlError, grpc.RpcError), RawClient(f"unix:{folder}/s") as client:
                     upload(client, bundle, acknowledged)
-            assert wait_end(pid, 5), "it went the whole way"
+            assert wait_end(pid, 60), "it went the whole way"
         finally:
             end(pid)
 

@@ -182,10 +182,10 @@ def test_a_worker_beside_others_on_its_cpu_is_seen_to_wait():
 
 
 def test_a_machine_that_neither_sleeps_nor_sets_its_clock_is_not_said_to():
-    watch = Watch()
-    found = watch.stop()
-    assert abs(found.suspended_s) < 0.005
-    assert abs(found.clock_step_s) < 0.005
+    # A thread that loses its CPU between two clocks sees them apart: one undisturbed look is enough.
+    found = [Watch().stop() for _ in range(20)]
+    assert min(abs(one.suspended_s) for one in found) < 0.005
+    assert min(abs(one.clock_step_s) for one in found) < 0.005
 
 
 def test_a_clock_that_is_set_and_a_machine_that_sleeps_are_told_apart(machine, monkeypatch):

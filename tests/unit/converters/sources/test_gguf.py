@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from edgectl_converters.card import sha256_of
 from edgectl_converters.inspect import inspect
 from edgectl_converters.process import ToolchainProcess
 from edgectl_converters.sources.base import GOLDEN, Export, ExportRequest
+from edgectl_protos.domain.artifact import Digest
 from edgectl_protos.domain.errors import CheckpointCorruptError, CheckpointFormatError
 from edgectl_testkit.language_files import gguf_bytes
 from edgectl_testkit.language_toolchains import compiled
@@ -47,10 +48,10 @@ def write(path: Path, kind: int = F16, **changed: object) -> Path:
     return path
 
 
-def test_the_card_says_what_the_header_says_in_under_a_second_of_computing(tmp_path):
-    begun = time.process_time()
-    card = inspect(write(tmp_path / "talker.gguf"))
-    assert time.process_time() - begun < 1
+def test_the_card_says_what_the_header_says_and_reads_nothing_else(tmp_path):
+    # Sparse: whoever read it whole would be at it for minutes.
+    os.truncate(write(tmp_path / "talker.gguf"), 1 << 40)
+    card = inspect(tmp_path / "talker.gguf", lambda path: Digest("ab" * 32))
     assert (card.source, card.name, card.policy.type, card.forms) == ("gguf", "talker", "qwen2", ("gguf",))
     assert (card.schemes, card.parameters) == (("f16",), 99 * 256)
     assert card.policy.action.shape == (32,)

@@ -184,7 +184,8 @@ def test_an_interrupt_ends_every_process_and_what_it_started(subject):
 import subprocess
 deaf = 'import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(60)'
 child = subprocess.Popen([sys.executable, '-c', deaf])
-(folder / f'{name}.pids').write_text(f'{os.getpid()} {child.pid}')
+(folder / f'{name}.part').write_text(f'{os.getpid()} {child.pid}')
+(folder / f'{name}.part').rename(folder / f'{name}.pids')
 time.sleep(60)
 """
     names = ("onnxrt", "openvino")
@@ -201,7 +202,9 @@ time.sleep(60)
         convert(subject, ["rpi5", "nuc-155h"], body)
     thread.join()
     for name in names:
-        for pid in (subject.folder / f"{name}.pids").read_text().split():
+        pids = (subject.folder / f"{name}.pids").read_text().split()
+        assert len(pids) == 2
+        for pid in pids:
             deadline = time.monotonic() + 10
             while alive(int(pid)) and time.monotonic() < deadline:
                 time.sleep(0.02)

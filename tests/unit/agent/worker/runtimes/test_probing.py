@@ -40,10 +40,18 @@ def test_a_library_that_exits_is_a_problem(monkeypatch):
 
 
 def test_a_library_that_hangs_is_ended(monkeypatch):
+    fork, children = os.fork, []
+
+    def noted():
+        children.append(fork())
+        return children[-1]
+
+    monkeypatch.setattr(probing.os, "fork", noted)
     offer(monkeypatch, signal.pause)
     assert probe_aside("stub", timeout_s=0.1).problem == "stub did not run its first kernel within 0 s"
+    (child,) = children
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(child, os.WNOHANG)
 
 
 def test_a_defect_of_a_probe_is_in_the_log_of_its_worker(monkeypatch, capfd):
