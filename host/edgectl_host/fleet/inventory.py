@@ -19,8 +19,9 @@ import yaml
 
 from edgectl_converters.assignment import Choice
 from edgectl_converters.bounded_yaml import YamlError, parse_yaml
+from edgectl_protos.domain.address import parse_address
 from edgectl_protos.domain.artifact import check_scheme
-from edgectl_protos.domain.errors import EdgectlError, FleetError
+from edgectl_protos.domain.errors import AddressError, EdgectlError, FleetError
 
 __all__ = ["ALL", "LOCAL", "Device", "Inventory", "find_fleet_file", "load_inventory", "parse_inventory"]
 
@@ -188,6 +189,11 @@ def _device(name: str, raw: Any, lines: _Lines, path: Path) -> Device:
     addresses = (entry.address,) if isinstance(entry.address, str) else entry.address
     if not addresses:
         raise _error(path, lines, ("devices", name, "address"), "expected an address at least")
+    try:
+        for address in addresses:
+            parse_address(address)
+    except AddressError as exc:
+        raise _error(path, lines, ("devices", name, "address"), f"{exc.message}; {exc.hint}") from exc
     return Device(name, addresses, entry.identity, entry.board, entry.stand_in, entry.labels, runtime, scheme)
 
 
