@@ -90,7 +90,7 @@ def export_checkpoint(
     request = ConvertRequest(checkpoint, Assignment.of(next(iter(TARGETS)), "fp32"), footage=footage, task=task)
     with Stages(Job.read(request, workshop), workshop, progress) as stages:
         exported = stages.export()
-        return carry(checkpoint, exported.report, exported.folder)
+        return carry(card.path, exported.report, exported.folder)
 
 
 def _found(job: Job, workshop: Workshop, started: float) -> Conversion | None:

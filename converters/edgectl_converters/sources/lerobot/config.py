@@ -138,8 +138,8 @@ def _document(file: Path) -> dict[str, Any]:
     kind = config.get("type") if isinstance(config, dict) else None
     if not isinstance(kind, str):
         raise CheckpointFormatError(
-            f"{file} has no `type`: it is not the config of a LeRobot policy",
-            hint="point at the folder that LeRobot's save_pretrained wrote (…/pretrained_model)",
+            f"{file} has no `type`, as that of a LeRobot policy has, nor `architectures`, as a language model's",
+            hint="point at the folder that save_pretrained wrote; LeRobot's is called pretrained_model",
         )
     if kind not in COMPONENTS:
         raise CheckpointFormatError(

@@ -329,6 +329,13 @@ def test_the_export_of_a_bare_graph_is_not_stored(bench):
         export_checkpoint(bench.folder / "net.onnx", bench.shop(), bench.said.append)
 
 
+def test_an_export_is_stored_in_the_policy_and_not_in_the_folder_around_it(bench):
+    policy = bench.folder / "run" / "pretrained_model"
+    policy.parent.mkdir()
+    bench.checkpoint.rename(policy)
+    assert export_checkpoint(policy.parent, bench.shop(), bench.said.append).parent == policy
+
+
 def test_a_checkpoint_that_is_not_there_is_an_error(bench):
     with pytest.raises(CheckpointError, match="no checkpoint"):
         bench.convert(checkpoint=bench.folder / "absent")
