@@ -44,7 +44,7 @@ class Console:
         console = self._rich(stderr=False)
         with console.capture() as captured:
             for renderable in renderables:
-                console.print(renderable, highlight=False, markup=False)
+                console.print(renderable, highlight=False, markup=False, crop=False)
         text = captured.get()
         if not console.is_terminal:
             text = "\n".join(line.rstrip() for line in text.split("\n"))

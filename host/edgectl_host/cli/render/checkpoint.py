@@ -69,9 +69,9 @@ def human_bundle(bundle: Bundle) -> RenderableType:
     """A conversion, with the figures of its gates."""
     done = "converted before" if bundle.cached else f"converted in {bundle.seconds:.1f} s"
     manifest = bundle.manifest
-    title = Text.assemble(
-        (f"{manifest.name} {bundle.digest.short}", "bold"), f"  {bundle.assignment} · {done} · ", str(bundle.directory)
-    )
+    title = Text.assemble((f"{manifest.name} {bundle.digest.short}", "bold"), f"  {bundle.assignment} · {done}")
+    # In one piece, to be copied into the next command.
+    place = Text(str(bundle.directory), no_wrap=True, overflow="ignore")
     gates = rows_table(
         ("gate", "of", "measured", "limit", "", "note"),
         [_gate_row(gate) for gate in manifest.gates],
@@ -95,7 +95,7 @@ def human_bundle(bundle: Bundle) -> RenderableType:
         (run.name, " · ".join(filter(None, (run.tool, _words(run.options), run.toolchain))))
         for run in manifest.provenance.tools
     ]
-    return Group(title, facts_table(rows), Text(), gates)
+    return Group(title, place, facts_table(rows), Text(), gates)
 
 
 def json_bundle(bundle: Bundle) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Group
 from rich.text import Text
 
 from edgectl_host.cli.console import Console
@@ -48,6 +49,13 @@ def test_a_pipe_gets_plain_text_of_a_hundred_columns(streams, home):
     console.show(RED)
     assert out.getvalue() == "red\n"
     assert console.width == 100
+
+
+def test_a_path_that_is_to_be_copied_stays_in_one_piece(streams, home):
+    out, _ = streams()
+    path = "/" + "x" * 300
+    Console(home).show(Group(Text(path, no_wrap=True, overflow="ignore")))
+    assert out.getvalue() == f"{path}\n"
 
 
 def test_a_terminal_gets_colour(streams, home):
