@@ -107,32 +107,27 @@ def add(
     console = wiring.console(json_mode=json_mode)
     ssh = wiring.ssh(destination, ssh_options)
     store = wiring.wheels(wheelhouse)
-    enrol = wiring.enrolling(reader(passphrase_fd))
-    with console.progress() as progress:
-        if dry_run:
-            survey, plan = run_workflow(
-                _closing(ssh, look_and_plan(ssh, wishes, store, wiring.preferred_runtimes, progress))
-            )
-        else:
-            added = run_workflow(
-                _closing(
-                    ssh,
-                    add_device(
-                        ssh,
-                        wishes,
-                        store=store,
-                        registry=wiring.registry(),
-                        preferred=wiring.preferred_runtimes,
-                        enrol=enrol,
-                        connect=wiring.connect,
-                        progress=progress,
-                    ),
-                )
-            )
     if dry_run:
+        with console.progress() as progress:
+            looked = look_and_plan(ssh, wishes, store, wiring.preferred_runtimes, progress)
+            survey, plan = run_workflow(_closing(ssh, looked))
         console.show(human_plan(survey, plan))
         console.show_json(json_plan(survey, plan))
         return
+    # Who is asked for a passphrase is asked before a bar is drawn over the question.
+    enrol = wiring.enrolling(reader(passphrase_fd))
+    with console.progress() as progress:
+        adding = add_device(
+            ssh,
+            wishes,
+            store=store,
+            registry=wiring.registry(),
+            preferred=wiring.preferred_runtimes,
+            enrol=enrol,
+            connect=wiring.connect,
+            progress=progress,
+        )
+        added = run_workflow(_closing(ssh, adding))
     console.show(human_added(added))
     console.show_json(json_added(added))
     click.get_current_context().exit(0 if added.hello else UnreachableError.exit_code)

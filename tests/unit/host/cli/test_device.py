@@ -11,6 +11,7 @@ from edgectl_agent.core.trust.tasks import KeyRequest, MakeKey
 from edgectl_agent.keys import answer
 from edgectl_host.fleet.registry import Home, Registered, Registry
 from edgectl_host.trust.authority import Authority
+from edgectl_protos.domain.errors import UnreachableError
 from edgectl_protos.domain.trust import Role
 
 HOME = Home("ubuntu@orin-1", (), "/opt/edgectl", "/var/lib/edgectl", "/run/edgectl/agent.sock", "system", True)
@@ -70,6 +71,19 @@ def test_a_passphrase_is_asked_for_before_a_device_is_touched(cli, orin, monkeyp
     refused = cli("device", *arguments)
     assert refused.code == 2
     assert "passphrase" in refused.err
+
+
+def test_a_dry_run_asks_for_no_passphrase(cli, monkeypatch):
+    reading, writing = os.pipe()
+    os.write(writing, b"horse\n")
+    os.close(writing)
+    assert cli("ca", "init", "--passphrase-fd", reading).code == 0
+
+    async def gone(*_, **__):
+        raise UnreachableError("the device was asked")
+
+    monkeypatch.setattr("edgectl_host.transport.ssh.Ssh.run", gone)
+    assert "the device was asked" in cli("device", "add", "ubuntu@nuc-9", "--dry-run").err
 
 
 @pytest.mark.parametrize("command", ["rm", "update"])
