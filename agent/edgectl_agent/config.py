@@ -83,8 +83,10 @@ class AgentConfig:
     worker_arguments: tuple[str, ...] = ("-m", "edgectl_agent.worker")
     sandbox: SandboxConfig = SandboxConfig()
 
-    rpc_threads: int = 32
-    """One per concurrent call; each is started when first needed. Streams may hold 28 of them (`server/limits.py`)."""
+    rpc_threads: int = 52
+    """One per concurrent call; each is started when first needed. Streams and calls that wait for a process may hold 48
+    of them (`server/limits.py`).
+    """
     stop_grace_s: float = 2.0
 
     reserve_bytes: int = DEFAULT_RESERVE_BYTES

@@ -70,10 +70,11 @@ class CallInterceptor(grpc.ServerInterceptor):
     def _unary(self, handler: Any, inner: Any, method: str) -> Any:
         def behaviour(request: Any, context: grpc.ServicerContext) -> Any:
             with self._relieved(), _reported(context, method):
-                if not handler.request_streaming:
+                if not handler.request_streaming and not limit_of(method).waits:
                     return inner(checked(request), context)
                 with self._places.take(method, context.cancel) as stream:
-                    return inner(_heard(request, stream), context)
+                    asked = _heard(request, stream) if handler.request_streaming else checked(request)
+                    return inner(asked, context)
 
         return behaviour
 

@@ -1,8 +1,8 @@
 """How much of the agent one method may take: the size of a request, looked at before it is parsed, and calls at once.
 
-Streams have places of their own, fewer than there are threads, so that whoever holds all of them never keeps a unary
-call waiting. Of some methods a stream that has been silent for long gives its place to the next: its host goes on where
-it stopped.
+Streams, and calls that wait for a process, have places of their own, fewer than there are threads, so that whoever
+holds all of them never keeps another call waiting. Of some methods a stream that has been silent for long gives its
+place to the next: its host goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -28,24 +28,28 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class MethodLimit:
-    """Of one method: bytes of a request, and places, where it is a stream. `yields`: a silent one gives its place to
-    the next.
+    """Of one method: bytes of a request, and places, where it is a stream, or `waits`: for a process that looks for
+    runtimes or works with keys. `yields`: a silent stream gives its place to the next.
     """
 
     request_bytes: int = 64 * _KIB
-    streams: int = 4
+    places: int = 4
     yields: bool = False
+    waits: bool = False
 
 
 _LIMITS = {
     # The manifest, its signatures, and who sends it.
-    "DeploymentService/Create": MethodLimit(MAX_MANIFEST_BYTES + 64 * _KIB),
-    "DeploymentService/Watch": MethodLimit(streams=8, yields=True),
-    "ProfileService/Watch": MethodLimit(streams=8, yields=True),
+    "DeploymentService/Create": MethodLimit(MAX_MANIFEST_BYTES + 64 * _KIB, waits=True),
+    "DeploymentService/Rollback": MethodLimit(places=2, waits=True),
+    "DeploymentService/Watch": MethodLimit(places=8, yields=True),
+    "InfoService/GetFacts": MethodLimit(places=8, waits=True),
+    "ProfileService/Watch": MethodLimit(places=8, yields=True),
     "ArtifactService/Offer": MethodLimit(2 * _MIB),
     # Some thousands of revoked certificates.
-    "TrustService/Revoke": MethodLimit(MAX_TRUST_DOCUMENT_BYTES),
-    "TrustService/InstallCertificate": MethodLimit(MAX_TRUST_DOCUMENT_BYTES),
+    "TrustService/Revoke": MethodLimit(MAX_TRUST_DOCUMENT_BYTES, places=2, waits=True),
+    "TrustService/InstallCertificate": MethodLimit(MAX_TRUST_DOCUMENT_BYTES, places=2, waits=True),
+    "TrustService/RequestCertificate": MethodLimit(places=2, waits=True),
     # A chunk, and whose it is.
     "ArtifactService/Upload": MethodLimit(_MIB + 4 * _KIB, yields=True),
 }
@@ -108,7 +112,9 @@ class Stream:
 
 
 class Places:
-    """The places of streams, by method. One that said nothing for `silent_s` yields, where its method does."""
+    """The places of streams and of calls that wait, by method. One that said nothing for `silent_s` yields, where its
+    method does.
+    """
 
     def __init__(self, *, silent_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._silent_s = silent_s
@@ -127,7 +133,7 @@ class Places:
         stream = Stream(end, self._clock)
         with self._lock:
             taken = self._streams.setdefault(method, [])
-            if len(taken) >= limit.streams:
+            if len(taken) >= limit.places:
                 silent = min(taken, key=lambda one: one.heard_s, default=None)
                 if silent is None or not limit.yields or self._clock() - silent.heard_s < self._silent_s:
                     name = method.rpartition("/")[2]

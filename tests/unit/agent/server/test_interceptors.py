@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent import futures
 
 import grpc
 import pytest
 
 from edgectl_agent.server.interceptors import CallInterceptor
-from edgectl_agent.server.limits import Places
+from edgectl_agent.server.limits import Places, limit_of
 from edgectl_protos.codec.status import error_from_rpc
-from edgectl_protos.domain.errors import InternalError, ParityError
+from edgectl_protos.domain.errors import BusyError, InternalError, ParityError
 from edgectl_testkit.serve import short_folder
 
 SHAPES = ("unary_unary", "stream_unary", "unary_stream", "stream_stream")
@@ -86,3 +87,43 @@ def test_a_defect_is_logged_with_its_traceback_and_crosses_without_one(channel, 
     assert "ZeroDivisionError: 1/0" in error.message
     assert "Traceback" not in error.message + error.hint
     assert any(record.exc_info for record in caplog.records)
+
+
+FACTS = "/edgectl.agent.v1.InfoService/GetFacts"
+
+
+class Probing(grpc.GenericRpcHandler):
+    """Facts that wait for the first look for runtimes; everything else answers."""
+
+    def __init__(self):
+        self.waiting = threading.Semaphore(0)
+        self.found = threading.Event()
+
+    def service(self, details):
+        return grpc.unary_unary_rpc_method_handler(self.look if details.method == FACTS else lambda request, _: request)
+
+    def look(self, request, context):
+        self.waiting.release()
+        self.found.wait(60)
+        return b"facts"
+
+
+def test_hosts_that_wait_for_the_first_look_at_the_runtimes_keep_no_other_call_waiting():
+    places, probing = limit_of(FACTS).places, Probing()
+    server = grpc.server(futures.ThreadPoolExecutor(places + 1), interceptors=[CallInterceptor(Places(silent_s=30.0))])
+    server.add_generic_rpc_handlers((probing,))
+    with short_folder() as folder:
+        server.add_insecure_port(f"unix:{folder}/s")
+        server.start()
+        with grpc.insecure_channel(f"unix:{folder}/s") as channel:
+            facts, other = channel.unary_unary(FACTS), channel.unary_unary("/edgectl.agent.v1.InfoService/Hello")
+            held = [facts.future(b"") for _ in range(places)]
+            for _ in held:
+                assert probing.waiting.acquire(timeout=60)
+            with pytest.raises(grpc.RpcError) as caught:
+                facts(b"", timeout=60)
+            assert type(error_from_rpc(caught.value, device="bench")) is BusyError
+            assert other(b"hello", timeout=60) == b"hello"
+            probing.found.set()
+            assert [one.result(60) for one in held] == [b"facts"] * places
+        server.stop(None).wait()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgectl_agent.config import AgentConfig
-from edgectl_agent.server.limits import MethodLimit, Places, bounded, checked, limit_of
+from edgectl_agent.server.limits import MAX_CALLS, MethodLimit, Places, bounded, checked, limit_of
 from edgectl_protos.agent.v1 import (
     artifact_service_pb2,
     deployment_service_pb2,
@@ -18,22 +18,20 @@ from edgectl_protos.agent.v1 import (
 from edgectl_protos.codec.transfer import UPLOAD_METHOD
 from edgectl_protos.domain.errors import BusyError, UsageError
 
-STREAMS = [
-    UPLOAD_METHOD,
-    *(
-        f"/{service.full_name}/{method.name}"
-        for module in (
-            artifact_service_pb2,
-            deployment_service_pb2,
-            info_service_pb2,
-            profile_service_pb2,
-            trust_service_pb2,
-        )
-        for service in module.DESCRIPTOR.services_by_name.values()
-        for method in service.methods
-        if method.client_streaming or method.server_streaming
-    ),
-]
+METHODS = {
+    f"/{service.full_name}/{method.name}": method.client_streaming or method.server_streaming
+    for module in (
+        artifact_service_pb2,
+        deployment_service_pb2,
+        info_service_pb2,
+        profile_service_pb2,
+        trust_service_pb2,
+    )
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+STREAMS = [UPLOAD_METHOD, *(method for method, streams in METHODS.items() if streams)]
+WAITING = [method for method in METHODS if limit_of(method).waits]
 WATCH = "/edgectl.agent.v1.DeploymentService/Watch"
 FETCH = "/edgectl.agent.v1.ProfileService/FetchSamples"
 
@@ -82,10 +80,16 @@ def test_each_method_has_a_limit_and_an_unknown_one_the_smallest():
     assert limit_of("/another.Service/Method") == limit_of("nonsense") == MethodLimit()
 
 
-def test_whoever_holds_every_stream_keeps_no_unary_call_waiting():
-    streams = sum(limit_of(method).streams for method in STREAMS)
-    assert streams == 28
-    assert streams < AgentConfig(Path(), ()).rpc_threads
+def test_whoever_holds_every_place_keeps_no_other_call_waiting():
+    places = sum(limit_of(method).places for method in (*STREAMS, *WAITING))
+    assert places == 48
+    assert places < AgentConfig(Path(), ()).rpc_threads < MAX_CALLS
+
+
+def test_every_call_that_waits_is_one_of_a_service():
+    assert sorted(method.rpartition("/")[2] for method in WAITING) == [
+        *("Create", "GetFacts", "InstallCertificate", "RequestCertificate", "Revoke", "Rollback")
+    ]
 
 
 def hold(places, method, count, ended=None):
@@ -94,7 +98,7 @@ def hold(places, method, count, ended=None):
 
 
 def test_places_are_bounded_by_method_and_come_back(places):
-    held = hold(places, WATCH, limit_of(WATCH).streams)
+    held = hold(places, WATCH, limit_of(WATCH).places)
     with pytest.raises(BusyError, match="serves 8 calls of Watch already"), places.take(WATCH, lambda: None):
         pass
     with places.take(FETCH, lambda: None):
@@ -106,7 +110,7 @@ def test_places_are_bounded_by_method_and_come_back(places):
 
 def test_the_most_silent_stream_yields_its_place_once_it_was_silent_for_long(places, clock):
     ended = []
-    held = hold(places, WATCH, limit_of(WATCH).streams, ended)
+    held = hold(places, WATCH, limit_of(WATCH).places, ended)
     clock.now_s = 29.0
     for _, stream in held[1:]:
         stream.heard()
@@ -123,9 +127,9 @@ def test_the_most_silent_stream_yields_its_place_once_it_was_silent_for_long(pla
 
 def test_samples_on_their_way_never_yield(places, clock):
     ended = []
-    held = hold(places, FETCH, limit_of(FETCH).streams, ended)
+    held = hold(places, FETCH, limit_of(FETCH).places, ended)
     clock.now_s = 1e6
     with pytest.raises(BusyError), places.take(FETCH, lambda: None):
         pass
-    assert len(held) == limit_of(FETCH).streams
+    assert len(held) == limit_of(FETCH).places
     assert ended == []
