@@ -28,6 +28,7 @@ from edgectl_host.workflows.progress import Progress, Update
 from edgectl_profiles.library import load
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import EdgectlError, InternalError
+from edgectl_protos.worker import family
 
 __all__ = ["BoardRow", "Command", "convert_boards", "plan_boards"]
 
@@ -166,13 +167,14 @@ async def _convert(job: _Job, command: list[str], progress: Progress) -> _Ended:
     assert process.stdout is not None
     assert process.stderr is not None
     output = asyncio.create_task(process.stdout.read())
+    born = family.born(process.pid)
     try:
         async for line in _lines(process.stderr):
             _pass_on(line, job, progress)
         text = (await output).decode(errors="replace")
         return _Ended(await process.wait(), text, time.monotonic() - started_s)
     finally:
-        await _end(process)
+        await _end(process, born)
         # To their ends, which close them.
         await asyncio.gather(output, process.stderr.read(), return_exceptions=True)
 
@@ -196,7 +198,7 @@ def _pass_on(line: str, job: _Job, progress: Progress) -> None:
         progress(Update(job.names, f"{job.assignment}: {text}"))
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process, born: str) -> None:
     """End a process, if it is still there: first as Ctrl-C would, so that it cleans up, then it and all that it started
     for good.
     """
@@ -209,8 +211,11 @@ async def _end(process: Process) -> None:
             async with asyncio.timeout(_GRACE_S):
                 await process.wait()
     finally:
+        # Its workers have sessions of their own.
+        started = family.started_by(process.pid, born)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        family.end(started)
     await process.wait()
 
 

@@ -1,7 +1,7 @@
 """A worker process, from the side of whoever starts it: the agent, and the host's gates.
 
 One that dies, hangs, or answers nonsense costs the request that was made, as a WorkerError with the last lines of its
-log; it is never reused. Standard library and edgectl_protos only.
+log; it is never reused. What it started ends with it. Standard library and edgectl_protos only.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar, cast
 
 from edgectl_protos.domain.deployment import Failure
 from edgectl_protos.domain.errors import CancelledError, EdgectlError, WorkerError, error_by_reason
+from edgectl_protos.worker import family
 from edgectl_protos.worker.framing import read_frame, write_frame
 from edgectl_protos.worker.messages import Progress
 
@@ -52,6 +53,7 @@ class WorkerProcess:
                     stderr=subprocess.STDOUT,
                     pass_fds=(child_fd,),
                     env=None if environment is None else dict(environment),
+                    start_new_session=True,
                 )
         except OSError as exc:
             os.close(reply_fd)
@@ -61,6 +63,7 @@ class WorkerProcess:
             ) from exc
         finally:
             os.close(child_fd)
+        self._born = family.born(self.pid)
         self._replies = _Replies(reply_fd)
 
     @property
@@ -105,19 +108,27 @@ class WorkerProcess:
     def kill(self) -> None:
         """End it at once; a pending request raises CancelledError."""
         self._killed = True
-        self._process.kill()
+        self._end_all()
 
     def stop(self) -> None:
         """End it: hang up, and kill it if that does not help. Nobody may be asking."""
         stdin = self._process.stdin
         assert stdin is not None
+        # Once it has ended nobody knows which they were.
+        started = family.started_by(self.pid, self._born)
         try:
             stdin.close()
             self._process.wait(self._stop_s)
         except (OSError, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()
+        family.end(started | family.started_by(self.pid, self._born))
         self._replies.close()
+
+    def _end_all(self) -> None:
+        started = family.started_by(self.pid, self._born)
+        self._process.kill()
+        family.end(started)
 
     def _gone(self, request: str, cause: Exception | None) -> EdgectlError:
         if self._killed:
@@ -140,7 +151,7 @@ class WorkerProcess:
         try:
             code = self._process.wait(self._stop_s if dying else 0)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._end_all()
             self._process.wait()
             return ""
         if code >= 0:

@@ -10,6 +10,7 @@ from edgectl_protos.domain.bundle import BuildRecipe
 from edgectl_protos.domain.deployment import State
 from edgectl_protos.domain.errors import DiskFullError
 from edgectl_protos.domain.run import RunPhase
+from edgectl_protos.worker.family import born
 from edgectl_testkit.raw_client import RawClient, manifest_bytes, manifest_of
 from edgectl_testkit.serve import serve
 from edgectl_testkit.stub_bundles import Part
@@ -104,6 +105,14 @@ def test_a_build_that_fails_is_named_and_leaves_nothing(client, bundle, state, i
     assert derived(state) == []
     assert client.listing()[1] == installed
     assert phases(client, "r")[-1] is RunPhase.DONE
+
+
+def test_what_a_builder_started_ends_before_what_it_built_is_looked_at(client, bundle, state, tmp_path):
+    told = tmp_path / "left"
+    deployed = client.deploy(bundle(parts=PARTS, wishes={"leaves": str(told)}), "d-1")
+    assert (deployed.state, deployed.failure) == (State.COMMITTED, None)
+    assert not born(int(told.read_text()))
+    assert len(derived(state)) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 Run as a script by an agent under test. Keys of `stub.json`, all optional: `precisions` (of components as loaded),
 `forget` (a component that is not loaded), `parity_error` (rmse, in parts of the scale), `fail` ({request: [reason,
 message]}), `die_in` (request), `killed_in` (request; as the kernel does when memory runs out), `hang_in` (request),
-`run_s` (how long a run measures), `steps` (how far a build says it is, one after the other), `writes` (whether a build
-writes anything). The provider of a component is the interpreter that it is lent by, or `none`. A build is a double of
-one: it copies. It is bound to what $EDGECTL_STUB_VERSION says, or 1.0. Only the standard library and the protocol are
-imported, so that it is up in a tenth of a second.
+`run_s` (how long a run measures), `steps` (how far a build says it is, one after the other), `writes` (whether a
+build writes anything), `leaves` (a build leaves a process, whose number is in the file of this name). The provider of
+a component is the interpreter that it is lent by, or `none`. A build is a double of one: it copies. It is bound to
+what $EDGECTL_STUB_VERSION says, or 1.0. Only the standard library and the protocol are imported, so that it is up in
+a tenth of a second.
 """
 
 from __future__ import annotations
@@ -92,9 +93,22 @@ class Stub:
         out = Path(request.out) / "engine.bin"
         if self._wishes.get("writes", True):
             out.write_bytes(b"built from " + Path(request.artifact).read_bytes())
+        if told := self._wishes.get("leaves", ""):
+            self._leave(out, Path(told))
         for step in self._wishes.get("steps", ()):
             write_frame(self._replies, messages.Progress(RunPhase.LOADING, step))
         return messages.Built("engine.bin", {"fp32": 2})
+
+    def _leave(self, out: Path, told: Path) -> None:
+        """A process that has what was built open for writing until somebody ends it, and tells its number."""
+        ready, say = os.pipe()
+        if os.fork() == 0:
+            file = out.open("ab")
+            told.write_text(str(os.getpid()))
+            os.write(say, b"1")
+            while file:
+                signal.pause()
+        os.read(ready, 1)
 
     def _check_built(self, derived: Path) -> Failure | None:
         """As the real worker: what is to be built must be there for the device as it is now."""

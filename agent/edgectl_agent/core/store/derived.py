@@ -6,8 +6,11 @@ of its files as they were built.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import os
+import signal
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -68,7 +71,8 @@ class Derived:
         """Make visible what was built in a folder on the same file system; the folder is gone then.
 
         Raises:
-            BuildError: the builder did not write what it says, or something else than files.
+            BuildError: the builder did not write what it says, or something else than files, or a process of it still
+                has one of them open for writing.
         """
         final = self._folder / key.hex
         paths = []
@@ -79,6 +83,7 @@ class Derived:
                     path.chmod(0o755)
                 elif stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
                     path.chmod(BLOB_MODE)
+                    _check_closed(path)
                     paths.append(path)
                 else:
                     raise BuildError(f"the builder wrote {path.name!r}, which is no file of its own")
@@ -118,3 +123,26 @@ class Derived:
     def _stamp(self, key: Digest) -> Stamp:
         data = read_file(self._folder / key.hex / STAMP_NAME, limit_bytes=_MAX_STAMP_BYTES)
         return from_bytes(Stamp, data, what=STAMP_NAME)
+
+
+def _check_closed(path: Path) -> None:
+    """Refuse a file that somebody could still write to, through a descriptor or memory that was opened before: it could
+    become another one after its digest was taken. A kernel gives a lease for reading only where there is nobody; one
+    that gives none, or a file system, is believed.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # Whoever opens the file meanwhile has the holder told, by a signal that would end this process otherwise.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as exc:
+        if exc.errno == errno.EAGAIN:
+            raise BuildError(
+                f"{path.name!r} is still open for writing: the builder left a process behind",
+                hint="look at its log on the device, and restart the device if the process stays",
+            ) from exc
+    finally:
+        # The lease goes with it.
+        os.close(fd)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 # prctl.h, sched.h
 _SET_NO_NEW_PRIVS = 38
 _DROP_BOUNDING = 24
+_SET_CHILD_SUBREAPER = 36
 # seccomp.h: a filter, without the mitigations that older kernels would slow the whole worker down by.
 _SET_FILTER, _SPECULATION_ALLOWED = 1, 1 << 2
 _NEW_NET = 0x40000000
@@ -83,6 +84,9 @@ def confine(policy: dict[str, Any]) -> list[str]:
         # When memory runs out the kernel is to end a builder, not a loop that moves a robot.
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")
+    if sys.platform == "linux":
+        # What the worker starts stays below it, as a daemon too, so that it is found there and ends with it.
+        _libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     report = [_limits(policy), _network(), _user(policy)]
     done = _libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 if sys.platform == "linux" else False
     report += ["no new privileges" if done else "not: no new privileges", _files(policy), _calls()]

@@ -18,6 +18,7 @@ from edgectl_agent.core.store.atomic import Disk, names_in, read_file
 from edgectl_agent.core.store.layout import Layout
 from edgectl_agent.core.workers.sandbox import Sandbox
 from edgectl_protos.domain.errors import CancelledError, DeviceError, DocumentError, EdgectlError
+from edgectl_protos.worker import family
 from edgectl_protos.worker.process import WorkerProcess
 
 __all__ = ["WorkerPool"]
@@ -61,7 +62,9 @@ class WorkerPool:
                 # No name of digits is longer; of others there is no process.
                 if birth and re.fullmatch(r"[0-9]{1,10}", name) and _birth(int(name)) == birth:
                     _LOG.warning("ending worker %s of an earlier agent", name)
+                    started = family.started_by(int(name), family.born(int(name)))
                     os.kill(int(name), signal.SIGKILL)
+                    family.end(started)
                 path.unlink()
             except DocumentError as exc:
                 self._disk.set_aside(path, self._layout.damaged, exc)

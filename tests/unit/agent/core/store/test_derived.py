@@ -56,6 +56,17 @@ def test_what_is_built_is_visible_when_it_is_whole_and_not_before(derived, built
     assert not built.exists()
 
 
+def test_a_file_that_somebody_could_still_write_to_is_refused(derived, built, tmp_path):
+    key = key_of(SOURCE, HERE)
+    (built / "model.engine").write_bytes(b"engine")
+    with (built / "model.engine").open("ab"), pytest.raises(BuildError, match=r"'model.engine' is still open for wri"):
+        derived.publish(built, key, SOURCE, HERE, Built("model.engine"))
+    assert names(tmp_path / "derived") == set()
+    with (built / "model.engine").open("rb"):
+        derived.publish(built, key, SOURCE, HERE, Built("model.engine"))
+    assert derived.intact(key)
+
+
 def test_a_key_is_over_everything_that_it_is_bound_to():
     keys = {key_of(SOURCE, HERE), key_of(SOURCE, THERE), key_of(OTHER, HERE), key_of(SOURCE, {**HERE, "driver": "1"})}
     assert len(keys) == 4

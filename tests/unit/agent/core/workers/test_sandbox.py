@@ -89,6 +89,19 @@ def test_a_worker_reads_its_release_and_writes_in_its_own_folder(layout):
     assert (layout.scratch / "1" / "out").read_text() == "samples"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_a_daemon_of_a_worker_stays_below_it(layout):
+    code = (
+        "r, w = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork(): os._exit(0)\n"
+        "    os.read(r, 1); print(os.getppid() == worker, flush=True); os._exit(0)\n"
+        "os.wait(); os.write(w, b'1'); os.wait()"
+    )
+    assert tried(layout, f"worker = os.getpid()\n{code}") == "True"
+
+
 def test_only_a_builder_has_the_builders_cache(layout, holds):
     holds("files")
     code = "open(f'{state}/builders/cache/timing', 'w').write('1')"
