@@ -34,7 +34,7 @@ dist: dev ## wheels, offline wheelhouses and Debian packages, in dist/
 bench: dev ## figures that the README quotes, measured side by side on this machine
 	$(BIN)/python tools/bench/run.py
 
-conformance: dev ## the onnx package's 1,884 backend node tests through edgectl, beside the bare runtimes
+conformance: dev ## the onnx package's node tests and small torch modules through edgectl, beside the bare runtimes
 	$(BIN)/python tools/conformance/run.py --record
 
 matrix: dev ## every runtime, scheme and board with every kind of policy; writes docs/matrix.json and the README's tables

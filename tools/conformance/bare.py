@@ -48,4 +48,12 @@ def _openvino(model: bytes) -> _Run:
     return run
 
 
-RUNTIMES: dict[str, Callable[[bytes], _Run]] = {"onnxrt": _onnxrt, "openvino": _openvino}
+def _reference(model: bytes) -> _Run:
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(onnx.load_from_string(model))
+    return lambda feeds: list(evaluator.run(None, dict(feeds)))
+
+
+RUNTIMES: dict[str, Callable[[bytes], _Run]] = {"onnxrt": _onnxrt, "openvino": _openvino, "reference": _reference}

@@ -9,26 +9,34 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
-from cases import Case
-from in_process import Converter
-from trial import Outcome, Trial, Verdict, attempt
+from trial import Outcome, Trial, Verdict
 
-__all__ = ["run_trials"]
+__all__ = ["Begin", "run_trials"]
+
+Begin = Callable[[], Callable[[Any, Trial], Outcome]]
+"""Called first in each process: what tries a case there."""
 
 # Forked, so that the cases are there without being loaded again. No runtime is imported in the parent.
 _FORKING = multiprocessing.get_context("fork")
 
 
 def run_trials(
-    cases: Sequence[Case], trials: Sequence[Trial], *, limit_s: float, log: Path, progress: Callable[[int], None]
+    cases: Sequence[Any],
+    trials: Sequence[Trial],
+    begin: Begin,
+    *,
+    limit_s: float,
+    log: Path,
+    progress: Callable[[int], None],
 ) -> dict[Trial, Outcome]:
     """The outcome of every trial; `progress` is told how many are done.
 
     One that takes longer than `limit_s`, or ends its process, is `CRASHED`. What the runtimes print goes to `log`.
     """
     lines = {runtime: deque(t for t in trials if t.runtime == runtime) for runtime in {t.runtime for t in trials}}
-    workers = [_Worker(cases, line, limit_s, log) for line in lines.values()]
+    workers = [_Worker(cases, line, begin, limit_s, log) for line in lines.values()]
     outcomes: dict[Trial, Outcome] = {}
     while busy := [worker for worker in workers if worker.line]:
         wait([worker.replies for worker in busy], timeout=0.5)
@@ -43,16 +51,19 @@ def run_trials(
 class _Worker:
     """The process of one runtime. `line` are the trials that have no outcome yet."""
 
-    def __init__(self, cases: Sequence[Case], line: deque[Trial], limit_s: float, log: Path) -> None:
+    def __init__(self, cases: Sequence[Any], line: deque[Trial], begin: Begin, limit_s: float, log: Path) -> None:
         self.line = line
         self._cases = cases
+        self._begin = begin
         self._limit_s = limit_s
         self._log = log
         self._start()
 
     def _start(self) -> None:
         self.replies, sending = _FORKING.Pipe(duplex=False)
-        self._process = _FORKING.Process(target=_work, args=(self._cases, tuple(self.line), sending, self._log))
+        self._process = _FORKING.Process(
+            target=_work, args=(self._cases, tuple(self.line), self._begin, sending, self._log)
+        )
         self._process.start()
         sending.close()
         self._since_s = time.monotonic()
@@ -85,10 +96,10 @@ class _Worker:
         self._process.join()
 
 
-def _work(cases: Sequence[Case], line: Sequence[Trial], replies: Connection, log: Path) -> None:
+def _work(cases: Sequence[Any], line: Sequence[Trial], begin: Begin, replies: Connection, log: Path) -> None:
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    converter = Converter()
+    attempt = begin()
     for trial in line:
-        replies.send(attempt(cases[trial.case], trial.runtime, trial.way, converter))
+        replies.send(attempt(cases[trial.case], trial))

@@ -6,15 +6,26 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from cases import Case
 from trial import Outcome, Trial, Verdict, Way
 
 __all__ = ["LEAST", "Row", "failures", "kind_of", "record", "rows", "shortcomings", "table"]
 
 LEAST = {Way.WITH_DATA: 0.98, Way.WITHOUT_DATA: 0.90}
 """The share of models that the bare runtime gets right and edgectl must, too."""
+
+
+class Named(Protocol):
+    """What is tried."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def ruled_out(self) -> str:
+        """Why edgectl refuses this kind by design; empty for what it must get right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +57,13 @@ class Row:
         return self.of_bare[Verdict.RIGHT] / max(1, self.bare_right)
 
 
-def rows(cases: Sequence[Case], outcomes: Mapping[Trial, Outcome]) -> list[Row]:
+def rows(cases: Sequence[Named], outcomes: Mapping[Trial, Outcome]) -> list[Row]:
     """A row for each runtime and way of conversion."""
     found = []
     ruled_out = {index: case.ruled_out for index, case in enumerate(cases)}
     for runtime in sorted({trial.runtime for trial in outcomes}):
         right = _bare_right(outcomes, runtime)
-        for way in LEAST:
+        for way in (way for way in LEAST if any(trial.way is way for trial in outcomes)):
             all_ = {t.case: outcome for t, outcome in outcomes.items() if t.runtime == runtime and t.way is way}
             those = [outcome for case, outcome in all_.items() if case in right and not ruled_out[case]]
             found.append(
@@ -110,7 +121,7 @@ def _counts(found: Counter[str]) -> str:
 
 
 def failures(
-    cases: Sequence[Case], outcomes: Mapping[Trial, Outcome]
+    cases: Sequence[Named], outcomes: Mapping[Trial, Outcome]
 ) -> dict[tuple[str, str, str], list[tuple[str, str]]]:
     """Cases and messages by (runtime and way, verdict and reason, kind): those that the bare runtime gets right and
     edgectl does not, refusals by design left out, and every internal error and crash.

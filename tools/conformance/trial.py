@@ -5,8 +5,10 @@ from __future__ import annotations
 import enum
 import tempfile
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from bare import check_bare
@@ -15,7 +17,7 @@ from in_process import Converter, borderless
 
 from edgectl_protos.domain.errors import EdgectlError, InternalError, ParityError
 
-__all__ = ["Outcome", "Trial", "Verdict", "Way", "attempt"]
+__all__ = ["Outcome", "Trial", "Verdict", "Way", "bare_outcome", "begin", "conversion_outcome"]
 
 
 class Way(enum.Enum):
@@ -54,15 +56,26 @@ class Outcome:
     message: str = ""
 
 
-def attempt(case: Case, runtime: str, way: Way, converter: Converter) -> Outcome:
-    """Try it."""
-    with np.errstate(all="ignore"):
-        return _bare(case, runtime) if way is Way.BARE else _converted(case, runtime, way, converter)
+def begin() -> Callable[[Case, Trial], Outcome]:
+    """What tries node tests, in a process that does nothing else."""
+    converter = Converter()
+
+    def attempt(case: Case, trial: Trial) -> Outcome:
+        if trial.way is Way.BARE:
+            return bare_outcome(lambda: check_bare(trial.runtime, case))
+        with tempfile.TemporaryDirectory(prefix="edgectl-") as folder, borderless():
+            return conversion_outcome(
+                lambda: converter.convert(case, trial.runtime, Path(folder), with_data=trial.way is Way.WITH_DATA)
+            )
+
+    return attempt
 
 
-def _bare(case: Case, runtime: str) -> Outcome:
+def bare_outcome(check: Callable[[], Any]) -> Outcome:
+    """What came of a runtime used bare."""
     try:
-        check_bare(runtime, case)
+        with np.errstate(all="ignore"):
+            check()
     except AssertionError as exc:
         return Outcome(Verdict.WRONG, "outputs", _line(exc))
     except Exception as exc:  # noqa: BLE001 (each library raises what it likes)
@@ -70,10 +83,11 @@ def _bare(case: Case, runtime: str) -> Outcome:
     return Outcome(Verdict.RIGHT)
 
 
-def _converted(case: Case, runtime: str, way: Way, converter: Converter) -> Outcome:
+def conversion_outcome(convert: Callable[[], Any]) -> Outcome:
+    """What came of a conversion."""
     try:
-        with borderless(), tempfile.TemporaryDirectory(prefix="edgectl-") as folder:
-            converter.convert(case, runtime, Path(folder), with_data=way is Way.WITH_DATA)
+        with np.errstate(all="ignore"):
+            convert()
     except InternalError as exc:
         return Outcome(Verdict.INTERNAL, exc.reason, exc.message)
     except EdgectlError as exc:

@@ -1,5 +1,7 @@
 import os
+import re
 import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+
+from edgectl_converters.toolchain import Toolchain, Toolchains
+from edgectl_protos.domain.errors import InternalError, OperatorError, ParityError
 
 TOOL = Path(__file__).parents[3] / "tools" / "conformance"
 pytestmark = pytest.mark.usefixtures("tool")
@@ -23,7 +28,7 @@ def case(name, kind=TensorProto.FLOAT, value=0.0):
 
 
 def test_a_runtime_that_dies_or_hangs_costs_the_one_trial_and_is_named(monkeypatch, tmp_path):
-    import bare
+    import trial
     from pool import run_trials
     from trial import Trial, Verdict, Way
 
@@ -34,10 +39,10 @@ def test_a_runtime_that_dies_or_hangs_costs_the_one_trial_and_is_named(monkeypat
             time.sleep(60)
         return lambda feeds: [feeds["x"]]
 
-    monkeypatch.setattr(bare, "RUNTIMES", {"onnxrt": load})
+    monkeypatch.setattr("bare.RUNTIMES", {"onnxrt": load})
     cases = [case("first"), case("dies"), case("hangs"), case("last")]
     trials = [Trial(index, "onnxrt", Way.BARE) for index in range(4)]
-    found = run_trials(cases, trials, limit_s=2.0, log=tmp_path / "log", progress=lambda done: None)
+    found = run_trials(cases, trials, trial.begin, limit_s=2.0, log=tmp_path / "log", progress=lambda done: None)
     assert [found[trial].verdict for trial in trials] == [
         *(Verdict.RIGHT, Verdict.CRASHED, Verdict.CRASHED, Verdict.RIGHT),
     ]
@@ -92,3 +97,89 @@ def test_the_share_of_all_counts_what_is_refused_by_design_as_missed():
     assert "| 1: 1 text | 10 | 100.0% | 90.9% |" in table(found)
     kept = record(found, 11, 3, {}, {})
     assert (kept["sample"], kept["rows"][0]["share_of_all_bare_right"]) == ("one in 3", 0.9091)
+
+
+def test_a_parity_failure_is_wrong_another_error_a_refusal_and_any_other_exception_internal():
+    from trial import Outcome, Verdict, bare_outcome, conversion_outcome
+
+    def fails(error):
+        def convert():
+            raise error
+
+        return convert
+
+    assert conversion_outcome(lambda: None) == Outcome(Verdict.RIGHT)
+    assert conversion_outcome(fails(ParityError("differs"))).verdict is Verdict.WRONG
+    refused = conversion_outcome(fails(OperatorError("aten::x is not known")))
+    assert refused == Outcome(Verdict.REFUSED, "operator_unsupported", "aten::x is not known")
+    assert conversion_outcome(fails(InternalError("KeyError: 1"))).verdict is Verdict.INTERNAL
+    assert conversion_outcome(fails(KeyError(1))).verdict is Verdict.INTERNAL
+    assert bare_outcome(fails(AssertionError("differs"))).verdict is Verdict.WRONG
+    assert bare_outcome(fails(KeyError(1))) == Outcome(Verdict.REFUSED, "KeyError", "1")
+
+
+def test_values_agree_by_size_and_tolerance_and_not_by_a_batch_of_one():
+    from bare_modules import agree
+
+    agree(np.ones((1, 2, 3)), np.ones((2, 3)) + 1e-5)
+    with pytest.raises(AssertionError):
+        agree(np.ones((1, 2, 3)), np.ones((2, 3)) + 1e-2)
+    with pytest.raises(AssertionError, match=re.escape("(1, 2) for (2, 3)")):
+        agree(np.ones((1, 2)), np.ones((2, 3)))
+
+
+def test_a_bare_runtime_that_dies_costs_the_one_module(monkeypatch, tmp_path):
+    import torch_modules
+    from trial import Outcome, Verdict
+
+    (tmp_path / "bare_modules.py").write_text(
+        "import json, os, sys\n"
+        "for line in sys.stdin:\n"
+        "    if line.strip() == 'dies':\n"
+        "        os.abort()\n"
+        "    print(json.dumps(['right', '', '']), flush=True)\n"
+    )
+    monkeypatch.setattr(torch_modules, "_TOOL", tmp_path)
+    bare = torch_modules._Bare("executorch", tmp_path, Toolchain("executorch", Path(sys.executable), "x", "a test's"))
+    found = [bare.ask(name) for name in ("first", "dies", "last")]
+    bare.end()
+    assert found == [
+        Outcome(Verdict.RIGHT),
+        Outcome(Verdict.CRASHED, "crashed", "the process ended with -6"),
+        Outcome(Verdict.RIGHT),
+    ]
+
+
+def test_a_runtime_whose_toolchain_is_not_made_is_left_out_by_name(tmp_path):
+    from torch_modules import MODULE_RUNTIMES, lacking
+
+    toolchains = Toolchains(tmp_path / "cache", tmp_path / "config")
+    assert {lacking(runtime, toolchains) for runtime in MODULE_RUNTIMES} == {"torch"}
+    assert not (tmp_path / "cache" / "toolchains").exists()
+
+
+def test_there_are_at_least_60_modules_each_of_a_name_of_its_own():
+    names = re.findall(r'^    yield (?:conv\()?\(?\s*"(\w+)"', (TOOL / "modules.py").read_text(), re.MULTILINE)
+    assert len(names) >= 60
+    assert len(set(names)) == len(names)
+
+
+def test_a_record_keeps_the_other_part_and_the_runtimes_that_were_not_tried():
+    from run import merge
+
+    def part(runtime, right, models=4):
+        missed = [{"where": f"{runtime} with its data", "kind": "…"}]
+        return {"models": models, "sample": "all", "rows": [{"runtime": runtime, "right": right}], "not_right": missed}
+
+    kept = merge({}, part("onnxrt", 3), modules=False)
+    kept = merge(kept, part("litert", 4), modules=True)
+    kept = merge(kept, part("aoti", 2), modules=True)
+    assert kept["rows"] == [{"runtime": "onnxrt", "right": 3}]
+    assert kept["torch_modules"]["rows"] == [{"runtime": "aoti", "right": 2}, {"runtime": "litert", "right": 4}]
+    kept = merge(kept, part("litert", 1), modules=True)
+    assert [row["right"] for row in kept["torch_modules"]["rows"]] == [2, 1]
+    assert [one["where"].split()[0] for one in kept["torch_modules"]["not_right"]] == ["aoti", "litert"]
+    # Figures over other models do not stand beside these.
+    kept = merge(kept, part("litert", 9, models=9), modules=True)
+    assert [row["right"] for row in kept["torch_modules"]["rows"]] == [9]
+    assert merge(kept, part("openvino", 5), modules=False)["torch_modules"] == kept["torch_modules"]
