@@ -190,10 +190,12 @@ class WorkerPool:
 
 
 def _birth(pid: int) -> str:
-    """When a process was started, so that a reused process id is not taken for it; empty when unknown."""
+    """When a process was started, and in which life of the machine, so that a reused process id is not taken for it;
+    empty when unknown.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        # The name in parentheses may hold spaces; the start time is the 20th field after it.
-        return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
     except OSError:
         return ""
+    born = family.born(pid)
+    return f"{boot} {born}" if born else ""
