@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from edgectl_converters.targets.sensitivity import KEEP_VARIANTS, is_keep
-from edgectl_protos.domain.artifact import TensorSpec, integer_weight_bits, precision_of
+from edgectl_protos.domain.artifact import TensorSpec, precision_of, weight_bits
 from edgectl_protos.domain.bundle import BuildRecipe, GateResult
 from edgectl_protos.domain.parity import Tolerance
 
@@ -134,10 +134,10 @@ class Target(abc.ABC):
 
     def tolerance(self, scheme: str) -> Tolerance:
         """What the policy's actions may differ by from the golden ones."""
-        bits = integer_weight_bits(scheme)
-        if bits:
+        bits = weight_bits(scheme)
+        if 0 < bits <= 8:
             return _INT4 if bits <= 4 else _INT8
-        return _TOLERANCES.get(precision_of(scheme), _INT8)
+        return _TOLERANCES.get("fp16" if bits == 16 else precision_of(scheme), _INT8)
 
     @abc.abstractmethod
     def build(self, request: BuildRequest, progress: Callable[[str], None]) -> Built:

@@ -19,9 +19,9 @@ __all__ = [
     "TensorSpec",
     "check_printable_name",
     "check_scheme",
-    "integer_weight_bits",
     "precision_of",
     "safe_path",
+    "weight_bits",
 ]
 
 MAX_NAME_CHARACTERS = 200
@@ -164,13 +164,14 @@ def precision_of(scheme: str) -> str:
     return f"fp{bits}" if found["slash"] else f"int{bits}"
 
 
-def integer_weight_bits(scheme: str) -> int:
-    """To how many bits weights of this scheme are rounded; 0 where they stay floating-point numbers."""
+def weight_bits(scheme: str) -> int:
+    """To how many bits weights of this scheme are rounded, to integers up to eight and to halves at sixteen; 0 where
+    they are of the type in which is computed.
+    """
     if scheme.removesuffix("-dynamic") == "int8":
         return 8
     found = _WRITTEN_OUT.fullmatch(scheme)
-    bits = int(found["weights"]) if found else 0
-    return bits if bits <= 8 else 0
+    return int(found["weights"]) if found else 0
 
 
 def safe_path(path: str) -> PurePosixPath:

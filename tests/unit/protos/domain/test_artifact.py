@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgectl_protos.domain.artifact import Digest, check_scheme, integer_weight_bits, precision_of, safe_path
+from edgectl_protos.domain.artifact import Digest, check_scheme, precision_of, safe_path, weight_bits
 from edgectl_protos.domain.errors import BundleError, BundlePathError, RouteError
 
 
@@ -49,11 +49,11 @@ def test_a_scheme_says_in_what_precision_is_computed(scheme, precision):
     ("scheme", "bits"),
     [
         *(("int8", 8), ("int8-dynamic", 8), ("w8a16", 8), ("w4g32/a32", 4), ("w4g32a8-dynamic", 4), ("w8/a16", 8)),
-        *(("fp32", 0), ("fp16", 0), ("bf16", 0), ("w16/a32", 0), ("q4_k_m", 0)),
+        *(("fp32", 0), ("fp16", 0), ("bf16", 0), ("w16/a32", 16), ("q4_k_m", 0)),
     ],
 )
-def test_weights_that_are_rounded_to_integers_are_told_from_shorter_floats(scheme, bits):
-    assert integer_weight_bits(scheme) == bits
+def test_a_scheme_says_to_how_many_bits_weights_are_rounded(scheme, bits):
+    assert weight_bits(scheme) == bits
 
 
 @pytest.mark.parametrize("text", ["", "FP32", "w4 g64", "w4//a16", "/fp32", "fp32-", "x" * 41, "fp32\n"])
