@@ -139,17 +139,8 @@ def test_the_four_rates(run):
 def test_the_time_of_the_step_and_what_no_span_accounts_for(run):
     summary, truth = run
     step = next(span for span in summary.spans if span.id == "full")
-    # What leads to the step is part of it, so it is a little longer than its inference, and never as long as its tick.
-    services = truth.published - truth.woke
-    doubtful = int(truth.disturbed.sum())
-    for name, fraction, floor in (("p50", 0.5, 30), ("p90", 0.9, 64), ("max", 1.0, 1)):
-        printed = getattr(step.times, name)
-        if len(truth.infer_s) < floor:
-            assert printed is None
-            continue
-        low, high = nearest_rank(truth.infer_s, fraction), nearest_rank(services[truth.inferring], fraction)
-        assert low - NEAR_S <= printed
-        assert printed <= high + NEAR_S or doubtful
+    services, doubtful = truth.published - truth.woke, int(truth.disturbed.sum())
+    assert differences("step", step.times, truth.infer_s, doubtful=doubtful) == []
     service = services.sum()
     assert 0.99 * truth.infer_s.sum() / service <= step.share <= 1
     # Between waking and publishing there is the inference, and around it what spans and overhead share.

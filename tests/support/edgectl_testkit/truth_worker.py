@@ -4,9 +4,9 @@
 
 The runtime `scripted` sleeps as its artifact says, the sink notes every action, the clock every sleep that is asked of
 it. FILE is written when the worker ends, an array of float64 `[rows, len(COLUMNS)]`: rows of kind SLEEP are (moment
-asked for, 0, asked at, returned at), of INFERENCE (frame number, 0, entered, left), of PUBLISH (inference, index in its
-chunk, called at, called at), of STAMP (0, 0, at, at) when the loop first read its clock after a sleep or a publication,
-in seconds of CLOCK_MONOTONIC; and how often the thread had lost its CPU by then.
+asked for, 0, asked at, returned at), of INFERENCE (frame number, 0, executor entered, left), of PUBLISH (inference,
+index in its chunk, called at, called at), of STAMP (0, 0, at, at) when the loop first read its clock after a sleep or a
+publication, in seconds of CLOCK_MONOTONIC; and how often the thread had lost its CPU by then.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class ScriptedRuntime(Runtime):
     """Sleeps; its outputs say which inference they are from, and at which place of the chunk."""
 
     name = "scripted"
-    rows: Rows
+    frame = -1.0
+    """The number of the frame that was seen last."""
 
     def _import(self) -> str:
         return "1"
@@ -64,7 +65,7 @@ class ScriptedRuntime(Runtime):
 
     def _load(self, artifact: Path, component: Component, threads: int, alone: bool) -> Graph:
         script = json.loads(artifact.read_text())
-        return ScriptedGraph(component, script["warm_s"], script["measured_s"], self.rows)
+        return ScriptedGraph(component, script["warm_s"], script["measured_s"])
 
     def _vendor_errors(self) -> tuple[type[BaseException], ...]:
         return ()
@@ -76,11 +77,10 @@ class ScriptedRuntime(Runtime):
 class ScriptedGraph(Graph):
     """`measured_s` are the sleeps of the inferences after the source began anew, one after the other, then again."""
 
-    def __init__(self, component: Component, warm_s: float, measured_s: list[float], rows: Rows) -> None:
+    def __init__(self, component: Component, warm_s: float, measured_s: list[float]) -> None:
         super().__init__("scripted", component, LoadedFacts("fp32", "sleep", "1"))
-        self._warm_s, self._measured_s, self._rows = warm_s, measured_s, rows
+        self._warm_s, self._measured_s = warm_s, measured_s
         self._frame: Any = None
-        self._last = -1.0
         self._warm = True
         self._count = 0
         self._chunk = np.zeros(component.outputs[0].shape, np.float32)
@@ -93,17 +93,11 @@ class ScriptedGraph(Graph):
         self._frame = array
         return True
 
-    def infer(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        switches_begin, begin = switches(), seconds()
-        outputs = super().infer(inputs)
-        self._rows.append((INFERENCE, self._last, 0.0, begin, seconds(), switches_begin, switches()))
-        return outputs
-
     def _run(self) -> Mapping[str, Any]:
         frame = float(self._frame.ravel()[0])
-        if self._warm and frame < self._last:
+        if self._warm and frame < ScriptedRuntime.frame:
             self._warm, self._count = False, 0
-        self._last = frame
+        ScriptedRuntime.frame = frame
         time.sleep(self._warm_s if self._warm else self._measured_s[self._count % len(self._measured_s)])
         self._chunk[:, 0] = self._count
         self._count += 1
@@ -138,9 +132,18 @@ def surround(rows: Rows) -> None:
 
     def loop(*arguments: Any) -> Loop:
         spec, policy, executor, sources, clock = arguments
+        run = executor.run
+
+        def stamped(*observed: Any) -> Any:
+            begin, switches_begin = seconds(), switches()
+            actions = run(*observed)
+            end = seconds()
+            rows.append((INFERENCE, ScriptedRuntime.frame, 0.0, begin, end, switches_begin, switches()))
+            return actions
+
+        executor.run = stamped
         return Loop(spec, policy, executor, sources, clock, publish)
 
-    ScriptedRuntime.rows = rows
     registry.RUNTIMES["scripted"] = f"{__name__}:ScriptedRuntime"
     surroundings: Any = session
     surroundings.MonotonicClock, surroundings.Loop = Clock, loop
