@@ -1,33 +1,22 @@
-"""Small torch modules, one for each operator family that policies use, saved with what eager torch makes of them.
-
-Runs in the toolchain `torch`: `modules.py FOLDER PATTERN EVERY` writes `<name>.pt2` and `<name>.golden.npz` beside it,
-as edgectl reads both, and prints the names, a line each. With `onnx` behind it also writes `<name>.onnx` as torch's own
-exporter does, for runtimes that are used bare; what that refuses has its reason in `<name>.onnx.refused`.
-"""
+"""Small torch modules, one for each operator family that policies use, with what goes into each."""
 
 from __future__ import annotations
 
-import contextlib
-import fnmatch
 import math
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from cases import sampled
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as all of torch's users call it)
 
-_CASES = 3
+__all__ = ["Draw", "Module", "modules"]
 
 Draw = Callable[[torch.Generator], Tensor]
 
 
 class Module(nn.Module):
-    """A function of up to four tensors with its parts, which it finds in `self`."""
+    """A function of up to three tensors with its parts, which it finds in `self`."""
 
     def __init__(self, function: Callable[..., Any], **parts: Any) -> None:
         super().__init__()
@@ -416,53 +405,3 @@ def _recurrent() -> Iterator[tuple[str, Module, tuple[Draw, ...]]]:
     yield "cell_rnn", Of2(lambda m, x, y: m.layer(x, y), layer=nn.RNNCell(6, 8)), (real(1, 6), state)
     yield "sequence_gru", Of1(lambda m, x: m.layer(x)[0], layer=nn.GRU(6, 8, batch_first=True)), (real(1, 5, 6),)
     yield "sequence_lstm", Of1(lambda m, x: m.layer(x)[0], layer=nn.LSTM(6, 8, batch_first=True)), (real(1, 5, 6),)
-
-
-def write(folder: Path, name: str, module: Module, draws: tuple[Draw, ...], *, onnx: bool) -> None:
-    """The module's files."""
-    dice = torch.Generator().manual_seed(7)
-    module.eval()
-    rows: dict[str, list[Any]] = {}
-    program = None
-    with torch.no_grad():
-        for _ in range(_CASES):
-            given = tuple(draw(dice) for draw in draws)
-            made = module(*given)
-            made = made if isinstance(made, tuple) else (made,)
-            names = [f"in.{port}" for port in "xyz"[: len(given)]]
-            names += [f"out.{'action' if index == 0 else f'other_{index}'}" for index in range(len(made))]
-            for port, value in zip(names, (*given, *made), strict=True):
-                values = value.numpy()
-                rows.setdefault(port, []).append(values[0] if values.shape[:1] == (1,) else values)
-            program = program or torch.export.export(module, given, strict=False)
-    torch.export.save(program, str(folder / f"{name}.pt2"))
-    np.savez(folder / f"{name}.golden.npz", allow_pickle=False, **{key: np.stack(them) for key, them in rows.items()})
-    if onnx:
-        _write_onnx(folder, name, program)
-
-
-def _write_onnx(folder: Path, name: str, program: Any) -> None:
-    try:
-        # It prints to both streams.
-        with contextlib.redirect_stdout(sys.stderr):
-            exported = torch.onnx.export(program, dynamo=True, verbose=False)
-            assert exported is not None
-            exported.save(str(folder / f"{name}.onnx"))
-    except Exception as exc:  # noqa: BLE001 (torch raises what it likes)
-        (folder / f"{name}.onnx.refused").write_text(" ".join(str(exc).split())[:400])
-
-
-def main() -> None:
-    """Write those that are asked for."""
-    folder, pattern, every, *more = sys.argv[1:]
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    # All are made, whatever is asked for, so that each has the weights that it always has.
-    for name, module, draws in list(modules()):
-        if fnmatch.fnmatch(name, pattern) and sampled(name, int(every)):
-            write(Path(folder), name, module, draws, onnx=more == ["onnx"])
-            print(name, flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -68,7 +68,7 @@ def write_modules(
     folder: Path, pattern: str, every: int, runtimes: Collection[str], chain: Toolchain, log: Path
 ) -> list[TorchModule]:
     """Have torch write what these runtimes need; `CalledProcessError` where it cannot."""
-    command = [str(chain.python), str(_TOOL / "modules.py"), str(folder), pattern, str(every)]
+    command = [str(chain.python), str(_TOOL / "export_modules.py"), str(folder), pattern, str(every)]
     command += ["onnx"] if set(runtimes) & set(RUNTIMES) else []
     with log.open("ab") as file:
         made = subprocess.run(
